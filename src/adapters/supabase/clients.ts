@@ -1,0 +1,76 @@
+import { createAdminClient, createContextClient } from '@supabase/server/core';
+import type { SupabaseClient } from '@supabase/supabase-js';
+import type { JSONWebKeySet } from 'jose';
+import type { Secret } from '../../domain/secret.ts';
+import type { Database } from './database.types.ts';
+
+/** A client that acts for one caller: row-level security decides what it sees. */
+export type CallerClient = SupabaseClient<Database> & { readonly scope?: 'caller' };
+/** The client of the service role, for the save functions and nothing else. */
+export type ServiceClient = SupabaseClient<Database> & { readonly scope?: 'service' };
+
+/** Where the Supabase project is, and what it takes to talk to it. */
+export interface SupabaseConfig {
+  url: string;
+  publishableKey: string;
+  secretKey: Secret;
+  /** Keys that sign user tokens: a key set, or where to fetch it. Null with `jwtSecret`. */
+  jwks: JSONWebKeySet | URL | null;
+  /** Legacy projects sign HS256 with one shared secret. */
+  jwtSecret: Secret | null;
+  /** Deadline of one request to the database, milliseconds. */
+  timeoutMs: number;
+}
+
+/** Codes that our fetch puts into an answer of its own where the network gave none. */
+export const NOT_SENT = 'LOCKSTEP_NOT_SENT';
+export const NO_ANSWER = 'LOCKSTEP_NO_ANSWER';
+
+/** Errors of the connection's set-up (undici and Node): the request never left this machine. */
+const SETUP_ERRORS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+
+/**
+ * fetch with a deadline, whose failures are answers. supabase-js turns a thrown error into a message without a code, and
+ * whether a request was sent at all decides what may be told to a caller. 599, because 503 would be retried behind our back.
+ */
+function boundedFetch(timeoutMs: number): typeof fetch {
+  return async (input, init) => {
+    try {
+      const deadline = AbortSignal.timeout(timeoutMs);
+      const signal = init?.signal ? AbortSignal.any([init.signal, deadline]) : deadline;
+      const response = await fetch(input, { ...init, signal });
+      // Read here, so that a connection lost in the middle of the body is told apart as well.
+      const body = await response.arrayBuffer();
+      return new Response(body.byteLength === 0 ? null : body, { status: response.status, headers: response.headers });
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : '';
+      return Response.json(
+        { code: SETUP_ERRORS.has(code) ? NOT_SENT : NO_ANSWER, message: code || 'no answer', details: null, hint: null },
+        { status: 599 },
+      );
+    }
+  };
+}
+
+function options(config: SupabaseConfig) {
+  return {
+    env: {
+      url: config.url,
+      publishableKeys: { default: config.publishableKey },
+      secretKeys: { default: config.secretKey.reveal() },
+      jwks: config.jwks,
+    },
+    supabaseOptions: { global: { fetch: boundedFetch(config.timeoutMs) } },
+  };
+}
+
+/** For one verified token. */
+export function createCallerClient(config: SupabaseConfig, token: string): CallerClient {
+  return createContextClient<Database>({ ...options(config), auth: { token } });
+}
+
+/** One for the process. */
+export function createServiceClient(config: SupabaseConfig): ServiceClient {
+  return createAdminClient<Database>(options(config));
+}

@@ -1,0 +1,427 @@
+// Generated from the live schema by `npm run types`; do not edit.
+export type Json =
+  | string
+  | number
+  | boolean
+  | null
+  | { [key: string]: Json | undefined }
+  | Json[]
+
+export type Database = {
+  public: {
+    Tables: {
+      agent_revisions: {
+        Row: {
+          agent_id: string
+          config: NonNullable<Json>
+          created_at: string
+          org_id: string
+          revision: number
+          role: string
+          save_id: string
+          vapi_assistant_id: string
+        }
+        Insert: {
+          agent_id: string
+          config: NonNullable<Json>
+          created_at: string
+          org_id: string
+          revision: number
+          role: string
+          save_id: string
+          vapi_assistant_id: string
+        }
+        Update: {
+          agent_id?: string
+          config?: NonNullable<Json>
+          created_at?: string
+          org_id?: string
+          revision?: number
+          role?: string
+          save_id?: string
+          vapi_assistant_id?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "agent_revisions_agent_id_fkey"
+            columns: ["agent_id"]
+            referencedRelation: "agents"
+            referencedColumns: ["id"]
+          },
+          {
+            foreignKeyName: "agent_revisions_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+          {
+            foreignKeyName: "agent_revisions_save_id_fkey"
+            columns: ["save_id"]
+            referencedRelation: "agent_saves"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
+      agent_saves: {
+        Row: {
+          actor: string | null
+          ambiguous: boolean
+          deadline_at: string
+          epoch: number
+          failure: Json | null
+          finished_at: string | null
+          id: string
+          idempotency_key: string | null
+          kind: string
+          lease_until: string | null
+          mapping_version: number
+          not_before: string | null
+          org_id: string
+          owner: string | null
+          request_hash: string
+          results: NonNullable<Json>
+          started_at: string
+          status: string
+        }
+        Insert: {
+          actor?: string | null
+          ambiguous?: boolean
+          deadline_at: string
+          epoch: number
+          failure?: Json | null
+          finished_at?: string | null
+          id: string
+          idempotency_key?: string | null
+          kind: string
+          lease_until?: string | null
+          mapping_version: number
+          not_before?: string | null
+          org_id: string
+          owner?: string | null
+          request_hash: string
+          results: NonNullable<Json>
+          started_at: string
+          status: string
+        }
+        Update: {
+          actor?: string | null
+          ambiguous?: boolean
+          deadline_at?: string
+          epoch?: number
+          failure?: Json | null
+          finished_at?: string | null
+          id?: string
+          idempotency_key?: string | null
+          kind?: string
+          lease_until?: string | null
+          mapping_version?: number
+          not_before?: string | null
+          org_id?: string
+          owner?: string | null
+          request_hash?: string
+          results?: NonNullable<Json>
+          started_at?: string
+          status?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "agent_saves_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
+      agents: {
+        Row: {
+          checked_at: string
+          config: NonNullable<Json>
+          created_at: string
+          drift: NonNullable<Json>
+          id: string
+          last_save_id: string
+          last_synced_at: string
+          mapping_version: number
+          missing_since: string | null
+          org_id: string
+          revision: number
+          role: string
+          vapi_assistant_id: string
+        }
+        Insert: {
+          checked_at: string
+          config: NonNullable<Json>
+          created_at?: string
+          drift?: NonNullable<Json>
+          id: string
+          last_save_id: string
+          last_synced_at: string
+          mapping_version: number
+          missing_since?: string | null
+          org_id: string
+          revision: number
+          role: string
+          vapi_assistant_id: string
+        }
+        Update: {
+          checked_at?: string
+          config?: NonNullable<Json>
+          created_at?: string
+          drift?: NonNullable<Json>
+          id?: string
+          last_save_id?: string
+          last_synced_at?: string
+          mapping_version?: number
+          missing_since?: string | null
+          org_id?: string
+          revision?: number
+          role?: string
+          vapi_assistant_id?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "agents_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
+      organizations: {
+        Row: {
+          created_at: string
+          drift_policy: string
+          id: string
+          name: string
+        }
+        Insert: {
+          created_at?: string
+          drift_policy?: string
+          id?: string
+          name: string
+        }
+        Update: {
+          created_at?: string
+          drift_policy?: string
+          id?: string
+          name?: string
+        }
+        Relationships: []
+      }
+    }
+    Views: {
+      [_ in never]: never
+    }
+    Functions: {
+      save_abort: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_begin: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_commit: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_due: {
+        Args: { p_limit: number }
+        Returns: {
+          org_id: string
+          save_id: string
+        }[]
+      }
+      save_hold: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_needs_attention: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_rolled_back: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+        }
+        Returns: Json
+      }
+      save_settle: {
+        Args: {
+          p_epoch: number
+          p_org_id: string
+          p_request: Json
+          p_save_id: string
+          p_status: string
+        }
+        Returns: Json
+      }
+      save_takeover: {
+        Args: {
+          p_lease_ms: number
+          p_org_id: string
+          p_owner: string
+          p_save_id: string
+        }
+        Returns: Json
+      }
+    }
+    Enums: {
+      [_ in never]: never
+    }
+    CompositeTypes: {
+      [_ in never]: never
+    }
+  }
+}
+
+type DatabaseWithoutInternals = Omit<Database, "__InternalSupabase">
+
+type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "public">]
+
+export type Tables<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends (DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof (DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"] &
+        DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"])
+    : never) = never,
+> = DefaultSchemaTableNameOrOptions extends {
+  schema: keyof DatabaseWithoutInternals
+}
+  ? (DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"] &
+      DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"])[TableName] extends {
+      Row: infer R
+    }
+    ? R
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof (DefaultSchema["Tables"] &
+        DefaultSchema["Views"])
+    ? (DefaultSchema["Tables"] &
+        DefaultSchema["Views"])[DefaultSchemaTableNameOrOptions] extends {
+        Row: infer R
+      }
+      ? R
+      : never
+    : never
+
+export type TablesInsert<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends (DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never) = never,
+> = DefaultSchemaTableNameOrOptions extends {
+  schema: keyof DatabaseWithoutInternals
+}
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+      Insert: infer I
+    }
+    ? I
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+        Insert: infer I
+      }
+      ? I
+      : never
+    : never
+
+export type TablesUpdate<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends (DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never) = never,
+> = DefaultSchemaTableNameOrOptions extends {
+  schema: keyof DatabaseWithoutInternals
+}
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+      Update: infer U
+    }
+    ? U
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+        Update: infer U
+      }
+      ? U
+      : never
+    : never
+
+export type Enums<
+  DefaultSchemaEnumNameOrOptions extends
+    | keyof DefaultSchema["Enums"]
+    | { schema: keyof DatabaseWithoutInternals },
+  EnumName extends (DefaultSchemaEnumNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"]
+    : never) = never,
+> = DefaultSchemaEnumNameOrOptions extends {
+  schema: keyof DatabaseWithoutInternals
+}
+  ? DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"][EnumName]
+  : DefaultSchemaEnumNameOrOptions extends keyof DefaultSchema["Enums"]
+    ? DefaultSchema["Enums"][DefaultSchemaEnumNameOrOptions]
+    : never
+
+export type CompositeTypes<
+  PublicCompositeTypeNameOrOptions extends
+    | keyof DefaultSchema["CompositeTypes"]
+    | { schema: keyof DatabaseWithoutInternals },
+  CompositeTypeName extends (PublicCompositeTypeNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"]
+    : never) = never,
+> = PublicCompositeTypeNameOrOptions extends {
+  schema: keyof DatabaseWithoutInternals
+}
+  ? DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"][CompositeTypeName]
+  : PublicCompositeTypeNameOrOptions extends keyof DefaultSchema["CompositeTypes"]
+    ? DefaultSchema["CompositeTypes"][PublicCompositeTypeNameOrOptions]
+    : never
+
+export const Constants = {
+  public: {
+    Enums: {},
+  },
+} as const

@@ -1,0 +1,83 @@
+import type { PostgrestError } from '@supabase/supabase-js';
+import { z } from 'zod';
+import {
+  type BeginOutcome,
+  DatabaseError,
+  type SaveJournal,
+  type SaveRef,
+  type TakenSave,
+  type TransitionOutcome,
+} from '../../ports/save-journal.ts';
+import { NO_ANSWER, NOT_SENT, type ServiceClient } from './clients.ts';
+import type { Json } from './database.types.ts';
+
+/** PostgREST's own: no connection to the database, so no statement ran. https://docs.postgrest.org/en/stable/references/errors.html */
+const NO_CONNECTION = new Set(['PGRST000', 'PGRST001', 'PGRST002', 'PGRST003']);
+/** SQLSTATE classes in which Postgres turned the transaction back because of the moment, not because of the statement. */
+const TRANSIENT_SQLSTATE = /^(40|53|55P03|57P0[1-4]|57014)/;
+
+/** Every answer of a save function has an outcome; what else it has is the function's, and the port's type says it. */
+const answer = z.looseObject({ outcome: z.string() });
+
+/** The save functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
+export function createRpcJournal(supabase: ServiceClient): SaveJournal {
+  const at = ({ orgId, saveId, epoch }: SaveRef) => ({ p_org_id: orgId, p_save_id: saveId, p_epoch: epoch });
+  return {
+    begin: (orgId, saveId, owner, request) =>
+      call<BeginOutcome>(
+        supabase.rpc('save_begin', { p_org_id: orgId, p_save_id: saveId, p_owner: owner, p_request: asJson(request) }),
+      ),
+    commit: (ref, request) => transition(supabase.rpc('save_commit', { ...at(ref), p_request: asJson(request) })),
+    abort: (ref, request) => transition(supabase.rpc('save_abort', { ...at(ref), p_request: asJson(request) })),
+    rolledBack: (ref, request) => transition(supabase.rpc('save_rolled_back', { ...at(ref), p_request: asJson(request) })),
+    needsAttention: (ref, request) =>
+      transition(supabase.rpc('save_needs_attention', { ...at(ref), p_request: asJson(request) })),
+    hold: (ref, request) => transition(supabase.rpc('save_hold', { ...at(ref), p_request: asJson(request) })),
+    settle: (ref, status, request) =>
+      transition(supabase.rpc('save_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
+    takeover: (orgId, saveId, owner, leaseMs) =>
+      call<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>(
+        supabase.rpc('save_takeover', { p_org_id: orgId, p_save_id: saveId, p_owner: owner, p_lease_ms: leaseMs }),
+      ),
+    due: async (limit) => {
+      const { data, error, status } = await supabase.rpc('save_due', { p_limit: limit });
+      if (error !== null) throw databaseError(error, status);
+      return data.map((row) => ({ orgId: row.org_id, saveId: row.save_id }));
+    },
+  };
+}
+
+function transition(request: PromiseLike<RpcAnswer>): Promise<TransitionOutcome> {
+  return call<TransitionOutcome>(request);
+}
+
+interface RpcAnswer {
+  data: unknown;
+  error: PostgrestError | null;
+  status: number;
+}
+
+async function call<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
+  const { data, error, status } = await request;
+  if (error !== null) throw databaseError(error, status);
+  const parsed = answer.safeParse(data);
+  if (!parsed.success) throw new DatabaseError('UNREADABLE_ANSWER', true);
+  return data as T;
+}
+
+/**
+ * What a failed call means. Only "the database, or the way to it, is not there now" is a DatabaseError; a refusal that will be
+ * the same next time (no such function, a broken invariant, a wrong key) is a defect or a misconfiguration, and throws as such.
+ */
+export function databaseError(error: { code: string; message: string }, status: number): Error {
+  const { code } = error;
+  if (code === NOT_SENT || NO_CONNECTION.has(code)) return new DatabaseError(code, false);
+  if (code === NO_ANSWER || status === 0) return new DatabaseError(code || NO_ANSWER, true);
+  if (TRANSIENT_SQLSTATE.test(code)) return new DatabaseError(code, code.startsWith('57P'));
+  if (status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
+  return new Error(`the database refused a call with ${code || status}: ${error.message}`);
+}
+
+function asJson(value: object): Json {
+  return value as Json;
+}

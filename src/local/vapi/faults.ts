@@ -1,0 +1,165 @@
+/**
+ * Faults that tests tell the stand-in to have.
+ *
+ * They are tried in the order in which they were added. All matching `latency` faults add up; of the others the first
+ * that matches strikes. `before` means: the request has no effect. `after`: it is answered and applied as usual (and may
+ * well be refused), but the client sees something else.
+ */
+import { z } from 'zod';
+
+const ms = z.number().min(0).max(3_600_000);
+const reply = {
+  status: z.int().min(400).max(599),
+  /** A string is sent as plain text, anything else as JSON; absent = `{}`, as Vapi's own 429 has it (facts 3.9). */
+  body: z.json().default({}),
+  headers: z.record(z.string(), z.string()).default({}),
+};
+const base = {
+  /** Which requests are struck: every condition given must hold. */
+  match: z
+    .strictObject({
+      method: z.string().optional(),
+      /** Regular expression on path and query, such as `^/assistant/`. */
+      path: z.union([z.instanceof(RegExp), z.string().transform(toRegExp)]).optional(),
+      bodyIncludes: z.string().optional(),
+      /** Given the parsed body, or its text where it is no JSON. In-process only. */
+      body: z.custom<(body: unknown) => boolean>((value) => typeof value === 'function').optional(),
+      /** Strikes from the nth matching request on, counted from 1. */
+      nth: z.int().min(1).default(1),
+    })
+    .prefault({}),
+  /** How many requests are struck. Over HTTP, endless is the string 'Infinity'. */
+  times: z
+    .union([
+      z.int().min(1),
+      z.literal(Number.POSITIVE_INFINITY),
+      z.literal('Infinity').transform(() => Number.POSITIVE_INFINITY),
+    ])
+    .default(1),
+};
+
+const faultSchema = z.discriminatedUnion('kind', [
+  /** Waits, then applies and answers, whether or not the client is still there. */
+  z.strictObject({ ...base, kind: z.literal('latency'), ms }),
+  /** The socket is destroyed. */
+  z.strictObject({ ...base, kind: z.literal('reset-before') }),
+  z.strictObject({ ...base, kind: z.literal('reset-after') }),
+  z.strictObject({ ...base, ...reply, kind: z.literal('status-before') }),
+  z.strictObject({ ...base, ...reply, kind: z.literal('status-after') }),
+  /** A gateway's HTML page with status 502. */
+  z.strictObject({
+    ...base,
+    kind: z.literal('html-502'),
+    when: z.enum(['before', 'after']).default('before'),
+  }),
+  /** 200 (or 201) and nothing in it, after the effect. */
+  z.strictObject({ ...base, kind: z.literal('empty-body') }),
+  /** 200 (or 201) and JSON that breaks off, after the effect. */
+  z.strictObject({ ...base, kind: z.literal('garbled-body') }),
+  /** Never an answer; the socket stays open until the client or `stop()` closes it. */
+  z.strictObject({ ...base, kind: z.literal('hang-before') }),
+  z.strictObject({ ...base, kind: z.literal('hang-after') }),
+  /** Late application: the effect takes place `ms` after the request; the client meanwhile sees `answer` at once. */
+  z.strictObject({
+    ...base,
+    kind: z.literal('late'),
+    ms,
+    /** A number is sent as an HTTP status with an HTML body. */
+    answer: z.union([z.enum(['hang', 'reset']), z.int().min(400).max(599)]).default('hang'),
+  }),
+  /** Applies (and shows) something else than was sent: the field at `path` gets `value`, or goes if there is none. */
+  z.strictObject({
+    ...base,
+    kind: z.literal('wrong-body'),
+    /** Dotted, such as `model.messages.0.content`. */
+    path: z.string().min(1),
+    value: z.json().optional(),
+  }),
+  /** 400 with these messages. */
+  z.strictObject({ ...base, kind: z.literal('reject'), messages: z.array(z.string()).min(1) }),
+]);
+
+export type FaultInput = z.input<typeof faultSchema>;
+export type Fault = z.output<typeof faultSchema>;
+export type FaultKind = Fault['kind'];
+type Strike = Exclude<Fault, { kind: 'latency' }>;
+
+/** What faults are matched against. */
+export interface FaultTarget {
+  readonly method: string;
+  readonly pathAndQuery: string;
+  readonly text: string;
+  readonly body: unknown;
+}
+
+interface Armed {
+  readonly id: number;
+  readonly fault: Fault;
+  seen: number;
+  left: number;
+}
+
+export class Faults {
+  #armed: Armed[] = [];
+  #lastId = 0;
+
+  /** Returns the fault's id. Throws `ZodError` for what is no fault. */
+  add(input: FaultInput): number {
+    const fault = faultSchema.parse(input);
+    this.#armed.push({ id: ++this.#lastId, fault, seen: 0, left: fault.times });
+    return this.#lastId;
+  }
+
+  remove(id: number): void {
+    this.#armed = this.#armed.filter((armed) => armed.id !== id);
+  }
+
+  clear(): void {
+    this.#armed = [];
+  }
+
+  /** Faults that are not used up, in the order in which they are tried. */
+  list(): { id: number; kind: FaultKind; left: number | 'Infinity'; seen: number }[] {
+    return this.#armed.map(({ id, fault, left, seen }) => ({
+      id,
+      kind: fault.kind,
+      left: Number.isFinite(left) ? left : 'Infinity',
+      seen,
+    }));
+  }
+
+  /** What strikes this request; uses it up by one. */
+  take(target: FaultTarget): { delayMs: number; strike: Strike | undefined } {
+    let delayMs = 0;
+    let strike: Strike | undefined;
+    for (const armed of this.#armed) {
+      const { fault } = armed;
+      if (!matches(fault, target) || ++armed.seen < fault.match.nth) continue;
+      if (strike && fault.kind !== 'latency') continue;
+      armed.left--;
+      if (fault.kind === 'latency') delayMs += fault.ms;
+      else strike = fault;
+    }
+    this.#armed = this.#armed.filter(({ left }) => left > 0);
+    return { delayMs, strike };
+  }
+}
+
+function matches({ match }: Fault, { method, pathAndQuery, text, body }: FaultTarget): boolean {
+  return (
+    (match.method === undefined || match.method.toUpperCase() === method) &&
+    // A RegExp with the g flag remembers where it stopped; search() does not.
+    (match.path === undefined || pathAndQuery.search(match.path) >= 0) &&
+    (match.bodyIncludes === undefined || text.includes(match.bodyIncludes)) &&
+    (match.body === undefined || match.body(body))
+  );
+}
+
+function toRegExp(source: string, context: z.core.$RefinementCtx<string>): RegExp {
+  try {
+    return new RegExp(source);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'not a regular expression' });
+    return z.NEVER;
+  }
+}

@@ -1,0 +1,147 @@
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../domain/agent-config.ts';
+import type { JsonObject } from '../domain/json.ts';
+import type {
+  AgentRecord,
+  SaveFailure,
+  SaveImage,
+  SaveKind,
+  SaveRecord,
+  SaveStatus,
+  TransactionResult,
+} from '../domain/save.ts';
+
+/** The journal of saves: one method for each transition, each of them one transaction in the database. */
+
+export interface BeginUpdate {
+  role: AgentRole;
+  /** Refused where the organization's agent of this role has another id; null = whatever it is. */
+  agentId: string | null;
+  /** The id that the agent gets if there is none yet. */
+  newAgentId: string;
+  patch: AgentConfigPatch;
+  /** A new agent's configuration before the change. */
+  defaults: Omit<AgentConfig, 'systemPrompt'>;
+  expectedRevision: number | null;
+  recreateIfMissing: boolean;
+}
+
+export interface BeginRequest {
+  idempotencyKey: string | null;
+  requestHash: string;
+  kind: SaveKind;
+  actor: string | null;
+  leaseMs: number;
+  deadlineMs: number;
+  /** How recently Vapi must have been seen to agree for a save without changes to be answered without a write. */
+  confirmMs: number;
+  mappingVersion: number;
+  updates: BeginUpdate[];
+}
+
+export type BeginOutcome =
+  | { outcome: 'BEGUN'; save: SaveRecord; images: SaveImage[]; deployment: string }
+  | { outcome: 'UNCHANGED' | 'REPLAY' | 'REFUSED_MISSING'; save: SaveRecord; agents: AgentRecord[] }
+  | { outcome: 'NO_ORGANIZATION' }
+  | { outcome: 'IDEMPOTENCY_CONFLICT'; saveId: string }
+  | { outcome: 'IN_PROGRESS'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
+  | { outcome: 'NO_AGENT'; role: AgentRole }
+  | { outcome: 'REVISION_CONFLICT'; agents: AgentRecord[] }
+  | { outcome: 'INCOMPLETE'; missing: { role: AgentRole; field: string }[] };
+
+/** A transition that took place, was repeated, or came too late (`STALE`: another epoch or status; `NO_SAVE`). */
+export type TransitionOutcome =
+  | {
+      outcome: SaveStatus | 'HELD' | 'STALE';
+      save: SaveRecord;
+      agents?: AgentRecord[] | undefined;
+      notBeforeMs?: number | null | undefined;
+    }
+  | { outcome: 'NO_SAVE' };
+
+export interface CommittedAgent {
+  role: AgentRole;
+  assistantId: string;
+  /** The normal form of what the provider answered, without the stamp. */
+  observed: JsonObject;
+}
+
+export interface TakenSave {
+  outcome: 'TAKEN';
+  save: SaveRecord;
+  images: SaveImage[];
+  deployment: string;
+  /** A stored quarantine is over. */
+  quarantined: boolean;
+  pastDeadline: boolean;
+}
+
+/** Which save, and the fencing token under which the caller holds it. */
+export interface SaveRef {
+  orgId: string;
+  saveId: string;
+  epoch: number;
+}
+
+/**
+ * Every method may throw `DatabaseError` and nothing else that is expected. Each is idempotent for its arguments, so after
+ * an error of unknown fate it may be called again.
+ */
+export interface SaveJournal {
+  begin(orgId: string, saveId: string, owner: string, request: BeginRequest): Promise<BeginOutcome>;
+  commit(
+    ref: SaveRef,
+    request: { agents: CommittedAgent[]; ambiguous: boolean; lateMs: number },
+  ): Promise<TransitionOutcome>;
+  abort(
+    ref: SaveRef,
+    request: {
+      failure: SaveFailure;
+      results: TransactionResult[];
+      missing: AgentRole[];
+      ambiguous: boolean;
+      lateMs: number;
+      leaseMs: number;
+      nothingApplied: boolean;
+    },
+  ): Promise<TransitionOutcome>;
+  rolledBack(
+    ref: SaveRef,
+    request: { results: TransactionResult[]; missing: AgentRole[]; ambiguous: boolean; lateMs: number },
+  ): Promise<TransitionOutcome>;
+  needsAttention(
+    ref: SaveRef,
+    request: { results: TransactionResult[]; failure: SaveFailure },
+  ): Promise<TransitionOutcome>;
+  hold(
+    ref: SaveRef,
+    request: { results: TransactionResult[]; ambiguous: boolean; notBeforeMs: number },
+  ): Promise<TransitionOutcome>;
+  due(limit: number): Promise<{ orgId: string; saveId: string }[]>;
+  takeover(
+    orgId: string,
+    saveId: string,
+    owner: string,
+    leaseMs: number,
+  ): Promise<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>;
+  settle(
+    ref: SaveRef,
+    status: 'COMMITTED' | 'ROLLED_BACK',
+    request: { agents?: CommittedAgent[]; results?: TransactionResult[]; lateMs: number },
+  ): Promise<TransitionOutcome>;
+}
+
+/**
+ * The database did not do what was asked. `sent: false` = it certainly did not; `true` = it may have.
+ * Carries a code, never a statement, a row or a credential.
+ */
+export class DatabaseError extends Error {
+  override readonly name = 'DatabaseError';
+  readonly code: string;
+  readonly sent: boolean;
+
+  constructor(code: string, sent: boolean, message = `The database did not answer as expected (${code}).`) {
+    super(message);
+    this.code = code;
+    this.sent = sent;
+  }
+}

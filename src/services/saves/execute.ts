@@ -1,0 +1,247 @@
+import { createHash } from 'node:crypto';
+import { type AgentRole, defaultConfig } from '../../domain/agent-config.ts';
+import { canonicalJson } from '../../domain/json.ts';
+import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/save.ts';
+import type { Secret } from '../../domain/secret.ts';
+import { type BeginOutcome, DatabaseError, type SaveJournal } from '../../ports/save-journal.ts';
+import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
+import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import { MAPPING_VERSION } from '../assistants/render.ts';
+import type { TransactionalAgentUpdate } from './build.ts';
+import { isClosed } from './protocol.ts';
+import { instant, type RunPorts, SaveRun } from './run.ts';
+import type { SaveSettings } from './settings.ts';
+
+/** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
+export interface ExecutorPorts<Db> {
+  openJournal(supabase: Db): SaveJournal;
+  openVoiceProvider(vapiApiKey: Secret): VoiceProvider;
+  clock: Clock;
+  ids: Ids;
+  random: Random;
+  log: Log;
+  settings: SaveSettings;
+  /** Names this process in the journal. */
+  owner: string;
+  /** Told of work that goes on after its caller was answered, so that a shutdown can wait for it. */
+  track(work: Promise<unknown>): void;
+}
+
+/** How one save is to be made; the key is not among it. */
+export interface SaveOptions {
+  idempotencyKey?: string | null;
+  kind?: SaveKind;
+  /** Who asked, for the journal: the user's id. */
+  actor?: string | null;
+}
+
+/** The save's fate, or why it did not begin. */
+export type SaveOutcome =
+  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[] }
+  | { kind: 'failed'; save: SaveRecord; failure: SaveFailure }
+  | { kind: 'pending'; save: SaveRecord; retryAfterMs: number | null }
+  | { kind: 'revision_conflict'; agents: AgentRecord[] }
+  | { kind: 'in_progress'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
+  | { kind: 'idempotency_conflict'; saveId: string }
+  | { kind: 'incomplete'; missing: { role: AgentRole; field: string }[] }
+  | { kind: 'no_organization' }
+  | { kind: 'no_agent'; role: AgentRole }
+  | { kind: 'unavailable'; retryAfterMs: number | null }
+  | { kind: 'not_configured' };
+
+const PENDING_RETRY_MS = 1_000;
+const UNAVAILABLE_RETRY_MS = 2_000;
+const BEGIN_ATTEMPTS = 3;
+
+/**
+ * Saves one organization's agents in both systems, or in neither. Two database calls and one Vapi call per agent where all
+ * goes well. It answers within `settings.answerMs`; a save that is still undecided then goes on by itself.
+ *
+ * The only function of the request path that is given the master key. It does not depend on the caller's connection or token:
+ * once begun, a save is finished or undone whatever becomes of the caller.
+ */
+export async function executeTransactionalAgentUpdate<Db>(
+  supabase: Db,
+  updates: TransactionalAgentUpdate[],
+  vapiApiKey: Secret | null,
+  options: SaveOptions & { ports: ExecutorPorts<Db> },
+): Promise<SaveOutcome> {
+  const { ports } = options;
+  const [first] = updates;
+  if (first === undefined || updates.some((update) => update.orgId !== first.orgId)) {
+    throw new Error('a save names at least one agent, all of one organization');
+  }
+  if (vapiApiKey === null) return { kind: 'not_configured' };
+
+  const journal = ports.openJournal(supabase);
+  const saveId = ports.ids.uuid();
+  const leaseFrom = instant(ports.clock);
+  const begun = await begin(journal, first.orgId, saveId, updates, options);
+  switch (begun.outcome) {
+    case 'BEGUN':
+      break;
+    case 'UNCHANGED':
+    case 'REPLAY':
+    case 'REFUSED_MISSING':
+      return isClosed(begun.save.status)
+        ? outcomeOf(begun.save, begun.agents)
+        : awaitEnd(journal, ports, first.orgId, saveId, updates, options, begun.save);
+    case 'UNREACHABLE':
+      return { kind: 'unavailable', retryAfterMs: UNAVAILABLE_RETRY_MS };
+    case 'FATE_UNKNOWN':
+      // It may have begun: never "failed" of what may still commit. Recovery finds it, if it did.
+      return { kind: 'pending', save: unseenSave(saveId, ports.clock), retryAfterMs: PENDING_RETRY_MS };
+    case 'NO_ORGANIZATION':
+      return { kind: 'no_organization' };
+    case 'IDEMPOTENCY_CONFLICT':
+      return { kind: 'idempotency_conflict', saveId: begun.saveId };
+    case 'IN_PROGRESS':
+      return {
+        kind: 'in_progress',
+        saveId: begun.saveId,
+        status: begun.status,
+        retryAfterMs: begun.retryAfterMs,
+      };
+    case 'NO_AGENT':
+      return { kind: 'no_agent', role: begun.role };
+    case 'REVISION_CONFLICT':
+      return { kind: 'revision_conflict', agents: begun.agents };
+    case 'INCOMPLETE':
+      return { kind: 'incomplete', missing: begun.missing };
+  }
+
+  const run = new SaveRun(runPorts(ports, journal, ports.openVoiceProvider(vapiApiKey)), {
+    orgId: first.orgId,
+    save: begun.save,
+    images: begun.images,
+    deployment: begun.deployment,
+    leaseFrom,
+    taken: false,
+    quarantined: false,
+    pastDeadline: false,
+  });
+  const work = run.run().then((end) => outcomeOf(end.save, end.agents));
+  ports.track(work);
+  const answered = new AbortController();
+  const tooLate = ports.clock
+    .sleep(ports.settings.answerMs, answered.signal)
+    .then((): SaveOutcome => ({ kind: 'pending', save: run.current, retryAfterMs: PENDING_RETRY_MS }));
+  return Promise.race([work, tooLate]).finally(() => answered.abort());
+}
+
+export function runPorts<Db>(ports: ExecutorPorts<Db>, journal: SaveJournal, voice: VoiceProvider): RunPorts {
+  const { clock, random, log, settings } = ports;
+  return { journal, voice, clock, random, log, settings };
+}
+
+type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };
+
+/** Begins, again if the answer was lost: the database knows the save by its id and owner. */
+async function begin<Db>(
+  journal: SaveJournal,
+  orgId: string,
+  saveId: string,
+  updates: TransactionalAgentUpdate[],
+  { ports, ...options }: SaveOptions & { ports: ExecutorPorts<Db> },
+): Promise<Begun> {
+  const { clock, settings } = ports;
+  const request = {
+    idempotencyKey: options.idempotencyKey ?? null,
+    requestHash: requestHash(updates),
+    kind: options.kind ?? 'USER',
+    actor: options.actor ?? null,
+    leaseMs: settings.leaseMs,
+    deadlineMs: settings.deadlineMs,
+    confirmMs: settings.confirmMs,
+    mappingVersion: MAPPING_VERSION,
+    updates: updates.map((update) => ({
+      role: update.role,
+      agentId: update.agentId,
+      newAgentId: ports.ids.uuid(),
+      patch: update.payload,
+      defaults: defaultConfig(update.role),
+      expectedRevision: update.expectedRevision,
+      recreateIfMissing: update.recreateIfMissing,
+    })),
+  };
+  let sent = false;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await journal.begin(orgId, saveId, ports.owner, request);
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error;
+      sent ||= error.sent;
+      ports.log.warn(
+        { saveId, transition: 'begin', code: error.code, attempt },
+        'the database did not answer',
+      );
+      if (attempt >= BEGIN_ATTEMPTS) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
+      await clock.sleep(100 * attempt);
+    }
+  }
+}
+
+/**
+ * The same request is running already, here or elsewhere: its answer is ours too, if it comes in time. Asking again is
+ * harmless, because the idempotency key (or the save's id) decides what is found.
+ */
+async function awaitEnd<Db>(
+  journal: SaveJournal,
+  ports: ExecutorPorts<Db>,
+  orgId: string,
+  saveId: string,
+  updates: TransactionalAgentUpdate[],
+  options: SaveOptions & { ports: ExecutorPorts<Db> },
+  running: SaveRecord,
+): Promise<SaveOutcome> {
+  const until = ports.clock.monotonic() + ports.settings.answerMs;
+  let save = running;
+  for (let waitMs = 100; ports.clock.monotonic() + waitMs < until; waitMs = Math.min(waitMs * 2, 1_000)) {
+    await ports.clock.sleep(waitMs);
+    const again = await begin(journal, orgId, saveId, updates, options);
+    if (again.outcome !== 'REPLAY') break;
+    save = again.save;
+    if (isClosed(save.status)) return outcomeOf(save, again.agents);
+  }
+  return outcomeOf(save, []);
+}
+
+/** A save's record as an answer. */
+export function outcomeOf(save: SaveRecord, agents: AgentRecord[]): SaveOutcome {
+  if (save.status === 'COMMITTED') return { kind: 'committed', save, agents };
+  if (save.status === 'ROLLED_BACK') {
+    const failure = save.failure ?? {
+      reason: 'VAPI_UNAVAILABLE' as const,
+      message: 'The save was not made.',
+      retryable: true,
+    };
+    return { kind: 'failed', save, failure };
+  }
+  return { kind: 'pending', save, retryAfterMs: save.status === 'NEEDS_ATTENTION' ? null : PENDING_RETRY_MS };
+}
+
+/** The same for the same change: absent is not null, and the order of keys is not meaning. */
+function requestHash(updates: TransactionalAgentUpdate[]): string {
+  const named = updates.map(({ role, payload, expectedRevision, recreateIfMissing }) => ({
+    role,
+    payload,
+    expectedRevision,
+    recreateIfMissing,
+  }));
+  return createHash('sha256').update(canonicalJson(named)).digest('hex');
+}
+
+function unseenSave(id: string, clock: Clock): SaveRecord {
+  return {
+    id,
+    status: 'APPLYING',
+    epoch: 1,
+    kind: 'USER',
+    ambiguous: false,
+    mappingVersion: MAPPING_VERSION,
+    results: [],
+    failure: null,
+    startedAt: new Date(clock.now()).toISOString(),
+    finishedAt: null,
+  };
+}

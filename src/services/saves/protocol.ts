@@ -1,0 +1,151 @@
+import type { AgentRole } from '../../domain/agent-config.ts';
+import type { SaveFailureReason, SaveStatus } from '../../domain/save.ts';
+
+/**
+ * The protocol's decisions, pure: from what is known of a save to the one thing to do next. The runner (run.ts) carries them
+ * out against the ports; the explorer walks through everything that they allow.
+ */
+
+/** What going forward came to for one agent. All but `applied`, `differed` and `unknown` mean: this attempt changed nothing. */
+export type Forward =
+  | 'pending'
+  | 'applied'
+  | 'differed'
+  | 'rejected'
+  | 'missing'
+  | 'unauthorized'
+  | 'rate_limited'
+  | 'unreachable'
+  | 'unknown';
+
+/** What undoing came to for one agent. */
+export type Undo = 'pending' | 'done' | 'missing' | 'refused' | 'blocked' | 'unknown';
+
+export interface AgentProgress {
+  role: AgentRole;
+  /** This save makes the assistant (POST, undone by DELETE) instead of changing one (PATCH, undone by PATCH). */
+  creates: boolean;
+  forward: Forward;
+  undo: Undo;
+  /** Some request of this save may have changed the assistant. */
+  touched: boolean;
+  /** Some request of this save got no answer, and may still be applied. */
+  ambiguous: boolean;
+}
+
+export interface SaveProgress {
+  status: SaveStatus;
+  agents: AgentProgress[];
+  /** Taken over from another owner: nobody knows what that one sent. */
+  taken: boolean;
+  /** A stored quarantine is over: what an earlier owner sent is applied or dead. */
+  quarantined: boolean;
+  pastDeadline: boolean;
+  /** The lease is given up: another owner goes on. */
+  released: boolean;
+}
+
+export type Decision =
+  | { do: 'send'; roles: AgentRole[] }
+  | { do: 'commit'; ambiguous: boolean }
+  | {
+      do: 'abort';
+      reason: SaveFailureReason;
+      ambiguous: boolean;
+      nothingApplied: boolean;
+      missing: AgentRole[];
+    }
+  | { do: 'hand_over'; ambiguous: boolean; quarantine: boolean }
+  | { do: 'undo'; roles: AgentRole[] }
+  | { do: 'attention' }
+  | { do: 'close'; missing: AgentRole[]; ambiguous: boolean }
+  | { do: 'stop' };
+
+const REASON: Readonly<Partial<Record<Forward, SaveFailureReason>>> = {
+  rejected: 'VAPI_REJECTED',
+  differed: 'VAPI_ANSWER_DIFFERED',
+  missing: 'ASSISTANT_MISSING',
+  unauthorized: 'VAPI_UNAUTHORIZED',
+  rate_limited: 'VAPI_RATE_LIMITED',
+  unreachable: 'VAPI_UNAVAILABLE',
+};
+
+/** Ends a save whoever meets it. The others end it only for its first owner: recovery can wait for better times. */
+const DEFINITE: ReadonlySet<Forward> = new Set(['rejected', 'differed', 'missing']);
+const TRANSIENT: ReadonlySet<Forward> = new Set(['unauthorized', 'rate_limited', 'unreachable']);
+
+/** What to do next. Total: every state has exactly one answer. */
+export function decide(save: SaveProgress): Decision {
+  if (save.released) return { do: 'stop' };
+  if (save.status === 'APPLYING') return forward(save);
+  if (save.status === 'ROLLING_BACK') return backward(save);
+  return { do: 'stop' };
+}
+
+function forward(save: SaveProgress): Decision {
+  const { agents, taken } = save;
+  const ambiguous = taken || agents.some((agent) => agent.ambiguous);
+  // A POST of the last owner may still be on its way, and a second one would make a second assistant.
+  if (taken && !save.quarantined && agents.some((agent) => agent.creates)) {
+    return { do: 'hand_over', ambiguous, quarantine: true };
+  }
+  const untried = agents.filter((agent) => agent.forward === 'pending');
+  if (untried.length > 0) return { do: 'send', roles: untried.map((agent) => agent.role) };
+  if (agents.every((agent) => agent.forward === 'applied')) return { do: 'commit', ambiguous };
+
+  const patience = taken && !save.pastDeadline;
+  const failed =
+    agents.find((agent) => DEFINITE.has(agent.forward)) ??
+    (patience ? undefined : agents.find((agent) => TRANSIENT.has(agent.forward)));
+  if (failed !== undefined || (taken && save.pastDeadline)) {
+    return {
+      do: 'abort',
+      reason: REASON[failed?.forward ?? 'unreachable'] ?? 'VAPI_UNAVAILABLE',
+      ambiguous,
+      nothingApplied: !ambiguous && agents.every((agent) => !agent.touched),
+      missing: missingAgents(agents),
+    };
+  }
+  // The outcome is unknown and the lease leaves no room for another attempt.
+  return {
+    do: 'hand_over',
+    ambiguous,
+    quarantine: agents.some((agent) => agent.creates && agent.forward === 'unknown'),
+  };
+}
+
+function backward(save: SaveProgress): Decision {
+  const { agents } = save;
+  const touched = agents.filter((agent) => agent.touched);
+  const untried = touched.filter((agent) => agent.undo === 'pending');
+  if (untried.length > 0) return { do: 'undo', roles: untried.map((agent) => agent.role) };
+  if (touched.some((agent) => agent.undo === 'unknown' || agent.undo === 'blocked')) {
+    return { do: 'hand_over', ambiguous: true, quarantine: false };
+  }
+  if (touched.some((agent) => agent.undo === 'refused')) return { do: 'attention' };
+  return {
+    do: 'close',
+    missing: missingAgents(agents),
+    ambiguous: save.taken || agents.some((agent) => agent.ambiguous),
+  };
+}
+
+function missingAgents(agents: AgentProgress[]): AgentRole[] {
+  return agents
+    .filter((agent) => agent.forward === 'missing' || agent.undo === 'missing')
+    .map((agent) => agent.role);
+}
+
+/** Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). */
+export const TRANSITIONS: Readonly<Record<SaveStatus, readonly SaveStatus[]>> = {
+  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK'],
+  ROLLING_BACK: ['ROLLED_BACK', 'NEEDS_ATTENTION'],
+  NEEDS_ATTENTION: ['COMMITTED', 'ROLLED_BACK'],
+  COMMITTED: [],
+  ROLLED_BACK: [],
+};
+
+/** A save that is over: it never changes again. */
+export function isClosed(status: SaveStatus): boolean {
+  return TRANSITIONS[status].length === 0;
+}

@@ -1,0 +1,531 @@
+import type { AgentRole } from '../../domain/agent-config.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import type {
+  AgentRecord,
+  SaveFailure,
+  SaveFailureReason,
+  SaveImage,
+  SaveRecord,
+  SaveStatus,
+  TransactionResult,
+} from '../../domain/save.ts';
+import {
+  DatabaseError,
+  type SaveJournal,
+  type SaveRef,
+  type TransitionOutcome,
+} from '../../ports/save-journal.ts';
+import type { Clock, Log, Random } from '../../ports/system.ts';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { differences, observedForm, stampOf } from '../assistants/compare.ts';
+import { renderAssistant } from '../assistants/render.ts';
+import {
+  type AgentProgress,
+  type Decision,
+  decide,
+  isClosed,
+  type SaveProgress,
+  TRANSITIONS,
+} from './protocol.ts';
+import { GUARD_MARGIN_MS, lateTimeMs, type SaveSettings } from './settings.ts';
+
+/**
+ * Carries a begun save to its end, or to the point where another owner must go on. The same code serves the request that began
+ * the save and the recovery that took it over: protocol.ts decides, this file acts.
+ */
+
+export interface RunPorts {
+  journal: SaveJournal;
+  voice: VoiceProvider;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  settings: SaveSettings;
+}
+
+/** A save and the right to act on it. */
+export interface HeldSave {
+  orgId: string;
+  save: SaveRecord;
+  images: SaveImage[];
+  deployment: string;
+  /** Both clocks, read before the first attempt to get the lease: the lease cannot have begun earlier. */
+  leaseFrom: Instant;
+  taken: boolean;
+  quarantined: boolean;
+  pastDeadline: boolean;
+}
+
+export interface Instant {
+  wall: number;
+  monotonic: number;
+}
+
+export function instant(clock: Clock): Instant {
+  return { wall: clock.now(), monotonic: clock.monotonic() };
+}
+
+/** Where a run left its save. `agents` only where it is COMMITTED. */
+export interface RunEnd {
+  save: SaveRecord;
+  agents: AgentRecord[];
+}
+
+/** One agent of a running save: the protocol's view of it, and what acting on it needs. */
+interface Target extends AgentProgress {
+  image: SaveImage;
+  /** The complete document that this save puts into Vapi. */
+  after: JsonObject;
+  /** Known only once Vapi has answered, where the save creates the assistant. */
+  assistantId: string | null;
+  observed: JsonObject | null;
+  error: string | null;
+}
+
+export class SaveRun {
+  readonly #ports: RunPorts;
+  readonly #held: HeldSave;
+  readonly #ref: SaveRef;
+  readonly #targets: Target[];
+  #save: SaveRecord;
+  #leaseFrom: Instant;
+  #released = false;
+  #committing = false;
+  #agents: AgentRecord[] = [];
+
+  constructor(ports: RunPorts, held: HeldSave) {
+    this.#ports = ports;
+    this.#held = held;
+    this.#save = held.save;
+    this.#leaseFrom = held.leaseFrom;
+    this.#ref = { orgId: held.orgId, saveId: held.save.id, epoch: held.save.epoch };
+    this.#targets = held.images.map((image) => ({
+      image,
+      role: image.role,
+      creates: image.assistantId === null,
+      forward: 'pending',
+      undo: 'pending',
+      touched: held.taken,
+      ambiguous: false,
+      after: renderAssistant(held.save.mappingVersion, image.after.config, {
+        deployment: held.deployment,
+        orgId: held.orgId,
+        agentId: image.agentId,
+        role: image.role,
+        saveId: held.save.id,
+        revision: image.after.revision,
+      }),
+      assistantId: image.assistantId,
+      observed: null,
+      error: held.save.results.find((result) => result.role === image.role)?.error ?? null,
+    }));
+  }
+
+  /** The save as it is known at this moment, for a caller who cannot wait for its end. */
+  get current(): SaveRecord {
+    if (isClosed(this.#save.status)) return this.#save;
+    return {
+      ...this.#save,
+      results: this.#results().map((result) => ({
+        ...result,
+        // A commit without an answer may have happened.
+        dbUpdated: this.#committing ? null : result.dbUpdated,
+      })),
+    };
+  }
+
+  /** Runs to the end, or until the lease is given up. Bounded by the lease; never throws for what Vapi or the network does. */
+  async run(): Promise<RunEnd> {
+    for (;;) {
+      const decision = decide(this.#progress());
+      if (decision.do === 'stop') return { save: this.current, agents: this.#agents };
+      await this.#carryOut(decision);
+    }
+  }
+
+  #progress(): SaveProgress {
+    return {
+      status: this.#save.status,
+      agents: this.#targets,
+      taken: this.#held.taken,
+      quarantined: this.#held.quarantined,
+      pastDeadline: this.#held.pastDeadline,
+      released: this.#released,
+    };
+  }
+
+  async #carryOut(decision: Exclude<Decision, { do: 'stop' }>): Promise<void> {
+    const { journal, settings } = this.#ports;
+    const lateMs = lateTimeMs(settings);
+    switch (decision.do) {
+      case 'send':
+        // All at once, and all to the end: a sibling is never cancelled, because its outcome must be known.
+        await Promise.all(this.#chosen(decision.roles).map((target) => this.#send(target)));
+        return;
+      case 'undo':
+        await Promise.all(this.#chosen(decision.roles).map((target) => this.#undo(target)));
+        return;
+      case 'commit': {
+        this.#committing = true;
+        const agents = this.#targets.map((target) => {
+          if (target.assistantId === null || target.observed === null) {
+            throw new Error(`save ${this.#ref.saveId}: ${target.role} is to be committed without an answer`);
+          }
+          return { role: target.role, assistantId: target.assistantId, observed: target.observed };
+        });
+        await this.#transition('commit', () =>
+          journal.commit(this.#ref, { agents, ambiguous: decision.ambiguous, lateMs }),
+        );
+        return;
+      }
+      case 'abort': {
+        const leaseFrom = instant(this.#ports.clock);
+        const failure = this.#failure(decision.reason);
+        await this.#transition('abort', () =>
+          journal.abort(this.#ref, {
+            failure,
+            results: this.#results(decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
+            missing: decision.missing,
+            ambiguous: decision.ambiguous,
+            lateMs,
+            leaseMs: settings.leaseMs,
+            nothingApplied: decision.nothingApplied,
+          }),
+        );
+        this.#leaseFrom = leaseFrom;
+        // The quarantine is stored, not slept: recovery undoes it, after that.
+        if (decision.ambiguous) this.#released = true;
+        return;
+      }
+      case 'close':
+        await this.#transition('close', () =>
+          journal.rolledBack(this.#ref, {
+            results: this.#results('ROLLED_BACK'),
+            missing: decision.missing,
+            ambiguous: decision.ambiguous,
+            lateMs,
+          }),
+        );
+        return;
+      case 'attention': {
+        const failure: SaveFailure = {
+          ...(this.#save.failure ?? this.#failure('VAPI_REJECTED')),
+          message: 'Vapi refuses to take the previous configuration back. A person must settle this save.',
+          retryable: false,
+        };
+        await this.#transition('attention', () =>
+          journal.needsAttention(this.#ref, { results: this.#results(), failure }),
+        );
+        this.#ports.log.error(
+          { saveId: this.#ref.saveId, orgId: this.#ref.orgId, event: 'save.needs_attention' },
+          'a save cannot be undone and needs a person',
+        );
+        return;
+      }
+      case 'hand_over':
+        await this.#transition('hold', () =>
+          journal.hold(this.#ref, {
+            results: this.#results(),
+            ambiguous: decision.ambiguous,
+            notBeforeMs: decision.quarantine ? lateMs : 0,
+          }),
+        );
+        this.#released = true;
+        return;
+    }
+  }
+
+  #chosen(roles: AgentRole[]): Target[] {
+    return this.#targets.filter((target) => roles.includes(target.role));
+  }
+
+  /**
+   * One transition, repeated while its fate is unknown: it is idempotent by id and epoch. If the database stays away for a
+   * whole lease, the save is left to recovery, which finds everything it needs in the journal.
+   */
+  async #transition(name: string, call: () => Promise<TransitionOutcome>): Promise<void> {
+    const { clock, log, settings } = this.#ports;
+    const before = this.#save.status;
+    const from = instant(clock);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const answer = await call();
+        if (answer.outcome === 'NO_SAVE') throw new Error(`save ${this.#ref.saveId} is not in the journal`);
+        if (answer.outcome === 'STALE') {
+          // Another owner has it now; what it has become is the truth.
+          log.warn(
+            { saveId: this.#ref.saveId, transition: name, status: answer.save.status },
+            'lost the save to another owner',
+          );
+          this.#released = true;
+        } else if (answer.save.status !== before) {
+          this.#assertAllowed(before, answer.save.status);
+        }
+        this.#save = answer.save;
+        this.#agents = answer.save.status === 'COMMITTED' ? (answer.agents ?? []) : [];
+        return;
+      } catch (error) {
+        if (!(error instanceof DatabaseError)) throw error;
+        log.warn(
+          { saveId: this.#ref.saveId, transition: name, code: error.code, attempt },
+          'the database did not answer',
+        );
+        if (elapsed(clock, from) > settings.leaseMs) {
+          this.#released = true;
+          return;
+        }
+        await clock.sleep(this.#backoff(attempt, 50, 2_000));
+      }
+    }
+  }
+
+  #assertAllowed(from: SaveStatus, to: SaveStatus): void {
+    if (!TRANSITIONS[from].includes(to)) {
+      throw new Error(
+        `save ${this.#ref.saveId} went from ${from} to ${to}, which the protocol does not know`,
+      );
+    }
+  }
+
+  /** The lease still holds when a request sent now has ended, by the slower-judging of the two clocks. */
+  #guard(waitMs = 0): boolean {
+    const { clock, settings, voice } = this.#ports;
+    return elapsed(clock, this.#leaseFrom) + waitMs + voice.timeoutMs + GUARD_MARGIN_MS < settings.leaseMs;
+  }
+
+  #backoff(attempt: number, baseMs: number, mostMs: number): number {
+    const full = Math.min(mostMs, baseMs * 2 ** Math.min(attempt, 16));
+    return Math.round(full / 2 + (full / 2) * this.#ports.random.next());
+  }
+
+  /** Puts one agent's content into Vapi, again and again while that is harmless and the lease allows it. */
+  async #send(target: Target): Promise<void> {
+    if (target.creates && this.#held.taken && target.assistantId === null) {
+      if (!(await this.#adopt(target))) return;
+    }
+    target.forward = 'unreachable';
+    for (let attempt = 0; ; attempt += 1) {
+      if (!this.#guard()) return;
+      const reply =
+        target.assistantId === null
+          ? await this.#ports.voice.createAssistant(target.after)
+          : await this.#ports.voice.updateAssistant(target.assistantId, target.after);
+      const waitMs = this.#learnForward(target, reply, attempt);
+      if (waitMs === null || !this.#guard(waitMs)) return;
+      await this.#ports.clock.sleep(waitMs);
+    }
+  }
+
+  /** Takes a reply in. Answers how long to wait before the same bytes may be sent again; null = do not. */
+  #learnForward(target: Target, reply: ProviderReply<ProviderAssistant>, attempt: number): number | null {
+    switch (reply.kind) {
+      case 'ok': {
+        target.assistantId = reply.value.id;
+        const found = differences(target.after, reply.value);
+        target.touched = true;
+        target.observed = observedForm(reply.value);
+        target.forward = found.length === 0 ? 'applied' : 'differed';
+        target.error =
+          found.length === 0
+            ? null
+            : `Vapi answered with other content at ${found.map((entry) => entry.path).join(', ')}.`;
+        return null;
+      }
+      case 'refused':
+        target.forward = 'rejected';
+        target.error = `Vapi refused it: ${reply.messages.join('; ').slice(0, 500)}`;
+        return null;
+      case 'gone':
+        target.forward = 'missing';
+        target.error =
+          'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.';
+        return null;
+      case 'unauthorized':
+        target.forward = 'unauthorized';
+        target.error = 'Vapi refused our key.';
+        return null;
+      case 'rate_limited':
+        target.forward = target.ambiguous ? 'unknown' : 'rate_limited';
+        target.error = 'Vapi is limiting our requests.';
+        return reply.retryAfterMs ?? this.#backoff(attempt, 2_000, 60_000);
+      case 'not_sent':
+        target.forward = target.ambiguous ? 'unknown' : 'unreachable';
+        target.error = `Vapi cannot be reached (${reply.code}).`;
+        return this.#backoff(attempt, 250, 5_000);
+      case 'unknown':
+        target.forward = 'unknown';
+        target.touched = true;
+        target.ambiguous = true;
+        target.error = `Vapi did not answer (${reply.code}); whether it took the change is not known yet.`;
+        // POST is not idempotent: another one could make a second assistant.
+        return target.assistantId === null ? null : this.#backoff(attempt, 250, 5_000);
+    }
+  }
+
+  /**
+   * An earlier owner may have created the assistant, with only the stamp to tell. Found: it is ours to fill; several: the
+   * oldest stays. False: Vapi could not be asked, so nothing may be created now.
+   */
+  async #adopt(target: Target): Promise<boolean> {
+    const found = await this.#stamped(target);
+    if (found.kind !== 'ok') {
+      target.forward = 'unknown';
+      target.error = 'Vapi could not be asked whether the assistant exists already.';
+      return false;
+    }
+    const [oldest, ...others] = found.value;
+    for (const other of others) {
+      if (!this.#guard()) return this.#undecided(target);
+      const reply = await this.#ports.voice.deleteAssistant(other.id);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#undecided(target);
+    }
+    target.assistantId = oldest?.id ?? null;
+    return true;
+  }
+
+  #undecided(target: Target): false {
+    target.forward = 'unknown';
+    return false;
+  }
+
+  /** Assistants with the stamp of this save for this agent, oldest first. The clocks of the two sides may differ by minutes. */
+  async #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
+    const pageSize = 1_000;
+    const since = new Date(Date.parse(this.#save.startedAt) - 10 * 60_000).toISOString();
+    const found = new Map<string, ProviderAssistant>();
+    let before: string | undefined;
+    for (;;) {
+      if (!this.#guard()) return { kind: 'not_sent', code: 'LEASE' };
+      const page = await this.#ports.voice.listAssistants({
+        limit: pageSize,
+        createdAtGe: since,
+        ...(before === undefined ? {} : { createdAtLe: before }),
+      });
+      if (page.kind !== 'ok') return page;
+      const times = page.value.map((assistant) => String(assistant['createdAt'])).sort();
+      for (const assistant of page.value) {
+        const stamp = stampOf(assistant);
+        if (stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId)
+          found.set(assistant.id, assistant);
+      }
+      if (page.value.length < pageSize || times[0] === before) break;
+      before = times[0];
+    }
+    return {
+      kind: 'ok',
+      value: [...found.values()].sort((a, b) => (String(a['createdAt']) < String(b['createdAt']) ? -1 : 1)),
+    };
+  }
+
+  /** Puts back what the database says, wherever this save may have changed it. */
+  async #undo(target: Target): Promise<void> {
+    target.undo = 'blocked';
+    for (let attempt = 0; ; attempt += 1) {
+      if (!this.#guard()) return;
+      const waitMs = target.creates
+        ? await this.#undoCreate(target, attempt)
+        : await this.#undoUpdate(target, attempt);
+      if (waitMs === null || !this.#guard(waitMs)) return;
+      await this.#ports.clock.sleep(waitMs);
+    }
+  }
+
+  async #undoUpdate(target: Target, attempt: number): Promise<number | null> {
+    const { before } = target.image;
+    if (target.assistantId === null || before === null) throw new Error('there is nothing to go back to');
+    const document = renderAssistant(before.mappingVersion, before.config, {
+      deployment: this.#held.deployment,
+      orgId: this.#held.orgId,
+      agentId: target.image.agentId,
+      role: target.role,
+      saveId: before.saveId,
+      revision: before.revision,
+    });
+    const reply = await this.#ports.voice.updateAssistant(target.assistantId, document);
+    if (reply.kind === 'ok') {
+      const found = differences(document, reply.value);
+      target.undo = found.length === 0 ? 'done' : 'refused';
+      return null;
+    }
+    if (reply.kind === 'gone') {
+      target.undo = 'missing';
+      return null;
+    }
+    return this.#learnUndo(target, reply, attempt);
+  }
+
+  async #undoCreate(target: Target, attempt: number): Promise<number | null> {
+    let ids = target.assistantId === null ? null : [target.assistantId];
+    if (ids === null || this.#held.taken) {
+      // What an earlier owner made is known by its stamp only.
+      const found = await this.#stamped(target);
+      if (found.kind !== 'ok') return this.#learnUndo(target, found, attempt);
+      ids = [...new Set([...(ids ?? []), ...found.value.map((assistant) => assistant.id)])];
+    }
+    for (const id of ids) {
+      if (!this.#guard()) return null;
+      const reply = await this.#ports.voice.deleteAssistant(id);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#learnUndo(target, reply, attempt);
+    }
+    target.undo = 'done';
+    return null;
+  }
+
+  #learnUndo(
+    target: Target,
+    reply: Exclude<ProviderReply<unknown>, { kind: 'ok' }>,
+    attempt: number,
+  ): number | null {
+    switch (reply.kind) {
+      case 'refused':
+        target.undo = 'refused';
+        target.error = `Vapi refused to take the previous configuration back: ${reply.messages.join('; ').slice(0, 500)}`;
+        return null;
+      case 'rate_limited':
+        return reply.retryAfterMs ?? this.#backoff(attempt, 2_000, 60_000);
+      case 'unknown':
+        target.undo = 'unknown';
+        target.ambiguous = true;
+        return this.#backoff(attempt, 250, 5_000);
+      case 'not_sent':
+      case 'unauthorized':
+      case 'gone':
+        return this.#backoff(attempt, 500, 10_000);
+    }
+  }
+
+  #failure(reason: SaveFailureReason): SaveFailure {
+    const told =
+      this.#targets.find((target) => target.error !== null)?.error ?? 'Vapi could not be reached in time.';
+    return {
+      reason,
+      message: `The save was not made. ${told}`,
+      retryable:
+        reason === 'VAPI_UNAVAILABLE' || reason === 'VAPI_RATE_LIMITED' || reason === 'VAPI_ANSWER_DIFFERED',
+    };
+  }
+
+  /** What is true of each agent now, or will be once the save has this status. */
+  #results(status: SaveStatus = this.#save.status): TransactionResult[] {
+    return this.#targets.map((target) => ({
+      role: target.role,
+      agentId: target.image.agentId,
+      success: false,
+      vapiSynced: this.#inVapi(target, status),
+      dbUpdated: false,
+      assistantId: status === 'ROLLED_BACK' && target.creates ? null : target.assistantId,
+      error: target.error ?? (status === 'APPLYING' ? null : 'Not kept: the other agent could not be saved.'),
+      revision: null,
+    }));
+  }
+
+  #inVapi(target: Target, status: SaveStatus): boolean | null {
+    if (status === 'ROLLED_BACK' || target.undo === 'done' || target.undo === 'missing') return false;
+    if (target.forward === 'applied' && !target.ambiguous) return true;
+    return target.touched || target.forward === 'pending' ? null : false;
+  }
+}
+
+function elapsed(clock: Clock, from: Instant): number {
+  return Math.max(clock.now() - from.wall, clock.monotonic() - from.monotonic);
+}

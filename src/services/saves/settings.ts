@@ -1,0 +1,45 @@
+/** The times of the protocol, milliseconds. */
+export interface SaveSettings {
+  /** How long a save may go without a sign of life before recovery takes it. */
+  leaseMs: number;
+  /** After this, recovery stops going forward and goes back. */
+  deadlineMs: number;
+  /** An undecided save is answered as pending after this. */
+  answerMs: number;
+  /** How long after its timeout a request may still be applied. Assumed; to be measured on a live account. */
+  lateMs: number;
+  /** The deadline of one request to Vapi. */
+  requestTimeoutMs: number;
+  /** A save without changes is answered without a write if Vapi was seen to agree within this; 0 = always write. */
+  confirmMs: number;
+}
+
+/** Between the guard and the write: what a process may reasonably lose to its event loop. */
+export const GUARD_MARGIN_MS = 1_000;
+
+/** How long a request without an answer must be reckoned with: its own deadline, then what the provider may still do. */
+export function lateTimeMs(settings: SaveSettings): number {
+  return settings.requestTimeoutMs + settings.lateMs;
+}
+
+/**
+ * Combinations under which a save could not end, each with the reason. Empty = fine.
+ * A quarantine may be longer than the lease: it is stored, and recovery takes the save with a fresh lease after it.
+ */
+export function settingsProblems(settings: SaveSettings): { setting: keyof SaveSettings; problem: string }[] {
+  const problems: { setting: keyof SaveSettings; problem: string }[] = [];
+  const least = settings.requestTimeoutMs + GUARD_MARGIN_MS;
+  if (settings.leaseMs <= least) {
+    problems.push({
+      setting: 'leaseMs',
+      problem: `must be more than ${least}: one request to Vapi (${settings.requestTimeoutMs}) and a margin of ${GUARD_MARGIN_MS} must fit inside a lease, or no save could ever send anything`,
+    });
+  }
+  if (settings.deadlineMs <= settings.leaseMs) {
+    problems.push({
+      setting: 'deadlineMs',
+      problem: `must be more than the lease (${settings.leaseMs}): recovery would turn every abandoned save back without trying to finish it`,
+    });
+  }
+  return problems;
+}
