@@ -248,7 +248,7 @@ const saveInput = z
   );
 
 /** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
-export function parseSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {
+export function checkSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {
   const parsed = saveInput.safeParse(input);
   if (parsed.success) return { input: parsed.data };
   return {

@@ -407,11 +407,33 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
   }
 }
 
+/** Lite's connection with a pool of ours behind its `driver.reserve`, through which all of lite's statements go. */
 function liteConnection(url: string, max: number, log: (line: string) => void): PostgresConnection {
+  const connection = openConnection(url, 2, log);
+  const pool = leasePool(
+    Array.from({ length: max }, () => (onclose) => openConnection(url, 1, log, onclose).driver),
+  );
+  const { end } = connection.driver;
+  Object.assign(connection.driver, {
+    reserve: pool.lease,
+    end: async (how?: { timeout?: number }) => {
+      await Promise.all([end(how), pool.end(how)]);
+    },
+  });
+  return connection;
+}
+
+function openConnection(
+  url: string,
+  max: number,
+  log: (line: string) => void,
+  onclose: () => void = () => {},
+): PostgresConnection {
   return new PostgresConnection({
     url,
     postgresOptions: {
       max,
+      onclose,
       idle_timeout: 20,
       connect_timeout: 2,
       // No growing pauses: after an outage the next request finds the database at once.
@@ -433,6 +455,45 @@ function liteConnection(url: string, max: number, log: (line: string) => void): 
   });
 }
 
+/**
+ * In place of `reserve` of postgres 3.4: when a reserved connection is lost there, the next statement on it is written to
+ * a socket that is gone (an uncaught TypeError that ends the process), or runs on another connection, outside the
+ * transaction. Here each client has one connection, and a lease is over when that connection is.
+ */
+function leasePool(opens: ((onclose: () => void) => postgres.Sql)[]) {
+  const clients = opens.map((open) => {
+    const client = { sql: open(() => client.lost?.()), lost: undefined as (() => void) | undefined };
+    return client;
+  });
+  const free = [...clients];
+  const waiting: ((client: (typeof clients)[number]) => void)[] = [];
+  return {
+    lease: async () => {
+      const client =
+        free.pop() ?? (await new Promise<(typeof clients)[number]>((take) => waiting.push(take)));
+      let over: Error | undefined;
+      client.lost = () => {
+        over ??= Object.assign(new Error('The connection to the database was lost'), {
+          code: 'CONNECTION_CLOSED',
+        });
+      };
+      return {
+        unsafe: async (text: string, parameters: never[]) => {
+          if (over) throw over;
+          return client.sql.unsafe(text, parameters);
+        },
+        release: () => {
+          client.lost = undefined;
+          const next = waiting.shift();
+          if (next) next(client);
+          else free.push(client);
+        },
+      };
+    },
+    end: (how?: { timeout?: number }) => Promise.all(clients.map(({ sql }) => sql.end(how))),
+  };
+}
+
 function isoTime(text: string): string {
   return text.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00');
 }
@@ -449,12 +510,11 @@ async function route(
   const isAuth = pathname.startsWith('/auth/v1/');
   if (!isAuth && !pathname.startsWith('/rest/v1/')) return new Response('Not found', { status: 404 });
   const response = await lite(request);
-  if (isAuth) return withHostedClaims(response, (token) => hostedToken(admin, url, jwtSecret, token));
   // Lite's session look-up runs outside its error mapping.
   if (response.status === 500 && response.headers.get('content-type')?.startsWith('text/plain')) {
     return Response.json(DATABASE_DOWN, { status: 503 });
   }
-  return response;
+  return isAuth ? withHostedClaims(response, (token) => hostedToken(admin, url, jwtSecret, token)) : response;
 }
 
 /** Replaces the access token of a response, in its body or in the fragment of its redirect. */

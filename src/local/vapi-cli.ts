@@ -3,26 +3,12 @@
  * Prints one line of JSON, `{url, key}`, on stdout when ready; everything else goes to stderr.
  * Without `--key` it makes one and keeps it in `.local/vapi-key`.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { keptKey } from './vapi/kept-key.ts';
 import { startVapiStandIn } from './vapi/server.ts';
 
 const KEY_FILE = '.local/vapi-key';
 const EX_USAGE = 64;
-
-function keptKey(): string {
-  const read = () => readFileSync(KEY_FILE, 'utf8').trim();
-  try {
-    mkdirSync(dirname(KEY_FILE), { recursive: true });
-    // 'wx': of two processes that start at once, one makes the key and the other reads it.
-    writeFileSync(KEY_FILE, `local-vapi-${randomBytes(24).toString('hex')}\n`, { mode: 0o600, flag: 'wx' });
-  } catch (problem) {
-    if ((problem as NodeJS.ErrnoException).code !== 'EEXIST') throw problem;
-  }
-  return read();
-}
 
 function readOptions(): { port: number; key: string; dataFile: string } {
   try {
@@ -31,7 +17,7 @@ function readOptions(): { port: number; key: string; dataFile: string } {
     });
     const port = Number(values.port ?? 4010);
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new Error('--port must be 0 to 65535');
-    return { port, key: values.key ?? keptKey(), dataFile: values.data ?? '.local/vapi.jsonl' };
+    return { port, key: values.key ?? keptKey(KEY_FILE), dataFile: values.data ?? '.local/vapi.jsonl' };
   } catch (problem) {
     console.error(problem instanceof Error ? problem.message : problem);
     process.exit(EX_USAGE);

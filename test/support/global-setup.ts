@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import postgres from 'postgres';
@@ -17,6 +17,8 @@ declare module 'vitest' {
 /** One Postgres for the run; the migrations and the seed are applied once, to the template that every clone is made of. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), 'lockstep-test-'));
+  // Postgres runs as another user when this runs as root.
+  await chmod(dataDir, 0o711);
   const undo: (() => Promise<void>)[] = [() => rm(dataDir, { recursive: true, force: true })];
   const teardown = async () => {
     for (const step of undo.splice(0).reverse()) await step();

@@ -27,7 +27,14 @@ export const NOT_SENT = 'LOCKSTEP_NOT_SENT';
 export const NO_ANSWER = 'LOCKSTEP_NO_ANSWER';
 
 /** Errors of the connection's set-up (undici and Node): the request never left this machine. */
-const SETUP_ERRORS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+const SETUP_ERRORS = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
 
 /**
  * fetch with a deadline, whose failures are answers. supabase-js turns a thrown error into a message without a code, and
@@ -41,12 +48,20 @@ function boundedFetch(timeoutMs: number): typeof fetch {
       const response = await fetch(input, { ...init, signal });
       // Read here, so that a connection lost in the middle of the body is told apart as well.
       const body = await response.arrayBuffer();
-      return new Response(body.byteLength === 0 ? null : body, { status: response.status, headers: response.headers });
+      return new Response(body.byteLength === 0 ? null : body, {
+        status: response.status,
+        headers: response.headers,
+      });
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
       const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : '';
       return Response.json(
-        { code: SETUP_ERRORS.has(code) ? NOT_SENT : NO_ANSWER, message: code || 'no answer', details: null, hint: null },
+        {
+          code: SETUP_ERRORS.has(code) ? NOT_SENT : NO_ANSWER,
+          message: code || 'no answer',
+          details: null,
+          hint: null,
+        },
         { status: 599 },
       );
     }

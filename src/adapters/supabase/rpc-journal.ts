@@ -25,11 +25,19 @@ export function createRpcJournal(supabase: ServiceClient): SaveJournal {
   return {
     begin: (orgId, saveId, owner, request) =>
       call<BeginOutcome>(
-        supabase.rpc('save_begin', { p_org_id: orgId, p_save_id: saveId, p_owner: owner, p_request: asJson(request) }),
+        supabase.rpc('save_begin', {
+          p_org_id: orgId,
+          p_save_id: saveId,
+          p_owner: owner,
+          p_request: asJson(request),
+        }),
       ),
-    commit: (ref, request) => transition(supabase.rpc('save_commit', { ...at(ref), p_request: asJson(request) })),
-    abort: (ref, request) => transition(supabase.rpc('save_abort', { ...at(ref), p_request: asJson(request) })),
-    rolledBack: (ref, request) => transition(supabase.rpc('save_rolled_back', { ...at(ref), p_request: asJson(request) })),
+    commit: (ref, request) =>
+      transition(supabase.rpc('save_commit', { ...at(ref), p_request: asJson(request) })),
+    abort: (ref, request) =>
+      transition(supabase.rpc('save_abort', { ...at(ref), p_request: asJson(request) })),
+    rolledBack: (ref, request) =>
+      transition(supabase.rpc('save_rolled_back', { ...at(ref), p_request: asJson(request) })),
     needsAttention: (ref, request) =>
       transition(supabase.rpc('save_needs_attention', { ...at(ref), p_request: asJson(request) })),
     hold: (ref, request) => transition(supabase.rpc('save_hold', { ...at(ref), p_request: asJson(request) })),
@@ -37,7 +45,12 @@ export function createRpcJournal(supabase: ServiceClient): SaveJournal {
       transition(supabase.rpc('save_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
     takeover: (orgId, saveId, owner, leaseMs) =>
       call<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>(
-        supabase.rpc('save_takeover', { p_org_id: orgId, p_save_id: saveId, p_owner: owner, p_lease_ms: leaseMs }),
+        supabase.rpc('save_takeover', {
+          p_org_id: orgId,
+          p_save_id: saveId,
+          p_owner: owner,
+          p_lease_ms: leaseMs,
+        }),
       ),
     due: async (limit) => {
       const { data, error, status } = await supabase.rpc('save_due', { p_limit: limit });

@@ -1,5 +1,13 @@
 import type { AgentConfig, AgentRole } from '../../domain/agent-config.ts';
-import type { AgentRecord, FieldDrift, SaveFailure, SaveKind, SaveRecord, SaveStatus, TransactionResult } from '../../domain/save.ts';
+import type {
+  AgentRecord,
+  FieldDrift,
+  SaveFailure,
+  SaveKind,
+  SaveRecord,
+  SaveStatus,
+  TransactionResult,
+} from '../../domain/save.ts';
 import type { TenantReads } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
 import type { Database } from './database.types.ts';
@@ -28,7 +36,11 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
       return data === null ? null : saveOf(data);
     },
     openSave: async () => {
-      const { data, error, status } = await supabase.from('agent_saves').select().in('status', OPEN).maybeSingle();
+      const { data, error, status } = await supabase
+        .from('agent_saves')
+        .select()
+        .in('status', OPEN)
+        .maybeSingle();
       if (error !== null) throw databaseError(error, status);
       if (data === null) return null;
       const save = saveOf(data);

@@ -17,10 +17,18 @@ export function secretForms(secrets: readonly Secret[]): string[] {
     const bytes = Buffer.from(value);
     const base64 = [0, 1, 2].map((offset) => {
       const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
-      return text.slice(Math.ceil((offset * 4) / 3) + (offset === 0 ? 0 : 1), Math.floor(((bytes.length + offset) * 4) / 3 / 4) * 4 - 4);
+      return text.slice(
+        Math.ceil((offset * 4) / 3) + (offset === 0 ? 0 : 1),
+        Math.floor(((bytes.length + offset) * 4) / 3 / 4) * 4 - 4,
+      );
     });
     const url = encodeURIComponent(value);
-    const forms = [value, url, ...base64, ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))];
+    const forms = [
+      value,
+      url,
+      ...base64,
+      ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_')),
+    ];
     return [...new Set(forms)].filter((form) => form.length >= 8);
   });
 }

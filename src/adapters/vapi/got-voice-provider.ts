@@ -3,7 +3,12 @@ import { z } from 'zod';
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
 import type { Secret } from '../../domain/secret.ts';
 import type { Log } from '../../ports/system.ts';
-import type { AssistantListQuery, ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type {
+  AssistantListQuery,
+  ProviderAssistant,
+  ProviderReply,
+  VoiceProvider,
+} from '../../ports/voice-provider.ts';
 
 export interface VapiOptions {
   /** For example `https://api.vapi.ai`. */
@@ -96,7 +101,10 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
         'status' in reply ? reply.status : null,
         'code' in reply ? reply.code : reply.kind,
       );
-      options.log.debug({ err: { message: error.message, code: error.code }, outcome: reply.kind }, 'vapi request');
+      options.log.debug(
+        { err: { message: error.message, code: error.code }, outcome: reply.kind },
+        'vapi request',
+      );
     }
     return reply;
 
@@ -116,7 +124,8 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
   return {
     timeoutMs: options.timeoutMs,
-    createAssistant: (document) => call('POST', 'assistant', '/assistant', assistantAnswer, { json: document }) as Reply,
+    createAssistant: (document) =>
+      call('POST', 'assistant', '/assistant', assistantAnswer, { json: document }) as Reply,
     updateAssistant: (id, document) =>
       call('PATCH', assistantPath(id), '/assistant/{id}', assistantAnswer, { json: document }) as Reply,
     getAssistant: (id) => call('GET', assistantPath(id), '/assistant/{id}', assistantAnswer) as Reply,
@@ -149,13 +158,17 @@ function read<T>(
   if (status === 404) return { kind: 'gone' };
   if (status === 401 || status === 403) return { kind: 'unauthorized', status };
   if (status === 429) return { kind: 'rate_limited', retryAfterMs: retryAfterMs(retryAfter) };
-  if (status >= 400 && status < 500 && status !== 408) return { kind: 'refused', status, messages: messages(status, body) };
+  if (status >= 400 && status < 500 && status !== 408)
+    return { kind: 'refused', status, messages: messages(status, body) };
   return { kind: 'unknown', code: `HTTP_${status}` };
 }
 
 function failed(error: unknown): { kind: 'not_sent' | 'unknown'; code: string } {
   if (error instanceof TimeoutError) {
-    return { kind: TIMEOUTS_BEFORE_SENDING.has(error.event) ? 'not_sent' : 'unknown', code: `TIMEOUT_${error.event.toUpperCase()}` };
+    return {
+      kind: TIMEOUTS_BEFORE_SENDING.has(error.event) ? 'not_sent' : 'unknown',
+      code: `TIMEOUT_${error.event.toUpperCase()}`,
+    };
   }
   if (error instanceof HTTPError || error instanceof ParseError) return { kind: 'unknown', code: error.code };
   if (error instanceof RequestError) {

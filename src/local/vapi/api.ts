@@ -21,7 +21,7 @@ export interface ApiRequest {
   readonly userAgent: string | undefined;
 }
 
-export interface ApiAnswer {
+interface ApiAnswer {
   readonly status: number;
   /** A string is sent as plain text, anything else as JSON. */
   readonly body: Json;

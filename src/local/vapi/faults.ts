@@ -2,8 +2,8 @@
  * Faults that tests tell the stand-in to have.
  *
  * They are tried in the order in which they were added. All matching `latency` faults add up; of the others the first
- * that matches strikes. `before` means: the request has no effect. `after`: it is answered and applied as usual (and may
- * well be refused), but the client sees something else.
+ * that matches strikes. `before` means: the request has no effect, and not even its key is looked at. `after`: it is
+ * applied (or refused) as usual, but the client sees something else.
  */
 import { z } from 'zod';
 
@@ -80,7 +80,7 @@ const faultSchema = z.discriminatedUnion('kind', [
 ]);
 
 export type FaultInput = z.input<typeof faultSchema>;
-export type Fault = z.output<typeof faultSchema>;
+type Fault = z.output<typeof faultSchema>;
 export type FaultKind = Fault['kind'];
 type Strike = Exclude<Fault, { kind: 'latency' }>;
 

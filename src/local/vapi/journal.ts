@@ -1,5 +1,5 @@
 /** The stand-in's data file: one change of the store per line, appended and synced before an answer goes out. */
-import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AssistantStore, StoreChange } from './assistant-store.ts';
 
@@ -14,13 +14,14 @@ export interface Journal {
 /**
  * Fills the store from the file, then writes the file anew with nothing but what still exists.
  * A last line that broke off is what `kill -9` leaves behind, and was never answered: it is dropped.
- * Any other line that cannot be read throws.
+ * Any other line that cannot be read throws. A file belongs to one process at a time: the last to open it has it,
+ * and whatever the one before appends is rejected.
  */
 export async function openJournal(file: string, store: AssistantStore): Promise<Journal> {
   await mkdir(dirname(file), { recursive: true });
   for (const change of await readChanges(file)) store.replay(change);
   await compact(file, store);
-  return appendTo(await open(file, 'a'));
+  return appendTo(file, await open(file, 'a'));
 }
 
 async function readChanges(file: string): Promise<StoreChange[]> {
@@ -54,7 +55,7 @@ async function compact(file: string, store: AssistantStore): Promise<void> {
   await folder.sync().finally(() => folder.close());
 }
 
-function appendTo(handle: FileHandle): Journal {
+function appendTo(file: string, handle: FileHandle): Journal {
   let waiting: string[] = [];
   let writing: Promise<void> | undefined;
 
@@ -65,6 +66,8 @@ function appendTo(handle: FileHandle): Journal {
       waiting = [];
       await handle.appendFile(batch);
       await handle.datasync();
+      // Another stand-in that opened the file has put a new one in its place: better to fail than to write to nowhere.
+      if ((await stat(file)).ino !== (await handle.stat()).ino) throw new Error(`${file} was taken over`);
     }
     writing = undefined;
   }

@@ -65,12 +65,7 @@ export function tagged(tag: string, cases: Readonly<Record<string, Rules>>): Tag
 }
 
 /** Adds every problem of `value` to `problems`. `at` is where it stands: the path of its owner, and its own name. */
-export function check(
-  rule: Rule,
-  value: unknown,
-  at: { owner: string; name: string },
-  problems: string[],
-): void {
+function check(rule: Rule, value: unknown, at: { owner: string; name: string }, problems: string[]): void {
   const complain = (message: string) => problems.push(`${at.owner}${at.name} ${message}`);
   switch (rule.is) {
     case 'any':

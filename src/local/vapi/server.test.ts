@@ -2,7 +2,7 @@ import { VapiClient, VapiError } from '@vapi-ai/server-sdk';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { JsonObject } from './assistant-store.ts';
-import { startVapiStandIn, type VapiStandIn } from './server.ts';
+import { DEFAULT_VAPI_ORG_ID, startVapiStandIn, type VapiStandIn } from './server.ts';
 
 const KEY = 'key-for-tests';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -151,7 +151,7 @@ describe('lists', () => {
     for (let index = 0; index < 1203; index++) {
       // Three are made in each millisecond, so that pages end inside a tie.
       now = start + Math.floor(index / 3);
-      many.store.create('11111111-1111-4111-8111-111111111111', { name: `n${index}` });
+      many.store.create(DEFAULT_VAPI_ORG_ID, { name: `n${index}` });
     }
   });
   afterAll(() => many.stop());
@@ -159,7 +159,7 @@ describe('lists', () => {
     const response = await fetch(`${many.url}/assistant?${query}`, {
       headers: { authorization: `Bearer ${KEY}` },
     });
-    return { status: response.status, body: await response.json() };
+    return { status: response.status, body: JSON.parse(await response.text()) };
   };
 
   test('100 unless told, newest first', async () => {

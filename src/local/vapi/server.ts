@@ -42,13 +42,13 @@ export interface VapiStandInOptions {
 }
 
 /** `name` when absent: `key-1`, `key-2`, … by position; `orgId`: `DEFAULT_VAPI_ORG_ID`. */
-export interface KeyInput {
+interface KeyInput {
   readonly key: string;
   readonly name?: string | undefined;
   readonly orgId?: string | undefined;
 }
 
-export interface RecordedRequest {
+interface RecordedRequest {
   readonly method: string;
   readonly path: string;
   /** Without the question mark. */
@@ -106,7 +106,6 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     ...(ids ? { id: ids } : {}),
     onChange: (change) => journal?.append(change),
   });
-  if (options.dataFile !== undefined) journal = await openJournal(options.dataFile, store);
 
   const server = createServer((request, response) => {
     serve(request, response).catch((problem: unknown) => {
@@ -120,7 +119,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   // A client decides how long an idle connection lives: one that the server closes first can be a reset for the client.
   server.keepAliveTimeout = 60_000;
 
+  const loaded = Promise.withResolvers<void>();
+
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    await loaded.promise;
     // Not `new URL`: it throws on some of what clients can send.
     const [path = '/', ...query] = (incoming.url ?? '/').split('?');
     const text = await readText(incoming);
@@ -171,10 +173,12 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     };
     if (requests.push(record) > MAX_RECORDED) requests.shift();
 
+    // Who may do what is decided on arrival, even where the effect comes later.
+    const acceptedKeys = keys;
     const apply = (): Answered => {
       const alter =
         strike?.kind === 'wrong-body' ? (fields: JsonObject) => altered(fields, strike) : undefined;
-      const answered = answerRequest(store, keys, request, alter);
+      const answered = answerRequest(store, acceptedKeys, request, alter);
       if (answered.applied) record.appliedAt = clock();
       return answered;
     };
@@ -186,7 +190,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     const noReply = () => log(`${method} ${path} no answer (${record.fault})`);
     const reset = () => {
       noReply();
-      incoming.socket.destroy();
+      incoming.socket.resetAndDestroy();
     };
 
     if (delayMs > 0) await delay(delayMs, delays);
@@ -281,6 +285,15 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     server.once('error', reject);
     server.listen(options.port ?? 0, host, resolve);
   });
+  // Only now: were the port taken by a stand-in that is running, its data file must not be touched.
+  try {
+    if (options.dataFile !== undefined) journal = await openJournal(options.dataFile, store);
+  } catch (problem) {
+    server.close();
+    server.closeAllConnections();
+    throw problem;
+  }
+  loaded.resolve();
   const { port } = server.address() as AddressInfo;
   let stopped: Promise<void> | undefined;
 

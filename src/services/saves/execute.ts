@@ -46,6 +46,7 @@ export type SaveOutcome =
   | { kind: 'incomplete'; missing: { role: AgentRole; field: string }[] }
   | { kind: 'no_organization' }
   | { kind: 'no_agent'; role: AgentRole }
+  | { kind: 'rate_limited'; retryAfterMs: number | null }
   | { kind: 'unavailable'; retryAfterMs: number | null }
   | { kind: 'not_configured' };
 
@@ -129,7 +130,11 @@ export async function executeTransactionalAgentUpdate<Db>(
   return Promise.race([work, tooLate]).finally(() => answered.abort());
 }
 
-export function runPorts<Db>(ports: ExecutorPorts<Db>, journal: SaveJournal, voice: VoiceProvider): RunPorts {
+export function runPorts(
+  ports: Pick<RunPorts, 'clock' | 'random' | 'log' | 'settings'>,
+  journal: SaveJournal,
+  voice: VoiceProvider,
+): RunPorts {
   const { clock, random, log, settings } = ports;
   return { journal, voice, clock, random, log, settings };
 }

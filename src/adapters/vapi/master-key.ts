@@ -1,0 +1,30 @@
+import { readFileSync } from 'node:fs';
+import { Secret } from '../../domain/secret.ts';
+
+/**
+ * The one place where the master key comes from: a value or a file, at start. Null: none is configured.
+ * Problems are told without the value.
+ */
+export function resolveMasterKey(source: {
+  value: string | undefined;
+  file: string | undefined;
+}): { key: Secret | null } | { problem: string } {
+  const { value, file } = source;
+  if (value !== undefined && file !== undefined)
+    return { problem: 'is set beside VAPI_PRIVATE_KEY: set one of them' };
+  if (file === undefined) return value === undefined ? { key: null } : checked(value);
+  try {
+    return checked(readFileSync(file, 'utf8').trim());
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    return { problem: `names a file that cannot be read (${code})` };
+  }
+}
+
+function checked(value: string): { key: Secret } | { problem: string } {
+  // It goes into a header: anything else would fail at the first save, or split the header.
+  if (!/^[\x21-\x7e]{8,512}$/.test(value)) {
+    return { problem: 'must be 8 to 512 visible ASCII characters without spaces' };
+  }
+  return { key: new Secret(value) };
+}

@@ -1,0 +1,88 @@
+import type { Secret } from './domain/secret.ts';
+import type { TokenVerifier } from './ports/auth.ts';
+import type { Ids, Log } from './ports/system.ts';
+import type { TenantReads } from './ports/tenant-reads.ts';
+import type { ExecutorPorts } from './services/saves/execute.ts';
+
+/** A signed-in user of one organization, and what they may see. */
+export interface Tenant {
+  userId: string;
+  /** From the verified token's `app_metadata.org_id`, and from nowhere else. */
+  orgId: string;
+  /** Through a client of the caller's own: row-level security decides. */
+  reads: TenantReads;
+  openSave: TenantReads['openSave'];
+}
+
+/** What every resolver gets. `Service` is the service role's database client: opaque here, for the executor only. */
+export interface AppContext<Service = unknown> {
+  requestId: string;
+  log: Log;
+  caller: Tenant | { problem: 'no_token' | 'no_organization' };
+  /** For `executeTransactionalAgentUpdate` and for nothing else (a test holds that). */
+  serviceClient: Service;
+  /** For `executeTransactionalAgentUpdate` and for nothing else (a test holds that). Null: not configured. */
+  vapiApiKey: Secret | null;
+  executorPorts: ExecutorPorts<Service>;
+}
+
+export interface ContextDeps<Service> {
+  verifier: TokenVerifier;
+  /** Reads with the rights of this token. */
+  openReads(token: string): TenantReads;
+  serviceClient: Service;
+  vapiApiKey: Secret | null;
+  executorPorts: ExecutorPorts<Service>;
+  ids: Ids;
+  log: Log;
+}
+
+/** A token was sent, and it cannot be accepted: never treated as if there were none. */
+export class RefusedTokenError extends Error {
+  /** True: the token may be good, but the keys to check it cannot be had now. */
+  readonly unavailable: boolean;
+  constructor(unavailable: boolean) {
+    super(
+      unavailable
+        ? 'Your access token cannot be checked at the moment.'
+        : 'Your access token is not valid: it is malformed, expired, or not from this project. Sign in again.',
+    );
+    this.unavailable = unavailable;
+  }
+}
+
+/** The one factory of the request's context. Throws `RefusedTokenError`. */
+export function createContextFactory<Service>(deps: ContextDeps<Service>) {
+  return async (request: Request, requestId: string = deps.ids.uuid()): Promise<AppContext<Service>> => {
+    const authorization = request.headers.get('authorization');
+    const log = deps.log.child({ requestId });
+    const rest = {
+      requestId,
+      log,
+      serviceClient: deps.serviceClient,
+      vapiApiKey: deps.vapiApiKey,
+      executorPorts: { ...deps.executorPorts, log },
+    };
+    if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
+
+    const token = /^Bearer ([^\s]+)$/i.exec(authorization.trim())?.[1];
+    const verdict =
+      token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
+    if (!('problem' in verdict)) {
+      const reads = deps.openReads(token ?? '');
+      return { ...rest, caller: { ...verdict, reads, openSave: once(() => reads.openSave()) } };
+    }
+    if (verdict.problem === 'no_organization') return { ...rest, caller: { problem: 'no_organization' } };
+    log.info({ problem: verdict.problem }, 'token refused');
+    throw new RefusedTokenError(verdict.problem === 'unavailable');
+  };
+}
+
+/** Asked by every agent of an answer, read once a request. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () => {
+    answer ??= read();
+    return answer;
+  };
+}

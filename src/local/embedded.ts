@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import type { SupabaseConfig } from '../adapters/supabase/clients.ts';
+import { Secret } from '../domain/secret.ts';
+import { startLocalSupabase } from './supabase.ts';
+import { keptKey } from './vapi/kept-key.ts';
+import { startVapiStandIn } from './vapi/server.ts';
+
+/** The local Supabase and the local Vapi of a server that was started without configuration. */
+
+export interface EmbeddedOptions {
+  /** Everything local lives in here. */
+  dataDir: string;
+  /** Deadline of one request to the database, milliseconds. */
+  databaseTimeoutMs: number;
+  /** Null: the stand-in is not wanted. */
+  standIn: { key: Secret | null } | null;
+  log(line: string): void;
+}
+
+export interface Embedded {
+  supabase: SupabaseConfig;
+  /** Null where no stand-in was wanted. */
+  vapi: { baseUrl: string; key: Secret } | null;
+  /** The headers of a signed-in demo user. */
+  exampleHeaders(): Promise<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+export const DEMO_USER = { email: 'owner@north.example', password: 'lockstep-demo' } as const;
+
+const SUPABASE_PORT = 54_321;
+const VAPI_PORT = 4_010;
+
+export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
+  const { log } = options;
+  const supabase = await onUsualPort(SUPABASE_PORT, (port) =>
+    startLocalSupabase({
+      dataDir: join(options.dataDir, 'supabase'),
+      port,
+      log,
+      onCrash: (reason) => log(`the local Postgres ended: ${reason}`),
+    }),
+  );
+  const key = options.standIn?.key?.reveal() ?? keptKey(join(options.dataDir, 'vapi-key'));
+  const standIn =
+    options.standIn === null
+      ? null
+      : await onUsualPort(VAPI_PORT, (port) =>
+          startVapiStandIn({ port, key, dataFile: join(options.dataDir, 'vapi.jsonl'), log }),
+        );
+  return {
+    supabase: {
+      url: supabase.url,
+      publishableKey: supabase.publishableKey,
+      secretKey: new Secret(supabase.secretKey),
+      jwks: null,
+      jwtSecret: new Secret(supabase.jwtSecret),
+      timeoutMs: options.databaseTimeoutMs,
+    },
+    vapi: standIn === null ? null : { baseUrl: standIn.url, key: new Secret(key) },
+    exampleHeaders: async () => {
+      const response = await fetch(`${supabase.url}/auth/v1/token?grant_type=password`, {
+        method: 'POST',
+        headers: { apikey: supabase.publishableKey, 'content-type': 'application/json' },
+        body: JSON.stringify(DEMO_USER),
+      });
+      const session = (await response.json()) as { access_token?: string };
+      return { authorization: `Bearer ${session.access_token ?? '<access token>'}` };
+    },
+    stop: async () => {
+      await Promise.all([standIn?.stop(), supabase.stop()]);
+    },
+  };
+}
+
+/** On its usual port, so that bookmarks and scripts keep working; on any free one where that is taken. */
+async function onUsualPort<T>(port: number, start: (port: number) => Promise<T>): Promise<T> {
+  try {
+    return await start(port);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+    return start(0);
+  }
+}

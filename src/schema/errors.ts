@@ -1,0 +1,121 @@
+import type { ValidationIssue } from '../domain/agent-config.ts';
+import {
+  type DomainError,
+  IdempotencyConflictError,
+  RateLimitedError,
+  RevisionConflictError,
+  SaveFailedError,
+  SaveInProgressError,
+  SavePendingError,
+  UnavailableError,
+  ValidationError,
+  VoiceProviderNotConfiguredError,
+} from '../services/errors.ts';
+import { AgentRef, settled } from './agent.ts';
+import { builder } from './builder.ts';
+import { AgentSaveRef, SaveFailureReasonRef, SaveStatusRef } from './save.ts';
+
+const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
+  fields: (t) => ({ message: t.exposeString('message') }),
+});
+
+const ValidationIssueRef = builder.objectRef<ValidationIssue>('ValidationIssue').implement({
+  fields: (t) => ({
+    path: t.exposeString('path', { description: 'For example `input.inbound.voice.stability`.' }),
+    message: t.exposeString('message'),
+  }),
+});
+
+builder.objectType(ValidationError, {
+  name: 'ValidationError',
+  interfaces: [ErrorRef],
+  description: 'Every problem of the values at once; nothing was sent, nothing was written.',
+  fields: (t) => ({ issues: t.expose('issues', { type: [ValidationIssueRef] }) }),
+});
+
+builder.objectType(RevisionConflictError, {
+  name: 'RevisionConflictError',
+  interfaces: [ErrorRef],
+  fields: (t) => ({
+    agents: t.field({
+      type: [AgentRef],
+      description: 'The agents that were named, as they are now.',
+      resolve: ({ agents }) => settled(agents),
+    }),
+  }),
+});
+
+builder.objectType(SaveInProgressError, {
+  name: 'SaveInProgressError',
+  interfaces: [ErrorRef],
+  description:
+    'Another save of this organization is open, or has just ended with late requests still possible. ' +
+    'retryAfterMs is null where only a person can end it (NEEDS_ATTENTION).',
+  fields: (t) => ({
+    saveId: t.exposeID('saveId'),
+    status: t.expose('status', { type: SaveStatusRef }),
+    retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }),
+  }),
+});
+
+builder.objectType(IdempotencyConflictError, {
+  name: 'IdempotencyConflictError',
+  interfaces: [ErrorRef],
+  fields: (t) => ({ saveId: t.exposeID('saveId') }),
+});
+
+builder.objectType(SaveFailedError, {
+  name: 'SaveFailedError',
+  interfaces: [ErrorRef],
+  description: 'The save is over and was not committed: both systems are as they were.',
+  fields: (t) => ({
+    save: t.expose('save', { type: AgentSaveRef }),
+    reason: t.expose('reason', { type: SaveFailureReasonRef }),
+    retryable: t.exposeBoolean('retryable', {
+      description: 'Worth another try, with a new idempotency key.',
+    }),
+  }),
+});
+
+builder.objectType(SavePendingError, {
+  name: 'SavePendingError',
+  interfaces: [ErrorRef],
+  description:
+    'The save may still end either way, and is being settled in the background: ask for it by its id.',
+  fields: (t) => ({
+    save: t.expose('save', { type: AgentSaveRef }),
+    retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }),
+  }),
+});
+
+builder.objectType(RateLimitedError, {
+  name: 'RateLimitedError',
+  interfaces: [ErrorRef],
+  description: 'Refused before the save began; nothing was touched.',
+  fields: (t) => ({ retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }) }),
+});
+
+builder.objectType(UnavailableError, {
+  name: 'UnavailableError',
+  interfaces: [ErrorRef],
+  description: 'The database cannot be reached; nothing began.',
+  fields: (t) => ({ retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }) }),
+});
+
+builder.objectType(VoiceProviderNotConfiguredError, {
+  name: 'VoiceProviderNotConfiguredError',
+  interfaces: [ErrorRef],
+});
+
+/** The ways in which a save can fail to be made, as members of its result union: concrete classes, never a base class. */
+export const SAVE_ERRORS = [
+  ValidationError,
+  RevisionConflictError,
+  SaveInProgressError,
+  IdempotencyConflictError,
+  SaveFailedError,
+  SavePendingError,
+  RateLimitedError,
+  UnavailableError,
+  VoiceProviderNotConfiguredError,
+];

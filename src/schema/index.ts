@@ -1,0 +1,15 @@
+import './agent.ts';
+import './errors.ts';
+import './organization.ts';
+import './save.ts';
+import './update-agents.ts';
+import { lexicographicSortSchema, printSchema } from 'graphql';
+import { builder } from './builder.ts';
+
+/** The whole schema. Loading this module defines every type; building it checks them. */
+export const schema = builder.toSchema();
+
+/** The schema as text, sorted: what schema.graphql holds. */
+export function printSortedSchema(): string {
+  return `${printSchema(lexicographicSortSchema(schema))}\n`;
+}

@@ -1,0 +1,123 @@
+import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
+import { GraphQLError } from 'graphql';
+import { createYoga, type GraphiQLOptions } from 'graphql-yoga';
+import { type AppContext, RefusedTokenError } from '../context.ts';
+import { DatabaseError } from '../ports/save-journal.ts';
+import type { Log } from '../ports/system.ts';
+import { schema } from '../schema/index.ts';
+import { NoOrganizationError } from '../services/errors.ts';
+
+export interface GraphqlOptions {
+  createContext(request: Request, requestId: string): Promise<AppContext>;
+  corsOrigins: string[];
+  log: Log;
+  /** Headers for GraphiQL's first tab: in embedded mode a demo user's token, so that the example runs at once. */
+  exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
+}
+
+/** What the HTTP server hands to each request. */
+export interface ServerContext {
+  requestId: string;
+}
+
+const EXAMPLE = `# Lockstep: both voice agents in one save, in Vapi and in the database, or in neither.
+# Run it (Ctrl+Enter), then change a value and run it again.
+mutation SaveBothAgents {
+  updateAgents(input: {
+    inbound: {
+      systemPrompt: "You answer the phone of a dental practice. Be brief and kind."
+      firstMessage: "North Dental, how can I help?"
+    }
+    outbound: {
+      systemPrompt: "You call patients to confirm tomorrow's appointments."
+    }
+  }) {
+    __typename
+    ... on UpdateAgentsSuccess {
+      save { id status }
+      agents { role name revision vapiAssistantId lastSyncedAt sync { status } }
+    }
+    ... on ValidationError { message issues { path message } }
+    ... on SavePendingError { message save { id status } }
+    ... on SaveFailedError { message reason retryable save { results { role vapiSynced error } } }
+    ... on Error { message }
+  }
+}
+
+query ReadAgents {
+  organization { id name }
+  agents { role name systemPrompt firstMessage voice { provider voiceId } revision sync { status checkedAt } }
+}
+`;
+
+/** GraphQL over HTTP at /graphql: thin, with everything that is not expected masked behind the request's id. */
+export function createGraphql(options: GraphqlOptions) {
+  return createYoga<ServerContext, AppContext>({
+    schema,
+    graphqlEndpoint: '/graphql',
+    landingPage: false,
+    batching: false,
+    multipart: false,
+    logging: false,
+    // No cookies anywhere: a listed dashboard needs its headers and nothing else.
+    cors: {
+      origin: options.corsOrigins,
+      methods: ['POST', 'GET', 'OPTIONS'],
+      allowedHeaders: ['authorization', 'content-type', 'x-graphql-yoga-csrf'],
+      credentials: false,
+      maxAge: 600,
+    },
+    context: async ({ request, requestId }) => {
+      try {
+        return await options.createContext(request, requestId);
+      } catch (error) {
+        if (!(error instanceof RefusedTokenError)) throw error;
+        throw new GraphQLError(error.message, {
+          extensions: error.unavailable
+            ? { code: 'UNAVAILABLE', http: { status: 503 } }
+            : { code: 'UNAUTHENTICATED', http: { status: 401 } },
+        });
+      }
+    },
+    maskedErrors: {
+      isDev: false,
+      maskError: (error, message) => masked(error, message, options.log),
+    },
+    renderGraphiQL,
+    graphiql: async (): Promise<GraphiQLOptions> => ({
+      title: 'Lockstep',
+      defaultQuery: EXAMPLE,
+      headers: JSON.stringify(
+        (await options.exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' },
+        null,
+        2,
+      ),
+    }),
+  });
+}
+
+/**
+ * What a caller sees of an error: GraphQL's own errors as they are, the few that we know under their code, and of everything
+ * else an id under which the log tells the rest.
+ */
+function masked(error: unknown, message: string, log: Log): Error {
+  const original = error instanceof GraphQLError ? error.originalError : error;
+  if (error instanceof GraphQLError && (original === undefined || original instanceof GraphQLError)) return error;
+  const at = error instanceof GraphQLError ? { nodes: error.nodes ?? null, path: error.path ?? null } : {};
+  if (original instanceof NoOrganizationError) {
+    return new GraphQLError(original.message, {
+      ...at,
+      extensions: { code: 'FORBIDDEN', http: { status: 403 } },
+    });
+  }
+  if (original instanceof DatabaseError) {
+    log.warn({ code: original.code }, 'the database did not answer a read');
+    return new GraphQLError('The database cannot be reached. Try again shortly.', {
+      ...at,
+      extensions: { code: 'UNAVAILABLE', http: { status: 503 } },
+    });
+  }
+  const correlationId = crypto.randomUUID();
+  log.error({ correlationId, err: original }, 'unexpected error');
+  return new GraphQLError(message, { ...at, extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId } });
+}

@@ -1,0 +1,9 @@
+import { checkSaveInput, type SaveInput } from '../../domain/agent-config.ts';
+import { ValidationError } from '../errors.ts';
+
+/** The canonical change. Throws a `ValidationError` with every problem at once. */
+export function parseSaveInput(input: unknown): SaveInput {
+  const checked = checkSaveInput(input);
+  if ('issues' in checked) throw new ValidationError(checked.issues);
+  return checked.input;
+}
