@@ -280,6 +280,9 @@ async function stopOrphan(cluster: string, log: (line: string) => void): Promise
     await terminate(pid, 'SIGINT', async () => {
       while ((await commandLine(pid)).includes(cluster)) await sleep(20);
     });
+    if ((await commandLine(pid)).includes(cluster)) {
+      throw new Error(`Process ${pid}, a Postgres on ${cluster}, cannot be stopped: stop it by hand`);
+    }
   }
   await rm(join(cluster, 'postmaster.pid'), { force: true });
 }

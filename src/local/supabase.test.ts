@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@supabase/supabase-js';
@@ -325,6 +325,22 @@ describe('migrations', () => {
       'Migration 20990101000002_second.sql was applied, but its file is gone',
     );
   });
+});
+
+test('the seed may run again, and sets the column that GoTrue needs where it exists', async () => {
+  const seed = await readFile(join(import.meta.dirname, '..', '..', 'supabase', 'seed.sql'), 'utf8');
+  const sql = postgres(supabase.postgresDatabaseUrl, { max: 1, onnotice: () => {} });
+  const demo = () => supabase.sql`select * from auth.users where email like 'owner@%' order by email`;
+  try {
+    const before = await demo();
+    await sql.unsafe(seed);
+    expect(await demo()).toEqual(before);
+    await supabase.sql`alter table auth.users add column instance_id uuid`;
+    await sql.unsafe(seed);
+    for (const user of await demo()) expect(user['instance_id']).toBe('00000000-0000-0000-0000-000000000000');
+  } finally {
+    await sql.end();
+  }
 });
 
 describe('the harness', () => {

@@ -1,0 +1,125 @@
+/** The whole server in the test's own process: real Postgres, real REST and Auth, real HTTP, a Vapi stand-in. */
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { Writable } from 'node:stream';
+import { GraphQLClient } from 'graphql-request';
+import type { SupabaseConfig } from '../../src/adapters/supabase/clients.ts';
+import { createLogger } from '../../src/adapters/system/logger.ts';
+import { type App, type AppConfig, createApp } from '../../src/app.ts';
+import { Secret } from '../../src/domain/secret.ts';
+import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import { createTestSupabase, type TestSupabase } from './supabase.ts';
+
+/** The master key of every test: whatever holds it, or a form of it, has leaked it. */
+export const CANARY_KEY = 'canary-7f3a9c51-master-key-0b8e';
+
+/** Short enough for tests, long enough that a slow machine does not change what happens. */
+export const TEST_SETTINGS: SaveSettings = {
+  leaseMs: 4_000,
+  deadlineMs: 8_000,
+  answerMs: 3_000,
+  lateMs: 200,
+  requestTimeoutMs: 1_000,
+  confirmMs: 0,
+};
+
+export interface TestAppOptions {
+  settings?: Partial<SaveSettings>;
+  /** Default: recovery does not run by itself. */
+  recoveryIntervalMs?: number;
+  /** Null: the server has no key. */
+  vapiKey?: string | null;
+  logLevel?: string;
+  /** Changes of the configuration that no option above covers. */
+  config?: Partial<AppConfig>;
+  /** Share these between several servers: replicas. */
+  supabase?: TestSupabase;
+  vapi?: VapiStandIn;
+}
+
+export interface Caller {
+  orgId: string;
+  userId: string;
+  token: string;
+  client: GraphQLClient;
+}
+
+export interface TestApp {
+  /** The GraphQL endpoint. */
+  url: string;
+  origin: string;
+  app: App;
+  supabase: TestSupabase;
+  vapi: VapiStandIn;
+  /** Every line logged so far. */
+  log: string[];
+  /** A new organization with one user, signed in through real Auth. */
+  newCaller(name?: string): Promise<Caller>;
+  clientFor(token: string): GraphQLClient;
+  stop(): Promise<void>;
+}
+
+export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
+  const supabase = options.supabase ?? (await createTestSupabase());
+  const vapi = options.vapi ?? (await startVapiStandIn({ key: CANARY_KEY }));
+  const log: string[] = [];
+  const key = options.vapiKey === undefined ? CANARY_KEY : options.vapiKey;
+  const secrets = [key, supabase.secretKey].filter((value) => value !== null).map((value) => new Secret(value));
+  const app = createApp({
+    supabase: supabaseConfig(supabase),
+    vapi: { baseUrl: vapi.url, key: key === null ? null : new Secret(key) },
+    settings: { ...TEST_SETTINGS, ...options.settings },
+    recoveryIntervalMs: options.recoveryIntervalMs ?? 3_600_000,
+    corsOrigins: [],
+    log: createLogger(options.logLevel ?? 'debug', secrets, lines(log)),
+    ...options.config,
+  });
+  app.server.listen(0, '127.0.0.1');
+  await once(app.server, 'listening');
+  if (options.recoveryIntervalMs !== undefined) app.start();
+  const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  const url = `${origin}/graphql`;
+  const clientFor = (token: string) => new GraphQLClient(url, { headers: { authorization: `Bearer ${token}` } });
+  return {
+    url,
+    origin,
+    app,
+    supabase,
+    vapi,
+    log,
+    clientFor,
+    newCaller: async (name) => {
+      const orgId = await supabase.createOrganization(name);
+      const user = await supabase.createUser({ orgId });
+      const { accessToken } = await supabase.signIn(user.email, user.password);
+      return { orgId, userId: user.id, token: accessToken, client: clientFor(accessToken) };
+    },
+    stop: async () => {
+      await app.stop(5_000);
+      if (options.vapi === undefined) await vapi.stop();
+      if (options.supabase === undefined) await supabase.stop();
+    },
+  };
+}
+
+/** How a server reaches this Supabase. */
+export function supabaseConfig(supabase: TestSupabase): SupabaseConfig {
+  return {
+    url: supabase.url,
+    publishableKey: supabase.publishableKey,
+    secretKey: new Secret(supabase.secretKey),
+    jwks: null,
+    jwtSecret: new Secret(supabase.jwtSecret),
+    timeoutMs: 2_000,
+  };
+}
+
+function lines(into: string[]): Writable {
+  return new Writable({
+    write: (chunk, _encoding, done) => {
+      into.push(String(chunk));
+      done();
+    },
+  });
+}
