@@ -7,6 +7,7 @@ import {
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
 import { createRpcJournal } from './adapters/supabase/rpc-journal.ts';
+import { createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createTenantReads } from './adapters/supabase/tenant-reads.ts';
 import { systemClock, systemIds, systemRandom } from './adapters/system/system.ts';
 import { createVoiceProvider } from './adapters/vapi/got-voice-provider.ts';
@@ -16,9 +17,10 @@ import type { Log } from './ports/system.ts';
 import { createGraphql } from './server/graphql.ts';
 import { createHttpServer, MAX_BODY_BYTES } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
-import type { ExecutorPorts } from './services/saves/execute.ts';
-import { recoverAbandonedSaves } from './services/saves/recovery.ts';
-import type { SaveSettings } from './services/saves/settings.ts';
+import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
+import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
+import { type RecoveryRound, recoverAbandonedSaves } from './services/saves/recovery.ts';
+import { lateTimeMs, type SaveSettings } from './services/saves/settings.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
 export interface AppConfig {
@@ -26,6 +28,8 @@ export interface AppConfig {
   vapi: { baseUrl: string; key: Secret | null };
   settings: SaveSettings;
   recoveryIntervalMs: number;
+  /** 0: drift is not looked for. */
+  reconcileIntervalMs: number;
   corsOrigins: string[];
   log: Log;
   exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
@@ -33,13 +37,19 @@ export interface AppConfig {
 
 export interface App {
   server: Server;
-  /** Starts the background work: recovery, now and then on a timer. */
+  /** Starts the background work: recovery and the sweep, now and then on their timers. */
   start(): void;
+  /** One round of recovery, now. Null: there is no key to work with. */
+  recover(): Promise<RecoveryRound | null>;
+  /** One sweep, now. Null: there is no key to work with. */
+  sweep(): Promise<SweepReport | null>;
   /** Takes no more work, lets running saves end within `drainMs`, and closes. */
   stop(drainMs: number): Promise<void>;
 }
 
 const READINESS_CACHE_MS = 1_000;
+/** Saves whose keys and images are forgotten in one go, after a sweep. */
+const CLEANUP_BATCH = 500;
 
 /** The composition root: builds the real graph, once. */
 export function createApp(config: AppConfig): App {
@@ -60,6 +70,7 @@ export function createApp(config: AppConfig): App {
     ids: systemIds,
     random: systemRandom,
     log,
+    meter: metrics.meter,
     settings,
     owner: systemIds.uuid(),
     track: (work) => {
@@ -112,20 +123,52 @@ export function createApp(config: AppConfig): App {
   });
 
   const stopping = new AbortController();
-  async function recoverForever(): Promise<void> {
-    while (voice !== null && !stopping.signal.aborted) {
-      try {
-        await recoverAbandonedSaves(journal, voice, executorPorts);
-      } catch (error) {
-        log.warn({ err: error }, 'recovery could not ask the database');
-      }
-      await systemClock.sleep(config.recoveryIntervalMs, stopping.signal);
+  /** Background work: at once, then again and again with this pause, whatever happened. */
+  async function forever(name: string, pauseMs: number, work: () => Promise<unknown>): Promise<void> {
+    while (!stopping.signal.aborted) {
+      await work().catch((error: unknown) =>
+        log.warn({ err: error, work: name }, 'background work failed this time'),
+      );
+      await systemClock.sleep(pauseMs, stopping.signal);
     }
   }
+  const sweepStore = createRpcSweepStore(serviceClient);
+  const recoverOnce = async () =>
+    voice === null ? null : recoverAbandonedSaves(journal, voice, executorPorts);
+  const sweepOnce = async () => {
+    if (voice === null) return null;
+    const report = await sweep({
+      store: sweepStore,
+      voice,
+      clock: systemClock,
+      log,
+      meter: metrics.meter,
+      owner: executorPorts.owner,
+      save: (update, kind) =>
+        executeTransactionalAgentUpdate(serviceClient, [update], vapi.key, {
+          kind,
+          alwaysWrite: true,
+          ports: executorPorts,
+        }),
+      // Well past everything that a late request of a closed save could still do.
+      orphanAgeMs: 2 * lateTimeMs(settings),
+    });
+    if (report.stopped === 'NOT_LEADER') return report;
+    log.info({ event: 'sweep', ...report }, 'swept');
+    await sweepStore.cleanup(CLEANUP_BATCH);
+    return report;
+  };
 
   return {
     server,
-    start: () => executorPorts.track(recoverForever()),
+    start: () => {
+      executorPorts.track(forever('recovery', config.recoveryIntervalMs, recoverOnce));
+      if (config.reconcileIntervalMs > 0) {
+        executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
+      }
+    },
+    recover: recoverOnce,
+    sweep: sweepOnce,
     stop: async (drainMs) => {
       draining = true;
       stopping.abort();

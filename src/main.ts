@@ -39,6 +39,7 @@ async function main(config: Config): Promise<void> {
     vapi,
     settings: config.settings,
     recoveryIntervalMs: config.recoveryIntervalMs,
+    reconcileIntervalMs: config.reconcileIntervalMs,
     corsOrigins: config.corsOrigins,
     log,
     exampleHeaders: embedded !== null && isLoopback(config.host) ? embedded.exampleHeaders : undefined,

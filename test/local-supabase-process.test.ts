@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createClient } from '@supabase/supabase-js';
 import postgres from 'postgres';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+// Each test starts the whole thing several times.
+vi.setConfig({ testTimeout: 120_000 });
 
 const repository = resolve(import.meta.dirname, '..');
 const asRoot = process.getuid?.() === 0;

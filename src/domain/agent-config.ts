@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { JsonObject } from './json.ts';
 
 /**
  * An agent's configuration: its fields, their limits and their defaults, in one place. A save carries a *partial change* of
@@ -49,6 +50,8 @@ export interface AgentConfig {
   /** BCP 47, or `multi` where the transcriber detects it. */
   language: string;
   maxDurationSeconds: number;
+  /** Other people's `metadata` on the assistant, where the organization adopted a dashboard's edit. Never asked for by a caller. */
+  extraMetadata?: JsonObject;
 }
 
 export type AgentConfigPatch = Partial<AgentConfig>;
@@ -246,6 +249,12 @@ const saveInput = z
       idempotencyKey: value.idempotencyKey ?? null,
     }),
   );
+
+/** Does this configuration keep every rule that a caller's change must keep? For one that was read out of Vapi. */
+export function isValidConfig(config: AgentConfig): boolean {
+  const { extraMetadata: _extra, ...named } = config;
+  return agent.safeParse(named).success;
+}
 
 /** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
 export function checkSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {

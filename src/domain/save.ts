@@ -1,4 +1,4 @@
-import type { AgentConfig, AgentRole } from './agent-config.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts';
 import type { Json } from './json.ts';
 
 /** The words of a save: statuses, results, failures, and an agent as the database holds it. */
@@ -68,6 +68,8 @@ export interface AgentRecord {
   checkedAt: string | null;
   drift: FieldDrift[];
   missing: boolean;
+  /** The change that would make the drift ours; null where there is none, or where it cannot be said in a configuration. */
+  adoptable: AgentConfigPatch | null;
 }
 
 /** What a save found and what it wants, for one agent: enough to finish it or to undo it. */

@@ -35,7 +35,10 @@ const run = promisify(execFile);
 export const SUPERUSER = 'supabase_admin';
 
 export interface PostgresOptions {
-  /** Holds the cluster, its password and its log; made if missing. */
+  /**
+   * Holds the cluster, its password and its log; made if missing. As root, in a folder that only root may enter, it holds a
+   * note (LOCATION) instead, and the rest lies under /var/tmp: remove it with destroy().
+   */
   readonly dataDir: string;
   /** TCP port on 127.0.0.1; 0 or absent = any free one. */
   readonly port?: number;
@@ -373,6 +376,8 @@ async function chooseHome(
   const owner = await clusterOwner(noted || real);
   const user = owner ?? systemUser();
   if (noted && existsSync(join(noted, 'cluster'))) return { home: noted, user };
+  // Our own folder is opened for passing through, not for reading: what lies in it has modes of its own (0600, 0700).
+  if (await mayEnter(dirname(real), user)) await chmod(real, (await stat(real)).mode | 0o011);
   if (await mayEnter(real, user)) return { home: real, user };
 
   const home = join('/var/tmp', `lockstep-${createHash('sha256').update(real).digest('hex').slice(0, 16)}`);

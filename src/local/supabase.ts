@@ -335,8 +335,11 @@ export interface ServedSupabase {
 /** Serves `/rest/v1` and `/auth/v1` of a provisioned database on 127.0.0.1. */
 export async function serveSupabase(options: ServeOptions): Promise<ServedSupabase> {
   const { keys, log } = options;
-  const admin = liteConnection(options.adminUrl, 4, log);
-  const rest = liteConnection(options.restUrl, 10, log);
+  const admin = await liteConnection(options.adminUrl, 4, log);
+  const rest = await liteConnection(options.restUrl, 10, log).catch(async (error: unknown) => {
+    await admin.close();
+    throw error;
+  });
   // Lite would otherwise grant everything on every table with row-level security to anon, authenticated and service_role
   // at its first request (ensureRlsContext), and serve tables without it as the role that it is connected with. Hosted
   // does neither: PostgREST connects as `authenticator`, who may only become one of the three.
@@ -408,13 +411,32 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
 }
 
 /** Lite's connection with a pool of ours behind its `driver.reserve`, through which all of lite's statements go. */
-function liteConnection(url: string, max: number, log: (line: string) => void): PostgresConnection {
+async function liteConnection(
+  url: string,
+  max: number,
+  log: (line: string) => void,
+): Promise<PostgresConnection> {
   const connection = openConnection(url, 2, log);
-  const pool = leasePool(
-    Array.from({ length: max }, () => (onclose) => openConnection(url, 1, log, onclose).driver),
-  );
-  const { end } = connection.driver;
-  Object.assign(connection.driver, {
+  const { driver } = connection;
+  const { end } = driver;
+  try {
+    // Reads the database's array types. Every new connection would read them again, and the driver leaves the error
+    // unhandled if it is lost meanwhile, which ends the process.
+    await driver`select`;
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  const { parsers, serializers } = driver.options;
+  Object.assign(driver.options, { fetch_types: false });
+  const pool = leasePool(max, (onclose) => {
+    const client = openConnection(url, 1, log, onclose).driver;
+    Object.assign(client.options.parsers, parsers);
+    Object.assign(client.options.serializers, serializers);
+    Object.assign(client.options, { fetch_types: false });
+    return client;
+  });
+  Object.assign(driver, {
     reserve: pool.lease,
     end: async (how?: { timeout?: number }) => {
       await Promise.all([end(how), pool.end(how)]);
@@ -456,41 +478,59 @@ function openConnection(
 }
 
 /**
- * In place of `reserve` of postgres 3.4: when a reserved connection is lost there, the next statement on it is written to
+ * In place of `reserve` of postgres 3.4. When a reserved connection is lost there, the next statement on it is written to
  * a socket that is gone (an uncaught TypeError that ends the process), or runs on another connection, outside the
- * transaction. Here each client has one connection, and a lease is over when that connection is.
+ * transaction; and a client that was cut off while it had something to write never writes again. Here each client has one
+ * connection: when that is lost, the lease is over, whatever it waits for is refused, and the client is replaced.
  */
-function leasePool(opens: ((onclose: () => void) => postgres.Sql)[]) {
-  const clients = opens.map((open) => {
-    const client = { sql: open(() => client.lost?.()), lost: undefined as (() => void) | undefined };
+function leasePool(size: number, open: (onclose: () => void) => postgres.Sql) {
+  type Client = { readonly sql: postgres.Sql; readonly lost: Promise<never>; isLost: boolean };
+  const openClient = (): Client => {
+    let lose: (error: Error) => void = () => {};
+    const lost = new Promise<never>((_, reject) => {
+      lose = reject;
+    });
+    lost.catch(() => {});
+    const client: Client = {
+      sql: open(() => {
+        client.isLost = true;
+        lose(
+          Object.assign(new Error('The connection to the database was lost'), { code: 'CONNECTION_CLOSED' }),
+        );
+      }),
+      lost,
+      isLost: false,
+    };
     return client;
-  });
-  const free = [...clients];
-  const waiting: ((client: (typeof clients)[number]) => void)[] = [];
+  };
+  const all = new Set(Array.from({ length: size }, openClient));
+  const free = [...all];
+  const waiting: ((client: Client) => void)[] = [];
+
+  const usable = (client: Client): Client => {
+    if (!client.isLost) return client;
+    all.delete(client);
+    void client.sql.end({ timeout: 0 }).catch(() => {});
+    const fresh = openClient();
+    all.add(fresh);
+    return fresh;
+  };
   return {
     lease: async () => {
-      const client =
-        free.pop() ?? (await new Promise<(typeof clients)[number]>((take) => waiting.push(take)));
-      let over: Error | undefined;
-      client.lost = () => {
-        over ??= Object.assign(new Error('The connection to the database was lost'), {
-          code: 'CONNECTION_CLOSED',
-        });
-      };
+      const client = usable(free.pop() ?? (await new Promise<Client>((take) => waiting.push(take))));
       return {
         unsafe: async (text: string, parameters: never[]) => {
-          if (over) throw over;
-          return client.sql.unsafe(text, parameters);
+          if (client.isLost) return client.lost;
+          return Promise.race([client.sql.unsafe(text, parameters), client.lost]);
         },
         release: () => {
-          client.lost = undefined;
           const next = waiting.shift();
           if (next) next(client);
           else free.push(client);
         },
       };
     },
-    end: (how?: { timeout?: number }) => Promise.all(clients.map(({ sql }) => sql.end(how))),
+    end: (how?: { timeout?: number }) => Promise.all([...all].map(({ sql }) => sql.end(how))),
   };
 }
 
@@ -551,12 +591,23 @@ async function hostedToken(
 ): Promise<string> {
   const secret = new TextEncoder().encode(jwtSecret);
   const { payload } = await jwtVerify(token, secret, { algorithms: ['HS256'] });
-  const [user] = await admin.driver<
-    { app: object | null; own: object | null; phone: string | null; anonymous: boolean; aal: string | null }[]
-  >`
-    select u.raw_app_meta_data as app, u.raw_user_meta_data as own, u.phone, u.is_anonymous as anonymous, s.aal
-    from auth.users u left join auth.sessions s on s.id = ${String(payload['session_id'])}
-    where u.id = ${String(payload.sub)}`;
+  const lease = await admin.driver.reserve();
+  const rows = await lease
+    .unsafe<
+      {
+        app: object | null;
+        own: object | null;
+        phone: string | null;
+        anonymous: boolean;
+        aal: string | null;
+      }[]
+    >(
+      `select u.raw_app_meta_data as app, u.raw_user_meta_data as own, u.phone, u.is_anonymous as anonymous, s.aal
+       from auth.users u left join auth.sessions s on s.id = $2::uuid where u.id = $1::uuid`,
+      [String(payload.sub), String(payload['session_id'])],
+    )
+    .finally(() => lease.release());
+  const user = rows[0];
   if (!user) throw new Error(`The user ${payload.sub} of a new session does not exist`);
   return new SignJWT({
     ...payload,

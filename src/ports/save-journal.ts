@@ -123,6 +123,13 @@ export interface SaveJournal {
     owner: string,
     leaseMs: number,
   ): Promise<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>;
+  /** What a save found and wanted, for whoever settles it. */
+  inspect(
+    orgId: string,
+    saveId: string,
+  ): Promise<
+    { outcome: 'FOUND'; save: SaveRecord; images: SaveImage[]; deployment: string } | { outcome: 'NO_SAVE' }
+  >;
   settle(
     ref: SaveRef,
     status: 'COMMITTED' | 'ROLLED_BACK',

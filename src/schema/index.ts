@@ -2,6 +2,7 @@ import './agent.ts';
 import './errors.ts';
 import './organization.ts';
 import './save.ts';
+import './settle-drift.ts';
 import './update-agents.ts';
 import { lexicographicSortSchema, printSchema } from 'graphql';
 import { builder } from './builder.ts';

@@ -1,4 +1,5 @@
 import { SAVE_FAILURE_REASONS, type SaveRecord, type TransactionResult } from '../domain/save.ts';
+import { isUuid } from '../domain/uuid.ts';
 import { AgentRoleRef } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
 
@@ -36,8 +37,6 @@ export const AgentSaveRef = builder.objectRef<SaveRecord>('AgentSave').implement
   }),
 });
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
 builder.queryField('agentSave', (t) =>
   t.field({
     type: AgentSaveRef,
@@ -47,7 +46,7 @@ builder.queryField('agentSave', (t) =>
     // What is no UUID is the id of no save: the same answer as for a save that does not exist.
     resolve: (_root, { id }, context) => {
       const { reads } = tenantOf(context);
-      return UUID.test(id) ? reads.save(id) : null;
+      return isUuid(id) ? reads.save(id) : null;
     },
   }),
 );

@@ -77,7 +77,7 @@ const UpdateAgentsInput = builder.inputType('UpdateAgentsInput', {
   }),
 });
 
-const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSuccess').implement({
+export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSuccess').implement({
   fields: (t) => ({
     save: t.expose('save', { type: AgentSaveRef }),
     agents: t.field({

@@ -102,7 +102,8 @@ export function createGraphql(options: GraphqlOptions) {
  */
 function masked(error: unknown, message: string, log: Log): Error {
   const original = error instanceof GraphQLError ? error.originalError : error;
-  if (error instanceof GraphQLError && (original === undefined || original instanceof GraphQLError)) return error;
+  if (error instanceof GraphQLError && (original === undefined || original instanceof GraphQLError))
+    return error;
   const at = error instanceof GraphQLError ? { nodes: error.nodes ?? null, path: error.path ?? null } : {};
   if (original instanceof NoOrganizationError) {
     return new GraphQLError(original.message, {

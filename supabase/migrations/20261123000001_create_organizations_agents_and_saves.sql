@@ -47,6 +47,8 @@ create table public.agents (
   checked_at timestamptz not null,
   drift jsonb not null default '[]' check (jsonb_typeof(drift) = 'array'),
   missing_since timestamptz,
+  -- The change that would make a dashboard's edit ours; null where there is none, or where it cannot be said in a config.
+  adoptable jsonb,
   created_at timestamptz not null default now(),
   -- One agent per role: two concurrent first saves cannot make two.
   unique (org_id, role),

@@ -48,7 +48,8 @@ create function lockstep.agent_json(a public.agents) returns jsonb
 language sql stable set search_path = '' as $$
   select jsonb_build_object(
     'id', a.id, 'role', a.role, 'config', a.config, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
-    'lastSyncedAt', a.last_synced_at, 'checkedAt', a.checked_at, 'drift', a.drift, 'missing', a.missing_since is not null);
+    'lastSyncedAt', a.last_synced_at, 'checkedAt', a.checked_at, 'drift', a.drift, 'missing', a.missing_since is not null,
+    'adoptable', a.adoptable);
 $$;
 
 -- The agents exactly as this save left them, whatever came later: what its first caller was told.
@@ -56,7 +57,8 @@ create function lockstep.save_agents(s public.agent_saves) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'id', r.agent_id, 'role', r.role, 'config', r.config, 'assistantId', r.vapi_assistant_id, 'revision', r.revision,
-      'lastSyncedAt', r.created_at, 'checkedAt', r.created_at, 'drift', '[]'::jsonb, 'missing', false) order by r.role), '[]')
+      'lastSyncedAt', r.created_at, 'checkedAt', r.created_at, 'drift', '[]'::jsonb, 'missing', false,
+      'adoptable', null) order by r.role), '[]')
   from jsonb_array_elements(s.results) as x
   join public.agent_revisions r
     on r.agent_id = (x ->> 'agentId')::uuid and r.revision = (x ->> 'revision')::integer;
@@ -262,7 +264,7 @@ begin
         v_image.before_revision + 1, s.id, s.mapping_version, v_now, v_now)
       on conflict (id) do update set config = excluded.config, vapi_assistant_id = excluded.vapi_assistant_id,
         revision = excluded.revision, last_save_id = excluded.last_save_id, mapping_version = excluded.mapping_version,
-        last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null
+        last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null
         where a.revision = v_image.before_revision
       returning * into v_agent;
     if not found then

@@ -1,41 +1,342 @@
-import { gql } from 'graphql-request';
+/** One save, as a dashboard makes it: both systems hold exactly that. */
+import {
+  type GraphQLObjectType,
+  getNamedType,
+  isObjectType,
+  isUnionType,
+  parse,
+  TypeInfo,
+  visit,
+  visitWithTypeInfo,
+} from 'graphql';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createTestApp, type TestApp } from '../support/app.ts';
+import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import { schema } from '../../src/schema/index.ts';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { barrier, gate } from '../support/gate.ts';
+import { expectAnswer, readAgents, readSave, SAVE, type SaveInput, save } from '../support/operations.ts';
+import { databaseCalls, expectLockstep, systemsOf, vapiCalls } from '../support/systems.ts';
 
-const SAVE = gql`
-  mutation ($input: UpdateAgentsInput!) {
-    updateAgents(input: $input) {
-      __typename
-      ... on UpdateAgentsSuccess { save { id status results { role success vapiSynced dbUpdated assistantId error } } agents { id role name systemPrompt revision vapiAssistantId sync { status } } }
-      ... on Error { message }
-      ... on SaveFailedError { reason retryable save { id status results { role success vapiSynced dbUpdated assistantId error } } }
-      ... on SavePendingError { save { id status results { role success vapiSynced dbUpdated error } } }
-    }
-  }
-`;
+const MANAGED = [
+  'firstMessage',
+  'firstMessageMode',
+  'maxDurationSeconds',
+  'metadata',
+  'model',
+  'name',
+  'transcriber',
+  'voice',
+];
 
-describe('a save of both agents', () => {
-  let lockstep: TestApp;
-  beforeAll(async () => {
-    lockstep = await createTestApp();
-  });
-  afterAll(() => lockstep.stop());
-  beforeEach(() => lockstep.vapi.reset());
+let lockstep: TestApp;
+let caller: Caller;
+beforeAll(async () => {
+  lockstep = await createTestApp();
+});
+afterAll(() => lockstep.stop());
+beforeEach(async () => {
+  lockstep.vapi.reset();
+  caller = await lockstep.newCaller();
+  lockstep.supabase.requests.reset();
+});
 
-  test('costs two database calls and one Vapi call an agent, and nothing else', async () => {
-    const caller = await lockstep.newCaller();
+const both = (what: string): SaveInput => ({
+  inbound: { systemPrompt: `Inbound, ${what}` },
+  outbound: { systemPrompt: `Outbound, ${what}` },
+});
+const committed = async (input: SaveInput) =>
+  expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+const assistant = (id: string | null) => lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, id ?? '');
+
+describe('what it costs', () => {
+  test('two database calls and one Vapi call an agent, those at the same time: creating, and changing', async () => {
+    // Each request waits at Vapi until the other has come: one after the other would never end.
+    lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
+    await committed(both('first'));
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(vapiCalls(lockstep)).toEqual(['POST /assistant', 'POST /assistant']);
+
     lockstep.supabase.requests.reset();
-    const answer: any = await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In' }, outbound: { systemPrompt: 'Out' } } });
-    console.log(JSON.stringify(answer, null, 1));
-    expect(lockstep.supabase.requests.all.map((r) => r.path)).toEqual(['/rest/v1/rpc/save_begin', '/rest/v1/rpc/save_commit']);
-    expect(lockstep.vapi.requests.map((r) => r.method)).toEqual(['POST', 'POST']);
+    lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
+    const { agents } = await committed(both('second'));
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(vapiCalls(lockstep).slice(2).sort()).toEqual(
+      agents.map(({ vapiAssistantId }) => `PATCH /assistant/${vapiAssistantId}`).sort(),
+    );
   });
-  test('rejected outbound', async () => {
-    const caller = await lockstep.newCaller();
-    await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In' }, outbound: { systemPrompt: 'Out' } } });
-    lockstep.vapi.faults.add({ match: { method: 'PATCH', bodyIncludes: 'Out2' }, kind: 'reject', messages: ['nope'] } as any);
-    const answer: any = await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In2' }, outbound: { systemPrompt: 'Out2' } } });
-    console.log(JSON.stringify(answer, null, 1), lockstep.log.slice(-5));
-    console.log(lockstep.vapi.requests.map((r) => r.method), lockstep.supabase.requests.all.map((r) => r.path).slice(-4));
+
+  test('the document of these tests selects every field of every answer', () => {
+    const selected = new Set<string>();
+    const info = new TypeInfo(schema);
+    visit(
+      parse(SAVE),
+      visitWithTypeInfo(info, {
+        Field: (node) => void selected.add(`${info.getParentType()?.name}.${node.name.value}`),
+      }),
+    );
+    const missing: string[] = [];
+    const seen = new Set<GraphQLObjectType>();
+    const look = (type: unknown) => {
+      if (isUnionType(type)) for (const member of type.getTypes()) look(member);
+      if (!isObjectType(type) || seen.has(type)) return;
+      seen.add(type);
+      for (const field of Object.values(type.getFields())) {
+        // Fields with arguments are further questions, not part of the answer.
+        if (field.args.length > 0) continue;
+        const owners = [type, ...type.getInterfaces()].map((owner) => `${owner.name}.${field.name}`);
+        if (!owners.some((owner) => selected.has(owner))) missing.push(`${type.name}.${field.name}`);
+        look(getNamedType(field.type));
+      }
+    };
+    look(getNamedType(schema.getMutationType()?.getFields()['updateAgents']?.type));
+    expect(seen.size).toBeGreaterThan(10);
+    expect(missing).toEqual([]);
+  });
+});
+
+describe('what it does', () => {
+  test('[2.1] each of three saves puts itself into both systems, not the save before it', async () => {
+    for (const [index, what] of ['one', 'two', 'three'].entries()) {
+      const answer = await committed(both(what));
+      const { agents, assistants } = await expectLockstep(lockstep, caller.orgId);
+      expect(agents.map(({ config }) => config.systemPrompt)).toEqual([
+        `Inbound, ${what}`,
+        `Outbound, ${what}`,
+      ]);
+      expect(agents.map(({ revision }) => revision)).toEqual([index + 1, index + 1]);
+      for (const agent of answer.agents) {
+        expect(agent).toMatchObject({ revision: index + 1, sync: { status: 'IN_SYNC', drift: [] } });
+        expect(assistants.find(({ id }) => id === agent.vapiAssistantId)).toMatchObject({
+          model: { messages: [{ role: 'system', content: agent.systemPrompt }] },
+        });
+      }
+      expect(answer.agents.map(({ systemPrompt }) => systemPrompt)).toEqual([
+        `Inbound, ${what}`,
+        `Outbound, ${what}`,
+      ]);
+    }
+  });
+
+  test('every field of the input reaches both systems, and comes back', async () => {
+    const inbound = {
+      name: 'Front desk',
+      systemPrompt: 'You answer. „Zahnärzte“ 🦷',
+      firstMessage: 'North Dental, how can I help?',
+      voice: { provider: '11labs', voiceId: 'sarah', stability: 0.4, similarityBoost: 0.75 },
+      model: { provider: 'anthropic', name: 'claude-sonnet', temperature: 0.3, maxTokens: 500 },
+      language: 'pt-BR',
+      maxDurationSeconds: 900,
+    };
+    const { agents } = await committed({ inbound });
+    expect(agents).toEqual([
+      {
+        ...inbound,
+        id: expect.any(String),
+        role: 'INBOUND',
+        vapiAssistantId: expect.any(String),
+        revision: 1,
+        lastSyncedAt: expect.any(String),
+        sync: { status: 'IN_SYNC', checkedAt: expect.any(String), drift: [] },
+      },
+    ]);
+    expect(assistant(agents[0]?.vapiAssistantId ?? null)).toMatchObject({
+      name: 'Front desk',
+      firstMessage: 'North Dental, how can I help?',
+      model: {
+        provider: 'anthropic',
+        model: 'claude-sonnet',
+        temperature: 0.3,
+        maxTokens: 500,
+        messages: [{ role: 'system', content: 'You answer. „Zahnärzte“ 🦷' }],
+      },
+      voice: { provider: '11labs', voiceId: 'sarah', stability: 0.4, similarityBoost: 0.75 },
+      transcriber: { language: 'pt-BR' },
+      maxDurationSeconds: 900,
+    });
+    expect(await readAgents(caller.client)).toEqual({ INBOUND: agents[0] });
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('the answer is what reading says afterwards: agents, and the save by its id', async () => {
+    const answer = await committed(both('read back'));
+    expect(await readAgents(caller.client)).toEqual(
+      Object.fromEntries(answer.agents.map((agent) => [agent.role, agent])),
+    );
+    expect(await readSave(caller.client, answer.save.id)).toEqual(answer.save);
+    expect(answer.save).toMatchObject({ status: 'COMMITTED', finishedAt: expect.any(String) });
+  });
+
+  test('[2.8] the first save of a new agent succeeds, guarded or not', async () => {
+    expect((await committed({ inbound: { systemPrompt: 'New' } })).agents).toMatchObject([{ revision: 1 }]);
+    const guarded = { outbound: { systemPrompt: 'New', expectedRevision: 0 } };
+    expect((await committed(guarded)).agents).toMatchObject([{ revision: 1 }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('[2.9] a role that is not named is not written: not when both are new, not when both exist', async () => {
+    await committed({ inbound: { systemPrompt: 'Only me' } });
+    expect(await expectLockstep(lockstep, caller.orgId)).toMatchObject({
+      agents: [{ role: 'INBOUND' }],
+      assistants: [{}],
+      revisions: [{}],
+    });
+    expect(vapiCalls(lockstep)).toEqual(['POST /assistant']);
+
+    await committed({ outbound: { systemPrompt: 'Me too' } });
+    const before = await expectLockstep(lockstep, caller.orgId);
+    const untouched = assistant(before.agents[0]?.vapi_assistant_id ?? null);
+    const { agents } = await committed({ outbound: { systemPrompt: 'Me again' } });
+    const after = await expectLockstep(lockstep, caller.orgId);
+    expect(agents.map(({ role }) => role)).toEqual(['OUTBOUND']);
+    expect(after.agents[0]).toEqual(before.agents[0]);
+    // Whole, Vapi's own `updatedAt` included.
+    expect(assistant(untouched?.id ?? null)).toEqual(untouched);
+    expect(vapiCalls(lockstep).slice(2)).toEqual([`PATCH /assistant/${agents[0]?.vapiAssistantId}`]);
+  });
+
+  test('[2.14] [2.15] a save of one field sends the complete model and keeps all of it', async () => {
+    const { agents } = await committed({
+      inbound: {
+        systemPrompt: 'The prompt',
+        model: { provider: 'openai', name: 'gpt-4o', temperature: 0.2, maxTokens: 321 },
+        voice: { provider: '11labs', voiceId: 'sarah', stability: 0.1 },
+        maxDurationSeconds: 1200,
+      },
+    });
+    const id = agents[0]?.vapiAssistantId ?? '';
+    const before = assistant(id);
+    await committed({ inbound: { name: 'Renamed' } });
+    const sent = lockstep.vapi.requests.at(-1)?.body as Record<string, unknown>;
+    expect(Object.keys(sent).sort()).toEqual(MANAGED);
+    expect(sent['model']).toEqual({
+      provider: 'openai',
+      model: 'gpt-4o',
+      temperature: 0.2,
+      maxTokens: 321,
+      messages: [{ role: 'system', content: 'The prompt' }],
+    });
+    const { metadata: _stamp, updatedAt: _time, ...after } = assistant(id) ?? {};
+    const { metadata: _oldStamp, updatedAt: _oldTime, ...old } = before ?? {};
+    expect(after).toEqual({ ...old, name: 'Renamed' });
+    expect((await readAgents(caller.client)).INBOUND).toMatchObject({
+      name: 'Renamed',
+      model: { temperature: 0.2, maxTokens: 321 },
+      voice: { stability: 0.1 },
+      maxDurationSeconds: 1200,
+    });
+  });
+
+  test('what Lockstep does not manage stays; what hides inside a managed field goes', async () => {
+    const { agents } = await committed(both('first'));
+    const id = agents[0]?.vapiAssistantId ?? '';
+    const { model } = assistant(id) ?? {};
+    lockstep.vapi.dashboardEdit(id, {
+      endCallMessage: 'Goodbye',
+      model: { ...(model as object), toolIds: ['44444444-4444-4444-8444-444444444444'] },
+    });
+    await committed(both('second'));
+    expect(assistant(id)).toMatchObject({ endCallMessage: 'Goodbye' });
+    expect(assistant(id)?.['model']).not.toHaveProperty('toolIds');
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('null clears the first message; the agent then waits for the caller', async () => {
+    await committed({ inbound: { systemPrompt: 'Me', firstMessage: 'Hello' } });
+    const { agents } = await committed({ inbound: { firstMessage: null } });
+    expect(agents).toMatchObject([{ firstMessage: null }]);
+    expect(assistant(agents[0]?.vapiAssistantId ?? null)).toMatchObject({
+      firstMessage: null,
+      firstMessageMode: 'assistant-waits-for-user',
+    });
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('[2.12] the flags are what happened: true after a good write', async () => {
+    const answer = await committed(both('true'));
+    expect(answer.save.results).toEqual(
+      answer.agents.map(({ id, role, vapiAssistantId }) => ({
+        role,
+        agentId: id,
+        success: true,
+        vapiSynced: true,
+        dbUpdated: true,
+        assistantId: vapiAssistantId,
+        error: null,
+      })),
+    );
+  });
+
+  test('[2.1] nothing is in the database before Vapi has answered; a reader sees the save running', async () => {
+    await committed(both('old'));
+    const before = await systemsOf(lockstep, caller.orgId);
+    lockstep.supabase.requests.reset();
+    const middle = gate();
+    lockstep.vapi.faults.add({ kind: 'hold', match: { bodyIncludes: 'Outbound' }, until: middle.until });
+    const running = save(caller.client, both('new'));
+    await middle.reached;
+    const during = await systemsOf(lockstep, caller.orgId);
+    expect({ ...during, assistants: [] }).toEqual({ ...before, assistants: [] });
+    expect(await readAgents(caller.client)).toMatchObject({
+      INBOUND: { systemPrompt: 'Inbound, old', revision: 1, sync: { status: 'SAVING' } },
+      OUTBOUND: { systemPrompt: 'Outbound, old', revision: 1, sync: { status: 'SAVING' } },
+    });
+    expect(databaseCalls(lockstep)).not.toContain('POST rpc/save_commit');
+    middle.open();
+    expectAnswer(await running, 'UpdateAgentsSuccess');
+    expect((await readAgents(caller.client)).INBOUND).toMatchObject({
+      revision: 2,
+      sync: { status: 'IN_SYNC' },
+    });
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('every request to Vapi has the key and a User-Agent, and carries nothing read-only', async () => {
+    await committed(both('one'));
+    await committed(both('two'));
+    expect(lockstep.vapi.requests).toHaveLength(4);
+    for (const { key, userAgent, body } of lockstep.vapi.requests) {
+      expect({ key, userAgent }).toEqual({ key: 'key-1', userAgent: expect.stringMatching(/^lockstep/) });
+      expect(Object.keys(body as object).sort()).toEqual(MANAGED);
+    }
+  });
+});
+
+describe('a save without changes', () => {
+  test('is written all the same, as a new revision, where Vapi was not seen to agree just now', async () => {
+    await committed(both('same'));
+    const { agents } = await committed(both('same'));
+    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+    expect(vapiCalls(lockstep)).toHaveLength(4);
+  });
+
+  test('is answered with one database call and no write where Vapi was seen to agree just now', async () => {
+    const confirming = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      settings: { confirmMs: 3_600_000 },
+    });
+    try {
+      const client = confirming.clientFor(caller.token);
+      const first = expectAnswer(await save(client, both('same')), 'UpdateAgentsSuccess');
+      const before = await systemsOf(lockstep, caller.orgId);
+      lockstep.supabase.requests.reset();
+      const again = expectAnswer(await save(client, both('same')), 'UpdateAgentsSuccess');
+      expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
+      expect(vapiCalls(lockstep)).toHaveLength(2);
+      expect(again.agents).toEqual(first.agents);
+      expect(again.save.results).toEqual(first.save.results);
+      expect(again.save).toMatchObject({ status: 'COMMITTED', finishedAt: expect.any(String) });
+      expect(again.save.id).not.toBe(first.save.id);
+      expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+      // A change of one agent names both: both are written.
+      const half = { ...both('same'), outbound: { systemPrompt: 'Other' } };
+      expect(expectAnswer(await save(client, half), 'UpdateAgentsSuccess').agents).toMatchObject([
+        { revision: 2 },
+        { revision: 2, systemPrompt: 'Other' },
+      ]);
+      await expectLockstep(lockstep, caller.orgId);
+    } finally {
+      await confirming.stop();
+    }
   });
 });

@@ -7,8 +7,8 @@ import type { SupabaseConfig } from '../../src/adapters/supabase/clients.ts';
 import { createLogger } from '../../src/adapters/system/logger.ts';
 import { type App, type AppConfig, createApp } from '../../src/app.ts';
 import { Secret } from '../../src/domain/secret.ts';
-import type { SaveSettings } from '../../src/services/saves/settings.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import type { SaveSettings } from '../../src/services/saves/settings.ts';
 import { createTestSupabase, type TestSupabase } from './supabase.ts';
 
 /** The master key of every test: whatever holds it, or a form of it, has leaked it. */
@@ -28,6 +28,8 @@ export interface TestAppOptions {
   settings?: Partial<SaveSettings>;
   /** Default: recovery does not run by itself. */
   recoveryIntervalMs?: number;
+  /** Default: the sweep does not run by itself. */
+  reconcileIntervalMs?: number;
   /** Null: the server has no key. */
   vapiKey?: string | null;
   logLevel?: string;
@@ -65,22 +67,26 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const vapi = options.vapi ?? (await startVapiStandIn({ key: CANARY_KEY }));
   const log: string[] = [];
   const key = options.vapiKey === undefined ? CANARY_KEY : options.vapiKey;
-  const secrets = [key, supabase.secretKey].filter((value) => value !== null).map((value) => new Secret(value));
+  const secrets = [key, supabase.secretKey]
+    .filter((value) => value !== null)
+    .map((value) => new Secret(value));
   const app = createApp({
     supabase: supabaseConfig(supabase),
     vapi: { baseUrl: vapi.url, key: key === null ? null : new Secret(key) },
     settings: { ...TEST_SETTINGS, ...options.settings },
     recoveryIntervalMs: options.recoveryIntervalMs ?? 3_600_000,
+    reconcileIntervalMs: options.reconcileIntervalMs ?? 0,
     corsOrigins: [],
     log: createLogger(options.logLevel ?? 'debug', secrets, lines(log)),
     ...options.config,
   });
   app.server.listen(0, '127.0.0.1');
   await once(app.server, 'listening');
-  if (options.recoveryIntervalMs !== undefined) app.start();
+  if (options.recoveryIntervalMs !== undefined || options.reconcileIntervalMs !== undefined) app.start();
   const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   const url = `${origin}/graphql`;
-  const clientFor = (token: string) => new GraphQLClient(url, { headers: { authorization: `Bearer ${token}` } });
+  const clientFor = (token: string) =>
+    new GraphQLClient(url, { headers: { authorization: `Bearer ${token}` } });
   return {
     url,
     origin,

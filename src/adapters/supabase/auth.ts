@@ -1,11 +1,11 @@
 import { verifyCredentials } from '@supabase/server/core';
 import { type JWTPayload, jwtVerify } from 'jose';
+import { isUuid } from '../../domain/uuid.ts';
 import type { TokenVerdict, TokenVerifier } from '../../ports/auth.ts';
 import type { SupabaseConfig } from './clients.ts';
 
 /** Supabase Auth puts this into the tokens of signed-in users. */
 const AUDIENCE = 'authenticated';
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
  * Verifies a user's access token: signature, issuer, audience, expiry, a subject and the role of a signed-in user. One family
@@ -54,6 +54,6 @@ function verdictOf(claims: JWTPayload): TokenVerdict {
   const metadata = claims['app_metadata'];
   const orgId =
     typeof metadata === 'object' && metadata !== null && 'org_id' in metadata ? metadata.org_id : undefined;
-  if (typeof orgId !== 'string' || !UUID.test(orgId)) return { problem: 'no_organization' };
+  if (!isUuid(orgId)) return { problem: 'no_organization' };
   return { userId: claims.sub, orgId: orgId.toLowerCase() };
 }

@@ -134,6 +134,7 @@ export type Database = {
       }
       agents: {
         Row: {
+          adoptable: Json | null
           checked_at: string
           config: NonNullable<Json>
           created_at: string
@@ -149,6 +150,7 @@ export type Database = {
           vapi_assistant_id: string
         }
         Insert: {
+          adoptable?: Json | null
           checked_at: string
           config: NonNullable<Json>
           created_at?: string
@@ -164,6 +166,7 @@ export type Database = {
           vapi_assistant_id: string
         }
         Update: {
+          adoptable?: Json | null
           checked_at?: string
           config?: NonNullable<Json>
           created_at?: string
@@ -213,6 +216,10 @@ export type Database = {
       [_ in never]: never
     }
     Functions: {
+      lease_take: {
+        Args: { p_ms: number; p_name: string; p_owner: string }
+        Returns: boolean
+      }
       save_abort: {
         Args: {
           p_epoch: number
@@ -231,6 +238,7 @@ export type Database = {
         }
         Returns: Json
       }
+      save_cleanup: { Args: { p_limit: number }; Returns: number }
       save_commit: {
         Args: {
           p_epoch: number
@@ -254,6 +262,10 @@ export type Database = {
           p_request: Json
           p_save_id: string
         }
+        Returns: Json
+      }
+      save_inspect: {
+        Args: { p_org_id: string; p_save_id: string }
         Returns: Json
       }
       save_needs_attention: {
@@ -292,6 +304,27 @@ export type Database = {
           p_save_id: string
         }
         Returns: Json
+      }
+      set_drift_policy: {
+        Args: { p_org_id: string; p_policy: string }
+        Returns: boolean
+      }
+      sweep_lookup: { Args: { p_assistant_ids: string[] }; Returns: Json }
+      sweep_note: { Args: { p_notes: Json }; Returns: Json }
+      sweep_orphans: {
+        Args: { p_age_ms: number; p_candidates: Json }
+        Returns: Json
+      }
+      sweep_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: {
+          agent_id: string
+          assistant_id: string
+          missing: boolean
+          org_id: string
+          revision: number
+          save_id: string
+        }[]
       }
     }
     Enums: {

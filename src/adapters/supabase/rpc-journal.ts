@@ -43,6 +43,7 @@ export function createRpcJournal(supabase: ServiceClient): SaveJournal {
     hold: (ref, request) => transition(supabase.rpc('save_hold', { ...at(ref), p_request: asJson(request) })),
     settle: (ref, status, request) =>
       transition(supabase.rpc('save_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
+    inspect: (orgId, saveId) => call(supabase.rpc('save_inspect', { p_org_id: orgId, p_save_id: saveId })),
     takeover: (orgId, saveId, owner, leaseMs) =>
       call<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>(
         supabase.rpc('save_takeover', {
@@ -64,7 +65,7 @@ function transition(request: PromiseLike<RpcAnswer>): Promise<TransitionOutcome>
   return call<TransitionOutcome>(request);
 }
 
-interface RpcAnswer {
+export interface RpcAnswer {
   data: unknown;
   error: PostgrestError | null;
   status: number;

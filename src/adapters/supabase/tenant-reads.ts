@@ -1,4 +1,4 @@
-import type { AgentConfig, AgentRole } from '../../domain/agent-config.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agent-config.ts';
 import type {
   AgentRecord,
   FieldDrift,
@@ -61,6 +61,7 @@ function agentOf(row: Rows['agents']['Row']): AgentRecord {
     checkedAt: row.checked_at,
     drift: row.drift as unknown as FieldDrift[],
     missing: row.missing_since !== null,
+    adoptable: row.adoptable as AgentConfigPatch | null,
   };
 }
 

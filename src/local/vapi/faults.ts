@@ -1,8 +1,8 @@
 /**
  * Faults that tests tell the stand-in to have.
  *
- * They are tried in the order in which they were added. All matching `latency` faults add up; of the others the first
- * that matches strikes. `before` means: the request has no effect, and not even its key is looked at. `after`: it is
+ * They are tried in the order in which they were added. All matching `latency` and `hold` faults add up; of the others
+ * the first that matches strikes. `before` means: the request has no effect, and not even its key is looked at. `after`: it is
  * applied (or refused) as usual, but the client sees something else.
  */
 import { z } from 'zod';
@@ -41,6 +41,12 @@ const base = {
 const faultSchema = z.discriminatedUnion('kind', [
   /** Waits, then applies and answers, whether or not the client is still there. */
   z.strictObject({ ...base, kind: z.literal('latency'), ms }),
+  /** Likewise, but until a promise is settled: for tests that order events instead of timing them. In-process only. */
+  z.strictObject({
+    ...base,
+    kind: z.literal('hold'),
+    until: z.custom<() => Promise<unknown>>((value) => typeof value === 'function'),
+  }),
   /** The socket is destroyed. */
   z.strictObject({ ...base, kind: z.literal('reset-before') }),
   z.strictObject({ ...base, kind: z.literal('reset-after') }),
@@ -82,7 +88,8 @@ const faultSchema = z.discriminatedUnion('kind', [
 export type FaultInput = z.input<typeof faultSchema>;
 type Fault = z.output<typeof faultSchema>;
 export type FaultKind = Fault['kind'];
-type Strike = Exclude<Fault, { kind: 'latency' }>;
+type Hold = Extract<Fault, { kind: 'hold' }>;
+type Strike = Exclude<Fault, { kind: 'latency' | 'hold' }>;
 
 /** What faults are matched against. */
 export interface FaultTarget {
@@ -129,19 +136,21 @@ export class Faults {
   }
 
   /** What strikes this request; uses it up by one. */
-  take(target: FaultTarget): { delayMs: number; strike: Strike | undefined } {
+  take(target: FaultTarget): { delayMs: number; holds: Hold['until'][]; strike: Strike | undefined } {
     let delayMs = 0;
+    const holds: Hold['until'][] = [];
     let strike: Strike | undefined;
     for (const armed of this.#armed) {
       const { fault } = armed;
       if (!matches(fault, target) || ++armed.seen < fault.match.nth) continue;
-      if (strike && fault.kind !== 'latency') continue;
+      if (strike && fault.kind !== 'latency' && fault.kind !== 'hold') continue;
       armed.left--;
       if (fault.kind === 'latency') delayMs += fault.ms;
+      else if (fault.kind === 'hold') holds.push(fault.until);
       else strike = fault;
     }
     this.#armed = this.#armed.filter(({ left }) => left > 0);
-    return { delayMs, strike };
+    return { delayMs, holds, strike };
   }
 }
 

@@ -153,7 +153,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       userAgent,
     };
     const body = parsed(text);
-    const { delayMs, strike } = faults.take({
+    const { delayMs, holds, strike } = faults.take({
       method,
       pathAndQuery: query === '' ? path : `${path}?${query}`,
       text: text ?? '',
@@ -169,7 +169,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       at: clock(),
       status: null,
       appliedAt: null,
-      fault: strike?.kind ?? (delayMs > 0 ? 'latency' : null),
+      fault: strike?.kind ?? (delayMs > 0 ? 'latency' : holds.length > 0 ? 'hold' : null),
     };
     if (requests.push(record) > MAX_RECORDED) requests.shift();
 
@@ -194,6 +194,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     };
 
     if (delayMs > 0) await delay(delayMs, delays);
+    await Promise.all(holds.map((until) => until()));
     switch (strike?.kind) {
       case 'reset-before':
         return reset();

@@ -1,6 +1,8 @@
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import type { FieldDrift } from '../../domain/save.ts';
-import { MANAGED_FIELDS, type Stamp } from './render.ts';
+import type { Stamp } from '../../domain/stamp.ts';
+import { isUuid } from '../../domain/uuid.ts';
+import { MANAGED_FIELDS } from './render.ts';
 
 /**
  * The one comparator: does an assistant, as Vapi answered it, hold what we sent? Asymmetric: every leaf that was sent must be
@@ -82,11 +84,11 @@ export function stampOf(assistant: JsonObject): Stamp | null {
   if (!isJsonObject(stamp)) return null;
   const { deployment, orgId, agentId, role, saveId, revision } = stamp;
   if (
-    typeof deployment !== 'string' ||
-    typeof orgId !== 'string' ||
-    typeof agentId !== 'string' ||
+    !isUuid(deployment) ||
+    !isUuid(orgId) ||
+    !isUuid(agentId) ||
     (role !== 'INBOUND' && role !== 'OUTBOUND') ||
-    typeof saveId !== 'string' ||
+    !isUuid(saveId) ||
     typeof revision !== 'number'
   ) {
     return null;

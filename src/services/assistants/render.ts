@@ -1,5 +1,6 @@
-import type { AgentConfig, AgentRole } from '../../domain/agent-config.ts';
+import type { AgentConfig } from '../../domain/agent-config.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import type { Stamp } from '../../domain/stamp.ts';
 
 /**
  * From an agent's configuration to the complete set of assistant fields that Lockstep manages, and nothing else.
@@ -7,16 +8,6 @@ import type { JsonObject } from '../../domain/json.ts';
  * The same set is sent every time, whole, because a Vapi PATCH replaces each top-level field that it names and leaves the
  * others alone (Vapi API facts 2.5): a partial `model` would erase the prompt, and an undo is the same set with older content.
  */
-
-/** Who an assistant belongs to and which save wrote it. Lives in `metadata.lockstep`, and travels with the content. */
-export interface Stamp {
-  deployment: string;
-  orgId: string;
-  agentId: string;
-  role: AgentRole;
-  saveId: string;
-  revision: number;
-}
 
 /** Every top-level field that a rendered document holds, in every mapping version so far. */
 export const MANAGED_FIELDS = [
@@ -52,7 +43,7 @@ function renderV1(config: AgentConfig, stamp: Stamp): JsonObject {
     },
     transcriber: { provider: 'deepgram', model: 'nova-3', language: config.language },
     maxDurationSeconds: config.maxDurationSeconds,
-    metadata: { lockstep: { ...stamp } },
+    metadata: { ...config.extraMetadata, lockstep: { ...stamp } },
   };
 }
 

@@ -5,6 +5,7 @@ import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from 
 import type { Secret } from '../../domain/secret.ts';
 import { type BeginOutcome, DatabaseError, type SaveJournal } from '../../ports/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
+import type { Meter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { MAPPING_VERSION } from '../assistants/render.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
@@ -20,6 +21,7 @@ export interface ExecutorPorts<Db> {
   ids: Ids;
   random: Random;
   log: Log;
+  meter: Meter;
   settings: SaveSettings;
   /** Names this process in the journal. */
   owner: string;
@@ -31,6 +33,8 @@ export interface ExecutorPorts<Db> {
 export interface SaveOptions {
   idempotencyKey?: string | null;
   kind?: SaveKind;
+  /** Write to Vapi even where nothing changes in the database: a repair. */
+  alwaysWrite?: boolean;
   /** Who asked, for the journal: the user's id. */
   actor?: string | null;
 }
@@ -131,12 +135,12 @@ export async function executeTransactionalAgentUpdate<Db>(
 }
 
 export function runPorts(
-  ports: Pick<RunPorts, 'clock' | 'random' | 'log' | 'settings'>,
+  ports: Pick<RunPorts, 'clock' | 'random' | 'log' | 'meter' | 'settings'>,
   journal: SaveJournal,
   voice: VoiceProvider,
 ): RunPorts {
-  const { clock, random, log, settings } = ports;
-  return { journal, voice, clock, random, log, settings };
+  const { clock, random, log, meter, settings } = ports;
+  return { journal, voice, clock, random, log, meter, settings };
 }
 
 type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };
@@ -157,7 +161,7 @@ async function begin<Db>(
     actor: options.actor ?? null,
     leaseMs: settings.leaseMs,
     deadlineMs: settings.deadlineMs,
-    confirmMs: settings.confirmMs,
+    confirmMs: options.alwaysWrite === true ? 0 : settings.confirmMs,
     mappingVersion: MAPPING_VERSION,
     updates: updates.map((update) => ({
       role: update.role,

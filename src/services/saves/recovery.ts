@@ -28,6 +28,7 @@ export async function recoverAbandonedSaves<Db>(
       const taken = await journal.takeover(orgId, saveId, ports.owner, ports.settings.leaseMs);
       if (taken.outcome !== 'TAKEN') continue;
       round.taken += 1;
+      ports.meter.count('save.taken_over');
       ports.log.info(
         { saveId, epoch: taken.save.epoch, status: taken.save.status },
         'taking over an abandoned save',

@@ -16,6 +16,7 @@ import {
   type TransitionOutcome,
 } from '../../ports/save-journal.ts';
 import type { Clock, Log, Random } from '../../ports/system.ts';
+import type { Meter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import { differences, observedForm, stampOf } from '../assistants/compare.ts';
 import { renderAssistant } from '../assistants/render.ts';
@@ -40,6 +41,7 @@ export interface RunPorts {
   clock: Clock;
   random: Random;
   log: Log;
+  meter: Meter;
   settings: SaveSettings;
 }
 
@@ -216,6 +218,7 @@ export class SaveRun {
         await this.#transition('attention', () =>
           journal.needsAttention(this.#ref, { results: this.#results(), failure }),
         );
+        this.#ports.meter.count('save.needs_attention');
         this.#ports.log.error(
           { saveId: this.#ref.saveId, orgId: this.#ref.orgId, event: 'save.needs_attention' },
           'a save cannot be undone and needs a person',
@@ -341,6 +344,7 @@ export class SaveRun {
           'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.';
         return null;
       case 'unauthorized':
+        this.#ports.meter.count('vapi.unauthorized');
         target.forward = 'unauthorized';
         target.error = 'Vapi refused our key.';
         return null;
@@ -462,6 +466,8 @@ export class SaveRun {
       if (found.kind !== 'ok') return this.#learnUndo(target, found, attempt);
       ids = [...new Set([...(ids ?? []), ...found.value.map((assistant) => assistant.id)])];
     }
+    // Known from here on, so that a refusal can name what is left.
+    target.assistantId ??= ids[0] ?? null;
     for (const id of ids) {
       if (!this.#guard()) return null;
       const reply = await this.#ports.voice.deleteAssistant(id);

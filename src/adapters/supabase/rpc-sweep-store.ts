@@ -1,0 +1,56 @@
+import type { SweepAgent, SweepStore } from '../../ports/sweep-store.ts';
+import type { ServiceClient } from './clients.ts';
+import type { Json } from './database.types.ts';
+import { databaseError, type RpcAnswer } from './rpc-journal.ts';
+
+/** The sweep's functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
+export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
+  return {
+    takeLease: async (owner, ms) =>
+      (await value<boolean | null>(
+        supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms }),
+      )) === true,
+    lookup: async (assistantIds) =>
+      assistantIds.length === 0
+        ? []
+        : value<SweepAgent[]>(supabase.rpc('sweep_lookup', { p_assistant_ids: assistantIds })),
+    page: async (after, limit) => {
+      // The generated type knows no null for an argument; the function does.
+      const rows = await value<Page>(
+        supabase.rpc('sweep_page', { p_after: after as string, p_limit: limit }),
+      );
+      return rows.map((row) => ({
+        orgId: row.org_id,
+        agentId: row.agent_id,
+        assistantId: row.assistant_id,
+        revision: row.revision,
+        saveId: row.save_id,
+        missing: row.missing,
+      }));
+    },
+    note: async (notes) =>
+      notes.length === 0
+        ? []
+        : value<string[]>(supabase.rpc('sweep_note', { p_notes: notes as unknown as Json })),
+    orphans: (candidates, ageMs) =>
+      value<string[]>(
+        supabase.rpc('sweep_orphans', { p_candidates: candidates as unknown as Json, p_age_ms: ageMs }),
+      ),
+    cleanup: (limit) => value<number>(supabase.rpc('save_cleanup', { p_limit: limit })),
+  };
+}
+
+type Page = {
+  org_id: string;
+  agent_id: string;
+  assistant_id: string;
+  revision: number;
+  save_id: string;
+  missing: boolean;
+}[];
+
+async function value<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
+  const { data, error, status } = await request;
+  if (error !== null) throw databaseError(error, status);
+  return data as T;
+}

@@ -1,0 +1,18 @@
+/** What the services count, for operators. No name holds an id or an organization. */
+export type Counted =
+  | 'save.taken_over'
+  | 'save.needs_attention'
+  | 'vapi.late_write'
+  | 'vapi.unauthorized'
+  | 'sweep.done'
+  | 'sweep.stopped'
+  | 'sweep.drifted'
+  | 'sweep.repaired'
+  | 'sweep.adopted'
+  | 'sweep.missing'
+  | 'sweep.orphan_deleted'
+  | 'sweep.unreferenced';
+
+export interface Meter {
+  count(event: Counted, by?: number): void;
+}

@@ -1,0 +1,48 @@
+import { adoptOrRevert } from '../services/reconciliation/settle-drift.ts';
+import { answerOf } from '../services/saves/answer.ts';
+import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
+import { AgentRoleRef } from './agent.ts';
+import { builder, tenantOf } from './builder.ts';
+import { SAVE_ERRORS } from './errors.ts';
+import { UpdateAgentsSuccess } from './update-agents.ts';
+
+const DriftResolutionRef = builder.enumType('DriftResolution', {
+  values: {
+    REVERT: { description: 'Put back into Vapi what the database says.' },
+    ADOPT: { description: "Make the dashboard's edit the agent's configuration." },
+  },
+});
+
+const SettleDriftInput = builder.inputType('SettleDriftInput', {
+  fields: (t) => ({
+    role: t.field({ type: AgentRoleRef, required: true }),
+    resolution: t.field({ type: DriftResolutionRef, required: true }),
+    expectedRevision: t.int({ description: 'Refuse unless the agent is at this revision.' }),
+  }),
+});
+
+builder.mutationField('settleDrift', (t) =>
+  t.field({
+    type: UpdateAgentsSuccess,
+    description:
+      'Settles what somebody changed in the Vapi dashboard, either way. An ordinary save: it makes a revision, and may fail as `updateAgents` may.',
+    args: { input: t.arg({ type: SettleDriftInput, required: true }) },
+    errors: { types: SAVE_ERRORS, union: { name: 'SettleDriftResult' } },
+    resolve: async (_root, { input }, context) => {
+      const { orgId, userId, reads } = tenantOf(context);
+      const { update, kind } = adoptOrRevert(orgId, await reads.agents(), input);
+      const outcome = await executeTransactionalAgentUpdate(
+        context.serviceClient,
+        [update],
+        context.vapiApiKey,
+        {
+          kind,
+          alwaysWrite: true,
+          actor: userId,
+          ports: context.executorPorts,
+        },
+      );
+      return answerOf(outcome);
+    },
+  }),
+);

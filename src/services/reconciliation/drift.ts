@@ -1,0 +1,46 @@
+import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../domain/json.ts';
+import type { FieldDrift } from '../../domain/save.ts';
+
+/** The difference between what Vapi answered to our last save and what it holds now, field by field. */
+
+const SECRET_NAME = /secret|token|password|authorization|api[-_]?key|credential/i;
+const REDACTED = '[redacted]';
+
+/** Every place where the two differ, at the deepest path that says it; secrets redacted on both sides. */
+export function fieldDrift(ours: JsonObject, theirs: JsonObject): FieldDrift[] {
+  const found: FieldDrift[] = [];
+  walk('', ours, theirs, found);
+  return found;
+}
+
+function walk(path: string, ours: Json, theirs: Json, found: FieldDrift[]): void {
+  if (jsonEqual(ours, theirs)) return;
+  if (isJsonObject(ours) && isJsonObject(theirs)) {
+    for (const key of new Set([...Object.keys(ours), ...Object.keys(theirs)])) {
+      walk(path === '' ? key : `${path}.${key}`, ours[key] ?? null, theirs[key] ?? null, found);
+    }
+  } else if (Array.isArray(ours) && Array.isArray(theirs) && ours.length === theirs.length) {
+    for (const [index, value] of ours.entries())
+      walk(`${path}[${index}]`, value, theirs[index] ?? null, found);
+  } else {
+    // A name anywhere above makes everything below it a secret: `headers.authorization[0]`.
+    const hide = SECRET_NAME.test(path) || /(^|\.)headers(\.|$)/.test(path);
+    found.push({
+      path,
+      ours: hide && ours !== null ? REDACTED : redacted(ours),
+      theirs: hide && theirs !== null ? REDACTED : redacted(theirs),
+    });
+  }
+}
+
+/** The value with everything inside it hidden that goes by the name of a secret. */
+function redacted(value: Json): Json {
+  if (Array.isArray(value)) return value.map(redacted);
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [
+      key,
+      member !== null && (SECRET_NAME.test(key) || key === 'headers') ? REDACTED : redacted(member),
+    ]),
+  );
+}

@@ -1,0 +1,295 @@
+import type { AgentConfigPatch } from '../../domain/agent-config.ts';
+import { jsonEqual } from '../../domain/json.ts';
+import type { SaveKind } from '../../domain/save.ts';
+import type { Stamp } from '../../domain/stamp.ts';
+import type { SweepAgent, SweepNote, SweepStore } from '../../ports/sweep-store.ts';
+import type { Clock, Log } from '../../ports/system.ts';
+import type { Meter } from '../../ports/telemetry.ts';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { observedForm, stampOf } from '../assistants/compare.ts';
+import type { TransactionalAgentUpdate } from '../saves/build.ts';
+import type { SaveOutcome } from '../saves/execute.ts';
+import { adoptablePatch } from './adopt.ts';
+import { fieldDrift } from './drift.ts';
+
+/**
+ * The sweep: one walk over the account's assistants that serves every organization. It finds what the protocol cannot exclude
+ * (writes that came later than any bound, hands in the Vapi dashboard, deleted assistants, assistants that nobody kept), says
+ * so, and repairs by ordinary saves: there is no other door.
+ */
+
+export interface SweepPorts {
+  store: SweepStore;
+  voice: VoiceProvider;
+  clock: Clock;
+  log: Log;
+  meter: Meter;
+  /** Names this process; one replica sweeps at a time. */
+  owner: string;
+  /** An ordinary save that always writes, even where nothing changes in the database. */
+  save(update: TransactionalAgentUpdate, kind: SaveKind): Promise<SaveOutcome>;
+  /** How long a closed save's assistants are left alone before they can be called orphans, milliseconds. */
+  orphanAgeMs: number;
+}
+
+export type SweepStop = 'NOT_LEADER' | 'VAPI_UNAVAILABLE' | 'VAPI_UNAUTHORIZED' | 'TOO_MANY_MISSING';
+
+export interface SweepReport {
+  /** Null: it went through to the end. */
+  stopped: SweepStop | null;
+  same: number;
+  drifted: number;
+  repaired: number;
+  adopted: number;
+  missing: number;
+  orphansDeleted: number;
+  /** Assistants that no agent refers to and that are not ours to delete. */
+  unreferenced: number;
+}
+
+/** Vapi's largest page (facts 1.27). */
+const PAGE = 1_000;
+const LEASE_MS = 60_000;
+/** As many assistants may be gone at once and be believed; more than this, and more than a fifth of all, is a wrong key. */
+const BELIEVABLE_MISSING = 3;
+
+class Stopped extends Error {
+  readonly why: SweepStop;
+  constructor(why: SweepStop) {
+    super(why);
+    this.why = why;
+  }
+}
+
+/** One sweep. Throws `DatabaseError`; everything that Vapi does is in the report. */
+export async function sweep(ports: SweepPorts): Promise<SweepReport> {
+  const report: SweepReport = {
+    stopped: null,
+    same: 0,
+    drifted: 0,
+    repaired: 0,
+    adopted: 0,
+    missing: 0,
+    orphansDeleted: 0,
+    unreferenced: 0,
+  };
+  try {
+    await keepLease(ports);
+    const seen = await walkAssistants(ports, report);
+    await findMissing(ports, seen, report);
+    ports.meter.count('sweep.done');
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    report.stopped = error.why;
+    if (error.why !== 'NOT_LEADER') {
+      ports.meter.count('sweep.stopped');
+      ports.log.error(
+        { event: 'sweep.stopped', why: error.why },
+        'the sweep stopped; nothing was judged after that',
+      );
+    }
+  }
+  return report;
+}
+
+async function keepLease({ store, owner }: SweepPorts): Promise<void> {
+  if (!(await store.takeLease(owner, LEASE_MS))) throw new Stopped('NOT_LEADER');
+}
+
+/** Walks back in time with an overlap, because a page has no cursor (facts 1.28). Answers every id that was there. */
+async function walkAssistants(ports: SweepPorts, report: SweepReport): Promise<Set<string>> {
+  const seen = new Set<string>();
+  let before: string | undefined;
+  for (;;) {
+    const page = readable(
+      await ports.voice.listAssistants({
+        limit: PAGE,
+        ...(before === undefined ? {} : { createdAtLe: before }),
+      }),
+    );
+    const fresh = page.filter((assistant) => !seen.has(assistant.id));
+    for (const assistant of fresh) seen.add(assistant.id);
+    await judge(ports, fresh, report);
+    if (page.length < PAGE || fresh.length === 0) return seen;
+    before = page.map((assistant) => String(assistant['createdAt'])).sort()[0];
+    await keepLease(ports);
+  }
+}
+
+async function judge(ports: SweepPorts, assistants: ProviderAssistant[], report: SweepReport): Promise<void> {
+  const agents = await ports.store.lookup(assistants.map((assistant) => assistant.id));
+  const byAssistant = new Map(agents.map((agent) => [agent.assistantId, agent]));
+  const same: SweepNote[] = [];
+  const unreferenced: ProviderAssistant[] = [];
+  for (const assistant of assistants) {
+    const agent = byAssistant.get(assistant.id);
+    if (agent === undefined) unreferenced.push(assistant);
+    else if (agent.busy) continue;
+    else if (isSame(agent, assistant)) same.push({ ...noteOf(agent), state: 'SAME' });
+    else await lookAgain(ports, agent, report);
+  }
+  await ports.store.note(same);
+  report.same += same.length;
+  await discard(ports, unreferenced, report);
+}
+
+/** What we last wrote, by the save that last wrote it. */
+function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
+  return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);
+}
+
+/** A stamp is current only if its save is the agent's last committed one, however high its revision. */
+function isCurrent(agent: SweepAgent, stamp: Stamp | null): boolean {
+  return stamp !== null && stamp.saveId === agent.saveId && stamp.agentId === agent.agentId;
+}
+
+/** A verdict needs a second look: the list may be older than a save that has ended since. */
+async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepReport): Promise<void> {
+  const { store, voice, meter, log } = ports;
+  const found = await voice.getAssistant(listed.assistantId);
+  const [agent] = await store.lookup([listed.assistantId]);
+  if (found.kind === 'gone') return confirmMissing(ports, listed, report);
+  if (agent === undefined || agent.busy) return;
+  const assistant = readable(found);
+  if (isSame(agent, assistant)) {
+    await store.note([{ ...noteOf(agent), state: 'SAME' }]);
+    report.same += 1;
+    return;
+  }
+
+  const stamp = stampOf(assistant);
+  if (!isCurrent(agent, stamp)) {
+    // Not an edit but a write of our own that came late, or a stamp that someone destroyed: repaired, never adopted.
+    meter.count('vapi.late_write');
+    log.warn(
+      { event: 'vapi.late_write', agentId: agent.agentId, saveId: stamp?.saveId ?? null },
+      'repairing a stale write',
+    );
+    if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
+    return;
+  }
+
+  const adoptable = stamp === null ? null : adoptablePatch(agent.config, assistant, stamp);
+  const drift = fieldDrift(agent.observed ?? {}, observedForm(assistant));
+  const noted = await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable }]);
+  if (noted.length === 0) return;
+  report.drifted += 1;
+  meter.count('sweep.drifted');
+  log.info(
+    {
+      event: 'sweep.drifted',
+      agentId: agent.agentId,
+      fields: drift.map((entry) => entry.path),
+      policy: agent.policy,
+    },
+    'an assistant was edited outside',
+  );
+  if (agent.policy === 'REVERT') {
+    if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
+  } else if (adoptable !== null && (await repair(ports, agent, adoptable, 'ADOPT'))) {
+    report.adopted += 1;
+    meter.count('sweep.adopted');
+  }
+}
+
+async function repair(
+  ports: SweepPorts,
+  agent: SweepAgent,
+  payload: AgentConfigPatch,
+  kind: SaveKind,
+): Promise<boolean> {
+  const outcome = await ports.save(
+    {
+      orgId: agent.orgId,
+      agentId: agent.agentId,
+      role: agent.role,
+      payload,
+      expectedRevision: agent.revision,
+      recreateIfMissing: false,
+    },
+    kind,
+  );
+  // Anything else: a user saved meanwhile, or Vapi is away; the next sweep looks again.
+  if (outcome.kind !== 'committed') {
+    ports.log.info({ agentId: agent.agentId, kind, outcome: outcome.kind }, 'not repaired this time');
+    return false;
+  }
+  ports.meter.count('sweep.repaired');
+  return true;
+}
+
+/** Deletes what the journal positively shows to be nobody's; counts the rest and leaves it alone. */
+async function discard(
+  ports: SweepPorts,
+  assistants: ProviderAssistant[],
+  report: SweepReport,
+): Promise<void> {
+  const candidates = assistants.flatMap((assistant) => {
+    const stamp = stampOf(assistant);
+    return stamp === null ? [] : [{ ...stamp, assistantId: assistant.id }];
+  });
+  const orphans = new Set(
+    candidates.length === 0 ? [] : await ports.store.orphans(candidates, ports.orphanAgeMs),
+  );
+  for (const id of orphans) {
+    const reply = await ports.voice.deleteAssistant(id);
+    if (reply.kind === 'ok' || reply.kind === 'gone') {
+      report.orphansDeleted += 1;
+      ports.meter.count('sweep.orphan_deleted');
+      ports.log.info(
+        { event: 'sweep.orphan_deleted', assistantId: id },
+        'deleted an assistant that no save kept',
+      );
+    }
+  }
+  report.unreferenced += assistants.length - orphans.size;
+  if (assistants.length > orphans.size)
+    ports.meter.count('sweep.unreferenced', assistants.length - orphans.size);
+}
+
+/** Agents whose assistant was nowhere in the walk. Many at once is no news about assistants but about the key. */
+async function findMissing(ports: SweepPorts, seen: Set<string>, report: SweepReport): Promise<void> {
+  const unseen = [];
+  let total = 0;
+  let after: string | null = null;
+  for (;;) {
+    const page: Awaited<ReturnType<SweepStore['page']>> = await ports.store.page(after, PAGE);
+    total += page.length;
+    unseen.push(...page.filter((agent) => !agent.missing && !seen.has(agent.assistantId)));
+    const last = page.at(-1);
+    if (page.length < PAGE || last === undefined) break;
+    after = last.agentId;
+    await keepLease(ports);
+  }
+  if (unseen.length > BELIEVABLE_MISSING && unseen.length > total / 5) throw new Stopped('TOO_MANY_MISSING');
+  for (const agent of unseen) {
+    const found = await ports.voice.getAssistant(agent.assistantId);
+    if (found.kind === 'gone') await confirmMissing(ports, agent, report);
+    else readable(found);
+  }
+}
+
+async function confirmMissing(
+  ports: SweepPorts,
+  agent: { orgId: string; agentId: string; revision: number; saveId: string },
+  report: SweepReport,
+): Promise<void> {
+  const noted = await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }]);
+  if (noted.length === 0) return;
+  report.missing += 1;
+  ports.meter.count('sweep.missing');
+  ports.log.warn(
+    { event: 'sweep.missing', agentId: agent.agentId },
+    'an assistant is gone; it is made anew only when asked for',
+  );
+}
+
+function noteOf({ orgId, agentId, revision, saveId }: Omit<SweepNote, 'state'>): Omit<SweepNote, 'state'> {
+  return { orgId, agentId, revision, saveId };
+}
+
+/** The value, or the end of this sweep: what cannot be read cannot be judged. */
+function readable<T>(reply: ProviderReply<T>): T {
+  if (reply.kind === 'ok') return reply.value;
+  throw new Stopped(reply.kind === 'unauthorized' ? 'VAPI_UNAUTHORIZED' : 'VAPI_UNAVAILABLE');
+}

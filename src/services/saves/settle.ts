@@ -1,0 +1,96 @@
+import type { SaveImage, SaveRecord, TransactionResult } from '../../domain/save.ts';
+import type { Stamp } from '../../domain/stamp.ts';
+import type { CommittedAgent, SaveJournal } from '../../ports/save-journal.ts';
+import type { ProviderAssistant, VoiceProvider } from '../../ports/voice-provider.ts';
+import { differences, observedForm } from '../assistants/compare.ts';
+import { renderAssistant } from '../assistants/render.ts';
+import { lateTimeMs, type SaveSettings } from './settings.ts';
+
+/** What settling came to; `differs` tells what Vapi holds instead, per agent. */
+export type Settlement =
+  | { outcome: 'COMMITTED' | 'ROLLED_BACK'; save: SaveRecord }
+  | { outcome: 'NOT_SETTLED'; reasons: string[] };
+
+/**
+ * Ends a save that needs attention, as an operator asks, but only if Vapi shows that very content now: every agent's new one
+ * for COMMITTED, every agent's old one for ROLLED_BACK. Nothing is sent to Vapi but reads. Throws `DatabaseError`.
+ */
+export async function settleSave(
+  ports: { journal: SaveJournal; voice: VoiceProvider; settings: SaveSettings },
+  orgId: string,
+  saveId: string,
+  status: 'COMMITTED' | 'ROLLED_BACK',
+): Promise<Settlement> {
+  const { journal, voice, settings } = ports;
+  const inspected = await journal.inspect(orgId, saveId);
+  if (inspected.outcome === 'NO_SAVE') return { outcome: 'NOT_SETTLED', reasons: ['there is no such save'] };
+  const { save, images, deployment } = inspected;
+  if (save.status !== 'NEEDS_ATTENTION') {
+    return { outcome: 'NOT_SETTLED', reasons: [`the save is ${save.status}: there is nothing to settle`] };
+  }
+
+  const agents: CommittedAgent[] = [];
+  const results: TransactionResult[] = [];
+  const reasons: string[] = [];
+  for (const image of images) {
+    const assistantId = image.assistantId ?? resultOf(save, image)?.assistantId ?? null;
+    const reply = assistantId === null ? null : await voice.getAssistant(assistantId);
+    if (reply !== null && reply.kind !== 'ok' && reply.kind !== 'gone') {
+      reasons.push(`${image.role}: Vapi could not be asked (${reply.kind})`);
+      continue;
+    }
+    const found = reply?.kind === 'ok' ? reply.value : null;
+    const reason = status === 'COMMITTED' ? differsFromNew(image, found) : differsFromOld(image, found);
+    if (reason !== null) reasons.push(`${image.role}: ${reason}`);
+    if (found !== null)
+      agents.push({ role: image.role, assistantId: found.id, observed: observedForm(found) });
+    const before = resultOf(save, image);
+    if (before !== undefined) results.push({ ...before, vapiSynced: false, dbUpdated: false });
+  }
+  if (reasons.length > 0) return { outcome: 'NOT_SETTLED', reasons };
+
+  const answer = await journal.settle({ orgId, saveId, epoch: save.epoch }, status, {
+    agents,
+    results,
+    lateMs: lateTimeMs(settings),
+  });
+  if (answer.outcome !== status || !('save' in answer)) {
+    return { outcome: 'NOT_SETTLED', reasons: ['somebody else settled it meanwhile'] };
+  }
+  return { outcome: status, save: answer.save };
+
+  function stamp(image: SaveImage, of: { saveId: string; revision: number }): Stamp {
+    return { deployment, orgId, agentId: image.agentId, role: image.role, ...of };
+  }
+
+  function differsFromNew(image: SaveImage, found: ProviderAssistant | null): string | null {
+    if (found === null) return 'the assistant does not exist';
+    const document = renderAssistant(
+      save.mappingVersion,
+      image.after.config,
+      stamp(image, { saveId, revision: image.after.revision }),
+    );
+    return told(differences(document, found).map((entry) => entry.path));
+  }
+
+  function differsFromOld(image: SaveImage, found: ProviderAssistant | null): string | null {
+    if (image.assistantId === null)
+      return found === null ? null : 'the assistant that this save made still exists';
+    if (found === null) return 'the assistant does not exist any more: make the agent anew afterwards';
+    if (image.before === null) return null;
+    const { config, mappingVersion, ...of } = image.before;
+    return told(
+      differences(renderAssistant(mappingVersion, config, stamp(image, of)), found).map(
+        (entry) => entry.path,
+      ),
+    );
+  }
+}
+
+function told(paths: string[]): string | null {
+  return paths.length === 0 ? null : `Vapi holds other content at ${paths.join(', ')}`;
+}
+
+function resultOf(save: SaveRecord, image: SaveImage): TransactionResult | undefined {
+  return save.results.find((result) => result.role === image.role);
+}

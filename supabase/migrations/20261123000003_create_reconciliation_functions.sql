@@ -1,0 +1,231 @@
+-- Reconciliation: what the sweep may look at across organizations, what it may note, and what it may throw away.
+--
+-- Looking is for roles that can only look; noting goes through lockstep_saves, one organization at a time, like a save.
+
+do $$
+begin
+  -- Looks across organizations at what should be in Vapi; can change nothing.
+  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_sweep') then
+    create role lockstep_sweep nologin;
+  end if;
+  -- Clears what is past its retention; the policies say what that is.
+  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_janitor') then
+    create role lockstep_janitor nologin;
+  end if;
+end
+$$;
+grant lockstep_sweep, lockstep_janitor to current_user;
+
+-- Work that one replica does at a time.
+create table lockstep.leases (
+  name text primary key check (name <> ''),
+  owner text not null,
+  until timestamptz not null
+);
+alter table lockstep.leases enable row level security;
+alter table lockstep.leases force row level security;
+revoke all on lockstep.leases from public, anon, authenticated, service_role;
+grant select, insert, update on lockstep.leases to lockstep_sweep;
+create policy leases_sweep on lockstep.leases to lockstep_sweep using (name <> '') with check (name <> '');
+
+grant usage on schema lockstep to lockstep_sweep, lockstep_janitor;
+grant select (id, drift_policy) on public.organizations to lockstep_sweep;
+grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since)
+  on public.agents to lockstep_sweep;
+grant select (org_id, status) on public.agent_saves to lockstep_sweep;
+grant select on lockstep.observed to lockstep_sweep;
+grant select (org_id, fence_until) on lockstep.organization_locks to lockstep_sweep;
+create policy organizations_sweep on public.organizations for select to lockstep_sweep using (id is not null);
+create policy agents_sweep on public.agents for select to lockstep_sweep using (org_id is not null);
+create policy agent_saves_sweep on public.agent_saves for select to lockstep_sweep
+  using (status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'));
+create policy observed_sweep on lockstep.observed for select to lockstep_sweep using (org_id is not null);
+create policy organization_locks_sweep on lockstep.organization_locks for select to lockstep_sweep
+  using (fence_until is not null);
+
+-- Three days, as the interface promises: until then an idempotency key is remembered, whatever the server asks for.
+grant select (id, org_id, finished_at, idempotency_key), update (idempotency_key) on public.agent_saves to lockstep_janitor;
+create policy agent_saves_expired on public.agent_saves to lockstep_janitor
+  using (finished_at < clock_timestamp() - interval '72 hours') with check (idempotency_key is null);
+grant select (save_id, before_config, after_config), update (before_config, after_config) on lockstep.save_images
+  to lockstep_janitor;
+create policy save_images_expired on lockstep.save_images to lockstep_janitor
+  using (exists (select from public.agent_saves s
+    where s.id = save_id and s.finished_at < clock_timestamp() - interval '72 hours'))
+  with check (before_config is null and after_config = '{}');
+create index agent_saves_expiring on public.agent_saves (finished_at) where idempotency_key is not null;
+
+grant update (drift_policy) on public.organizations to lockstep_saves;
+create policy organizations_saves_update on public.organizations for update to lockstep_saves
+  using (id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
+  with check (id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+
+-- Takes or renews a named lease; false while another owner has it.
+create function public.lease_take(p_name text, p_owner text, p_ms bigint) returns boolean
+language sql volatile security definer set search_path = '' as $$
+  insert into lockstep.leases as l (name, owner, until)
+    values (p_name, p_owner, clock_timestamp() + p_ms * interval '1 millisecond')
+  on conflict (name) do update set owner = excluded.owner, until = excluded.until
+    where l.owner = excluded.owner or l.until <= clock_timestamp()
+  returning true;
+$$;
+
+-- The agents behind these assistants, of all organizations: what Vapi should hold of each.
+-- busy: a save is open or fenced, so a difference says nothing now.
+create function public.sweep_lookup(p_assistant_ids text[]) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+      'orgId', a.org_id, 'agentId', a.id, 'role', a.role, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
+      'saveId', a.last_save_id, 'config', a.config, 'mappingVersion', a.mapping_version, 'observed', o.document,
+      'missing', a.missing_since is not null, 'policy', g.drift_policy,
+      'busy', exists (select from public.agent_saves s where s.org_id = a.org_id
+          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))
+        or exists (select from lockstep.organization_locks l where l.org_id = a.org_id and l.fence_until > clock_timestamp())
+    )), '[]')
+  from public.agents a
+  join public.organizations g on g.id = a.org_id
+  left join lockstep.observed o on o.agent_id = a.id
+  where a.vapi_assistant_id = any (p_assistant_ids);
+$$;
+
+-- Which assistants there should be, in pages by agent.
+create function public.sweep_page(p_after uuid, p_limit integer)
+  returns table (org_id uuid, agent_id uuid, assistant_id text, revision integer, save_id uuid, missing boolean)
+language sql stable security definer set search_path = '' as $$
+  select a.org_id, a.id, a.vapi_assistant_id, a.revision, a.last_save_id, a.missing_since is not null
+  from public.agents a where p_after is null or a.id > p_after order by a.id limit p_limit;
+$$;
+
+-- Notes what the sweep saw: p_notes: [{ orgId, agentId, revision, saveId, state: SAME | DRIFTED | MISSING, drift?, adoptable? }].
+-- A note counts only if the agent is still at that revision and no save is open or fenced. Answers the noted agents' ids.
+create function public.sweep_note(p_notes jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_note jsonb;
+  v_org uuid;
+  v_id uuid;
+  v_noted jsonb := '[]';
+begin
+  -- In the order of organizations: two replicas can then not wait for each other.
+  for v_note in select n from jsonb_array_elements(p_notes) as n order by n ->> 'orgId' loop
+    v_org := (v_note ->> 'orgId')::uuid;
+    continue when not lockstep.enter(v_org);
+    update public.agents a set
+        checked_at = clock_timestamp(),
+        drift = case when v_note ->> 'state' = 'DRIFTED' then v_note -> 'drift' else '[]' end,
+        adoptable = case when v_note ->> 'state' = 'DRIFTED' then nullif(v_note -> 'adoptable', 'null') end,
+        missing_since = case when v_note ->> 'state' = 'MISSING' then coalesce(a.missing_since, clock_timestamp()) end
+      where a.id = (v_note ->> 'agentId')::uuid and a.org_id = v_org
+        and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid
+        and not exists (select from public.agent_saves s where s.org_id = v_org
+          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))
+        and not exists (select from lockstep.organization_locks l where l.org_id = v_org
+          and l.fence_until > clock_timestamp())
+      returning a.id into v_id;
+    if found then
+      v_noted := v_noted || to_jsonb(v_id);
+    end if;
+  end loop;
+  perform lockstep.leave();
+  return v_noted;
+end
+$$;
+
+-- Of assistants that no agent refers to: those that the journal positively shows to have been made by a closed save of this
+-- deployment that did not keep them. p_candidates: [{ deployment, orgId, saveId, agentId, role, assistantId }] from the stamps.
+create function public.sweep_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_one jsonb;
+  v_org uuid;
+  v_orphans jsonb := '[]';
+begin
+  for v_one in select c from jsonb_array_elements(p_candidates) as c loop
+    v_org := (v_one ->> 'orgId')::uuid;
+    perform set_config('lockstep.org_id', v_org::text, true);
+    if exists (select from lockstep.deployment d where d.id::text = v_one ->> 'deployment')
+      and exists (
+        select from public.agent_saves s join lockstep.save_images i on i.save_id = s.id
+        where s.id = (v_one ->> 'saveId')::uuid and s.finished_at < clock_timestamp() - lockstep.ms(p_age_ms)
+          and i.role = v_one ->> 'role' and i.agent_id = (v_one ->> 'agentId')::uuid and i.assistant_id is null)
+      and not exists (select from public.agents a where a.org_id = v_org and a.vapi_assistant_id = v_one ->> 'assistantId')
+      and not exists (select from public.agent_revisions r where r.org_id = v_org
+        and r.vapi_assistant_id = v_one ->> 'assistantId')
+    then
+      v_orphans := v_orphans || (v_one -> 'assistantId');
+    end if;
+  end loop;
+  perform lockstep.leave();
+  return v_orphans;
+end
+$$;
+
+-- A save's images, for an operator who settles it. outcome: FOUND | NO_SAVE
+create function public.save_inspect(p_org_id uuid, p_save_id uuid) returns jsonb
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_save public.agent_saves;
+  v_answer jsonb := jsonb_build_object('outcome', 'NO_SAVE');
+begin
+  if lockstep.enter(p_org_id) then
+    select * into v_save from public.agent_saves where id = p_save_id;
+    if found then
+      v_answer := jsonb_build_object('outcome', 'FOUND', 'save', lockstep.save_json(v_save),
+        'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment));
+    end if;
+  end if;
+  perform lockstep.leave();
+  return v_answer;
+end
+$$;
+
+-- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
+-- an image is that its save made an assistant. Answers how many saves it cleared.
+create function public.save_cleanup(p_limit integer) returns integer
+language sql volatile security definer set search_path = '' as $$
+  with expired as (
+    select s.id from public.agent_saves s
+     where s.idempotency_key is not null and s.finished_at < clock_timestamp() - interval '72 hours'
+     order by s.finished_at limit p_limit),
+  forgotten as (
+    update public.agent_saves s set idempotency_key = null from expired e where s.id = e.id returning s.id),
+  stripped as (
+    update lockstep.save_images i set before_config = null, after_config = '{}'
+     where i.after_config <> '{}' and i.save_id in (
+       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit) returning i.save_id)
+  select (select count(*) from forgotten)::integer + (select count(distinct save_id) from stripped)::integer;
+$$;
+
+-- What the sweep does with an edit made in the Vapi dashboard. False: there is no such organization.
+create function public.set_drift_policy(p_org_id uuid, p_policy text) returns boolean
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_found boolean;
+begin
+  v_found := lockstep.enter(p_org_id);
+  update public.organizations set drift_policy = p_policy where id = p_org_id;
+  perform lockstep.leave();
+  return v_found;
+end
+$$;
+
+grant create on schema public to lockstep_saves, lockstep_sweep, lockstep_janitor;
+do $$
+declare
+  v_function regprocedure;
+  v_owner text;
+begin
+  for v_function, v_owner in
+    select p.oid::regprocedure, o.owner
+      from (values ('lease_take', 'lockstep_sweep'), ('sweep_lookup', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
+        ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'), ('save_inspect', 'lockstep_saves'),
+        ('set_drift_policy', 'lockstep_saves'), ('save_cleanup', 'lockstep_janitor')) as o (name, owner)
+      join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
+  loop
+    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
+    execute format('grant execute on function %s to service_role', v_function);
+    execute format('alter function %s owner to %I', v_function, v_owner);
+  end loop;
+end
+$$;
+revoke create on schema public from lockstep_saves, lockstep_sweep, lockstep_janitor;

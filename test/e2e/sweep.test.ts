@@ -1,0 +1,261 @@
+import { gql } from 'graphql-request';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { JsonObject } from '../../src/domain/json.ts';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+
+const SAVE = gql`
+  mutation ($input: UpdateAgentsInput!) {
+    updateAgents(input: $input) {
+      __typename
+      ... on UpdateAgentsSuccess { agents { role revision vapiAssistantId } }
+      ... on SaveFailedError { reason }
+      ... on Error { message }
+    }
+  }
+`;
+const READ = gql`
+  {
+    agents {
+      role name systemPrompt revision vapiAssistantId
+      sync { status checkedAt drift { path ours theirs } }
+    }
+  }
+`;
+const SETTLE = gql`
+  mutation ($input: SettleDriftInput!) {
+    settleDrift(input: $input) {
+      __typename
+      ... on UpdateAgentsSuccess { agents { role name revision sync { status } } }
+      ... on ValidationError { issues { path message } }
+      ... on Error { message }
+    }
+  }
+`;
+
+interface ReadAgent {
+  role: string;
+  name: string;
+  systemPrompt: string;
+  revision: number;
+  vapiAssistantId: string;
+  sync: { status: string; checkedAt: string; drift: { path: string; ours: unknown; theirs: unknown }[] };
+}
+
+describe('the sweep', () => {
+  let lockstep: TestApp;
+  let caller: Caller;
+  beforeAll(async () => {
+    lockstep = await createTestApp();
+  });
+  afterAll(() => lockstep.stop());
+  afterEach(() => lockstep.vapi.faults.clear());
+
+  const saved = async () => {
+    caller = await lockstep.newCaller();
+    await caller.client.request(SAVE, {
+      input: { inbound: { systemPrompt: 'In', name: 'Reception' }, outbound: { systemPrompt: 'Out' } },
+    });
+    return inbound();
+  };
+  const agents = async () => (await caller.client.request<{ agents: ReadAgent[] }>(READ)).agents;
+  const inbound = async () => {
+    const [agent] = await agents();
+    if (agent === undefined) throw new Error('no agent');
+    return agent;
+  };
+  const stored = (id: string) =>
+    lockstep.vapi.store.all().find((assistant) => assistant['id'] === id) as JsonObject;
+  const policy = (value: string) =>
+    lockstep.supabase.sql`update public.organizations set drift_policy = ${value} where id = ${caller.orgId}`;
+
+  test('confirms what is equal, with one list call for all organizations', async () => {
+    const before = await saved();
+    await saved();
+    const from = lockstep.vapi.requests.length;
+    const report = await lockstep.app.sweep();
+    expect(report).toMatchObject({ stopped: null, drifted: 0, repaired: 0, missing: 0 });
+    expect(report?.same).toBeGreaterThanOrEqual(4);
+    expect(lockstep.vapi.requests.slice(from).map(({ method, path }) => `${method} ${path}`)).toEqual([
+      'GET /assistant',
+    ]);
+    const after = await inbound();
+    expect(after.sync.status).toBe('IN_SYNC');
+    expect(Date.parse(after.sync.checkedAt)).toBeGreaterThan(Date.parse(before.sync.checkedAt));
+  });
+
+  test('reverts an edit of the dashboard by default: an ordinary save with a revision', async () => {
+    const agent = await saved();
+    const before = stored(agent.vapiAssistantId);
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
+      name: 'Edited by hand',
+      endCallMessage: 'not ours',
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, repaired: 1 });
+    expect(stored(agent.vapiAssistantId)).toMatchObject({ name: 'Reception', model: before['model'] });
+    expect(await inbound()).toMatchObject({ revision: 2, sync: { status: 'IN_SYNC', drift: [] } });
+  });
+
+  test('shows drift field by field, with secrets hidden, until a user settles it either way', async () => {
+    const agent = await saved();
+    await policy('ADOPT');
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
+      model: {
+        provider: 'openai',
+        model: 'gpt-4.1',
+        messages: [{ role: 'system', content: 'In' }],
+        tools: [
+          {
+            type: 'function',
+            function: { name: 'x' },
+            server: { url: 'https://x.example', secret: 'hunter2-hunter2' },
+          },
+        ],
+      },
+    });
+    // Tools cannot be said in our configuration: it is shown, not adopted.
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, adopted: 0, repaired: 0 });
+    const drifted = await inbound();
+    expect(drifted).toMatchObject({ revision: 1, sync: { status: 'DRIFTED' } });
+    expect(drifted.sync.drift.map(({ path }) => path)).toEqual(['model.tools']);
+    expect(JSON.stringify(drifted)).not.toContain('hunter2');
+    const adopt = { input: { role: 'INBOUND', resolution: 'ADOPT' } };
+    expect(await caller.client.request(SETTLE, adopt)).toMatchObject({
+      settleDrift: { __typename: 'ValidationError', issues: [{ path: 'input.resolution' }] },
+    });
+    const revert = { input: { role: 'INBOUND', resolution: 'REVERT' } };
+    expect(await caller.client.request(SETTLE, revert)).toMatchObject({
+      settleDrift: {
+        __typename: 'UpdateAgentsSuccess',
+        agents: [{ revision: 2, sync: { status: 'IN_SYNC' } }],
+      },
+    });
+    expect(stored(agent.vapiAssistantId)['model']).not.toHaveProperty('tools');
+  });
+
+  test('adopts an edit that our configuration can say, foreign metadata included, where the organization wants that', async () => {
+    const agent = await saved();
+    await policy('ADOPT');
+    const { lockstep: stamp } = stored(agent.vapiAssistantId)['metadata'] as JsonObject;
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
+      name: 'Front desk',
+      firstMessage: 'Hi!',
+      firstMessageMode: 'assistant-speaks-first',
+      metadata: { lockstep: stamp, crm: 'A-17' },
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, adopted: 1 });
+    expect(await inbound()).toMatchObject({ name: 'Front desk', revision: 2, sync: { status: 'IN_SYNC' } });
+    expect(stored(agent.vapiAssistantId)).toMatchObject({
+      name: 'Front desk',
+      firstMessage: 'Hi!',
+      metadata: { crm: 'A-17' },
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
+  });
+
+  test('a stale stamp is our own late write: repaired even where edits are adopted, never adopted', async () => {
+    const agent = await saved();
+    await policy('ADOPT');
+    const old = structuredClone(stored(agent.vapiAssistantId));
+    await caller.client.request(SAVE, { input: { inbound: { name: 'Second' } } });
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
+      name: old['name'] ?? null,
+      metadata: old['metadata'] ?? null,
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, adopted: 0, repaired: 1 });
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Second');
+    expect(await (await fetch(`${lockstep.origin}/metrics`)).text()).toContain(
+      'lockstep_events_total{event="vapi.late_write"} 1',
+    );
+  });
+
+  test('shows a deleted assistant as missing and does not make it anew', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardDelete(agent.vapiAssistantId);
+    expect(await lockstep.app.sweep()).toMatchObject({ missing: 1 });
+    expect((await inbound()).sync.status).toBe('MISSING');
+    expect(await lockstep.app.sweep()).toMatchObject({ missing: 0 });
+    expect(
+      await caller.client.request(SAVE, { input: { inbound: { recreateIfMissing: true } } }),
+    ).toMatchObject({ updateAgents: { __typename: 'UpdateAgentsSuccess' } });
+    expect((await inbound()).sync.status).toBe('IN_SYNC');
+  });
+
+  test('deletes only what a closed save of this deployment made and did not keep', async () => {
+    const agent = await saved();
+    const { lockstep: stamp } = stored(agent.vapiAssistantId)['metadata'] as { lockstep: JsonObject };
+    const {
+      id: _id,
+      createdAt: _c,
+      updatedAt: _u,
+      orgId,
+      latestVersion: _l,
+      isServerUrlSecretSet: _s,
+      ...document
+    } = stored(agent.vapiAssistantId);
+    const copy = (changed: JsonObject) =>
+      String(
+        lockstep.vapi.store.create(String(orgId), {
+          ...document,
+          metadata: { lockstep: { ...stamp, ...changed } },
+        })['id'],
+      );
+    // A second POST of the save that made the agent, as a retry of the network might leave behind.
+    const orphan = copy({});
+    const others = [
+      copy({ deployment: '99999999-9999-4999-8999-999999999999' }),
+      copy({ saveId: '99999999-9999-4999-8999-999999999999' }),
+      copy({ orgId: 'no uuid' }),
+      String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
+    ];
+    await lockstep.supabase.sql`update public.agent_saves set finished_at = finished_at - interval '1 hour'`;
+    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1 });
+    const left = lockstep.vapi.store.all().map((assistant) => assistant['id']);
+    expect(left).not.toContain(orphan);
+    expect(left).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
+    for (const id of others) lockstep.vapi.dashboardDelete(id);
+  });
+
+  test('stops, and judges nothing, when the key is refused or shows another account', async () => {
+    const agent = await saved();
+    await saved();
+    await saved();
+    lockstep.vapi.faults.add({
+      match: { method: 'GET' },
+      kind: 'status-before',
+      status: 401,
+      times: Infinity,
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ stopped: 'VAPI_UNAUTHORIZED', missing: 0 });
+    lockstep.vapi.faults.clear();
+    lockstep.vapi.setKeys([{ key: lockstep.vapi.key, orgId: '22222222-2222-4222-8222-222222222222' }]);
+    expect(await lockstep.app.sweep()).toMatchObject({ stopped: 'TOO_MANY_MISSING', missing: 0 });
+    lockstep.vapi.setKeys([{ key: lockstep.vapi.key }]);
+    expect(agent.sync.status).toBe('IN_SYNC');
+    expect(await lockstep.app.sweep()).toMatchObject({ stopped: null, missing: 0 });
+  });
+
+  test('one replica sweeps at a time', async () => {
+    const second = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    const reports = await Promise.all([lockstep.app.sweep(), second.app.sweep()]);
+    expect(reports.map((report) => report?.stopped).sort()).toEqual(['NOT_LEADER', null].sort());
+    await second.stop();
+  });
+
+  test('keys and images are forgotten after 72 hours, and not before', async () => {
+    caller = await lockstep.newCaller();
+    const input = { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' };
+    await caller.client.request(SAVE, { input });
+    const age = (hours: number) =>
+      lockstep.supabase
+        .sql`update public.agent_saves set finished_at = now() - ${`${hours} hours`}::interval where org_id = ${caller.orgId}`;
+    const left = async () =>
+      lockstep.supabase.sql`select s.idempotency_key, i.after_config from public.agent_saves s
+        join lockstep.save_images i on i.save_id = s.id where s.org_id = ${caller.orgId}`;
+    await age(71);
+    await lockstep.app.sweep();
+    expect(await left()).toMatchObject([{ idempotency_key: 'k', after_config: { systemPrompt: 'In' } }]);
+    await age(73);
+    await lockstep.app.sweep();
+    expect(await left()).toMatchObject([{ idempotency_key: null, after_config: {} }]);
+  });
+});

@@ -1,0 +1,153 @@
+/** What both systems hold of an organization, and the promise about it. */
+import { expect } from 'vitest';
+import type { Assistant } from '../../src/local/vapi/assistant-store.ts';
+import type { TestApp } from './app.ts';
+
+interface AgentRow {
+  id: string;
+  org_id: string;
+  role: 'INBOUND' | 'OUTBOUND';
+  config: {
+    name: string;
+    systemPrompt: string;
+    firstMessage: string | null;
+    voice: { provider: string; voiceId: string; stability: number | null; similarityBoost: number | null };
+    model: { provider: string; name: string; temperature: number | null; maxTokens: number | null };
+    language: string;
+    maxDurationSeconds: number;
+  };
+  vapi_assistant_id: string;
+  revision: number;
+  last_save_id: string;
+}
+
+export interface Systems {
+  /** In Vapi, as GET shows them, by id; without `updatedAt`, which is Vapi's and moves with every write, undo included. */
+  assistants: Record<string, unknown>[];
+  agents: AgentRow[];
+  /** The history, oldest first. */
+  revisions: Record<string, unknown>[];
+  /** What Vapi answered, as the database keeps it. */
+  observed: Record<string, unknown>[];
+}
+
+/** Everything of one organization in both systems: whole assistants, whole rows. */
+export async function systemsOf({ supabase, vapi }: TestApp, orgId: string): Promise<Systems> {
+  const { sql } = supabase;
+  const rows = async <T>(query: Promise<Iterable<{ row: T }>>) => [...(await query)].map(({ row }) => row);
+  return {
+    assistants: assistantsOf(vapi.store.all(), orgId)
+      .map(({ updatedAt: _updatedAt, ...rest }) => rest)
+      .sort((a, b) => (String(a['id']) < String(b['id']) ? -1 : 1)),
+    agents: await rows<AgentRow>(
+      sql`select to_jsonb(a) as row from public.agents a where org_id = ${orgId} order by role`,
+    ),
+    revisions: await rows<Record<string, unknown>>(
+      sql`select to_jsonb(r) as row from public.agent_revisions r where org_id = ${orgId} order by role, revision`,
+    ),
+    observed: await rows<Record<string, unknown>>(
+      sql`select to_jsonb(o) as row from lockstep.observed o where org_id = ${orgId} order by agent_id`,
+    ),
+  };
+}
+
+/** By their stamp, as a support engineer would look for them. */
+function assistantsOf(all: Assistant[], orgId: string): Assistant[] {
+  return all.filter(
+    ({ metadata }) => (metadata as { lockstep?: { orgId?: string } } | undefined)?.lockstep?.orgId === orgId,
+  );
+}
+
+/**
+ * The promise: every agent's assistant holds what its row says, under the stamp of the save that wrote the row; no other
+ * assistant of the organization lives; the history ends in the row; no save is open. Written out here by hand, so that
+ * a mistake in the product's own mapping or comparison cannot hide itself.
+ */
+export async function expectLockstep(lockstep: TestApp, orgId: string): Promise<Systems> {
+  const systems = await systemsOf(lockstep, orgId);
+  const { agents, assistants, revisions, observed } = systems;
+  const open = await lockstep.supabase.sql`
+    select id, status from public.agent_saves
+    where org_id = ${orgId} and status not in ('COMMITTED', 'ROLLED_BACK')`;
+  expect([...open], 'open saves').toEqual([]);
+  expect(assistants.map(({ id }) => id).sort()).toEqual(
+    agents.map((agent) => agent.vapi_assistant_id).sort(),
+  );
+  for (const agent of agents) {
+    const { config } = agent;
+    const assistant = assistants.find(({ id }) => id === agent.vapi_assistant_id);
+    expect(assistant).toMatchObject({
+      name: config.name,
+      maxDurationSeconds: config.maxDurationSeconds,
+      firstMessageMode: config.firstMessage === null ? 'assistant-waits-for-user' : 'assistant-speaks-first',
+    });
+    expect(assistant?.['firstMessage'] ?? null).toBe(config.firstMessage);
+    expect(assistant?.['model']).toEqual({
+      provider: config.model.provider,
+      model: config.model.name,
+      messages: [{ role: 'system', content: config.systemPrompt }],
+      ...(config.model.temperature === null ? {} : { temperature: config.model.temperature }),
+      ...(config.model.maxTokens === null ? {} : { maxTokens: config.model.maxTokens }),
+    });
+    expect(assistant?.['voice']).toMatchObject({
+      provider: config.voice.provider,
+      voiceId: config.voice.voiceId,
+      ...(config.voice.stability === null ? {} : { stability: config.voice.stability }),
+      ...(config.voice.similarityBoost === null ? {} : { similarityBoost: config.voice.similarityBoost }),
+    });
+    expect(assistant?.['transcriber']).toMatchObject({ language: config.language });
+    expect(assistant?.['metadata']).toMatchObject({
+      lockstep: {
+        orgId,
+        agentId: agent.id,
+        role: agent.role,
+        saveId: agent.last_save_id,
+        revision: agent.revision,
+      },
+    });
+    const history = revisions.filter((revision) => revision['agent_id'] === agent.id);
+    expect(history.map((revision) => revision['revision'])).toEqual(
+      Array.from({ length: agent.revision }, (_, index) => index + 1),
+    );
+    expect(history.at(-1)).toMatchObject({
+      config,
+      vapi_assistant_id: agent.vapi_assistant_id,
+      save_id: agent.last_save_id,
+    });
+    expect(observed.find((seen) => seen['agent_id'] === agent.id)).toMatchObject({
+      document: { name: config.name, model: { messages: [{ content: config.systemPrompt }] } },
+    });
+  }
+  return systems;
+}
+
+/** The REST calls so far, without recovery's own looking around. */
+export function databaseCalls({ supabase }: TestApp): string[] {
+  return supabase.requests.all
+    .map(({ method, path }) => `${method} ${path.replace('/rest/v1/', '')}`)
+    .filter((call) => !call.endsWith('rpc/save_due'));
+}
+
+/** Methods and paths of the requests to Vapi so far. */
+export function vapiCalls({ vapi }: TestApp): string[] {
+  return vapi.requests.map(({ method, path }) => `${method} ${path}`);
+}
+
+/** The text of every row of every table that belongs to the project. */
+export async function dumpDatabase({ supabase }: TestApp): Promise<Map<string, string[]>> {
+  const { sql } = supabase;
+  const tables = await sql<{ schema: string; name: string }[]>`
+    select n.nspname as schema, c.relname as name from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('public', 'lockstep') and c.relkind in ('r', 'p') order by 1, 2`;
+  const dump = new Map<string, string[]>();
+  for (const { schema, name } of tables) {
+    const rows = await sql<{ text: string }[]>`
+      select t::text as text from ${sql(schema)}.${sql(name)} t order by 1`;
+    dump.set(
+      `${schema}.${name}`,
+      rows.map(({ text }) => text),
+    );
+  }
+  return dump;
+}
