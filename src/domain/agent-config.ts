@@ -125,11 +125,11 @@ const integer = (what: string, min: number, max: number, unit = '') =>
   });
 
 /** Providers that people write and Vapi does not know by that name. */
-const MISNAMED: Readonly<Record<string, string>> = {
-  elevenlabs: '11labs',
-  'eleven-labs': '11labs',
-  eleven_labs: '11labs',
-};
+const MISNAMED: ReadonlyMap<string, string> = new Map([
+  ['elevenlabs', '11labs'],
+  ['eleven-labs', '11labs'],
+  ['eleven_labs', '11labs'],
+]);
 
 /** Only this provider's voices have stability and similarityBoost. */
 const PROVIDER_WITH_STABILITY = '11labs';
@@ -148,8 +148,9 @@ const voice = z
     const { provider } = context.value;
     const refuse = (field: string, message: string) =>
       context.issues.push({ code: 'custom', input: context.value, path: [field], message });
-    if (MISNAMED[provider.toLowerCase()] !== undefined) {
-      refuse('provider', `voice.provider is called "${MISNAMED[provider.toLowerCase()]}" at Vapi`);
+    const rightName = MISNAMED.get(provider.toLowerCase());
+    if (rightName !== undefined) {
+      refuse('provider', `voice.provider is called "${rightName}" at Vapi`);
     } else if (provider === 'custom-voice') {
       refuse('provider', 'voice.provider "custom-voice" needs a server of your own and is not supported');
     } else if (provider !== PROVIDER_WITH_STABILITY) {
@@ -184,6 +185,17 @@ const model = z
     },
     { error: 'model cannot be null; leave it out to keep it as it is' },
   )
+  .check((context) => {
+    // Official OpenAPI, VapiModel: the only model without it; an unknown property is a 400.
+    if (context.value.provider === 'vapi' && context.value.maxTokens != null) {
+      context.issues.push({
+        code: 'custom',
+        input: context.value,
+        path: ['maxTokens'],
+        message: 'models of provider "vapi" have no maxTokens; leave it out',
+      });
+    }
+  })
   .transform(
     (value): Model => ({
       provider: value.provider,

@@ -1,0 +1,175 @@
+import type { SaveStatus } from '../../src/domain/save.ts';
+import { isClosed, TRANSITIONS } from '../../src/services/saves/protocol.ts';
+
+/**
+ * What the save functions of the database decide by: status, epoch, lease, quarantine and fence, and nothing of a save's
+ * content. Pure, so that the journal model and the explorer share it; the conformance suite holds it to the SQL.
+ *
+ * Times are numbers on whatever scale `now` is on. "Until" is over once it is not later than now.
+ */
+export interface SaveControl {
+  status: SaveStatus;
+  epoch: number;
+  leaseUntil: number | null;
+  notBefore: number | null;
+  ambiguous: boolean;
+  deadlineAt: number;
+}
+
+/** A transition that took place (`control` is new; `fenceMs`: the organization's fence rises), repeats, or is refused. */
+export type Step =
+  | { kind: 'moved'; control: SaveControl; fenceMs: number | null }
+  | { kind: 'repeated' }
+  | { kind: 'stale' };
+
+export interface LateRequest {
+  ambiguous: boolean;
+  lateMs: number;
+}
+
+export function beginControl(now: number, request: { leaseMs: number; deadlineMs: number }): SaveControl {
+  return {
+    status: 'APPLYING',
+    epoch: 1,
+    leaseUntil: now + request.leaseMs,
+    notBefore: null,
+    ambiguous: false,
+    deadlineAt: now + request.deadlineMs,
+  };
+}
+
+/** Where the table of the protocol knows no such move, this throws: a defect of whoever asked. */
+export function moved(control: SaveControl, to: SaveStatus, change: Partial<SaveControl>): SaveControl {
+  if (!TRANSITIONS[control.status].includes(to)) {
+    throw new Error(`${control.status} to ${to} is no transition of the protocol`);
+  }
+  return { ...control, ...change, status: to };
+}
+
+export function commitStep(control: SaveControl, epoch: number, request: LateRequest): Step {
+  return guarded(control, epoch, ['APPLYING'], 'COMMITTED', () => {
+    const ambiguous = control.ambiguous || request.ambiguous;
+    return {
+      kind: 'moved',
+      control: moved(control, 'COMMITTED', { ambiguous, leaseUntil: null, notBefore: null }),
+      fenceMs: ambiguous ? request.lateMs : null,
+    };
+  });
+}
+
+export function abortStep(
+  control: SaveControl,
+  epoch: number,
+  request: LateRequest & { leaseMs: number; nothingApplied: boolean },
+  now: number,
+): Step {
+  const ambiguous = control.ambiguous || request.ambiguous;
+  const atOnce = request.nothingApplied && !ambiguous;
+  const to = atOnce ? 'ROLLED_BACK' : 'ROLLING_BACK';
+  return guarded(control, epoch, ['APPLYING'], to, () => ({
+    kind: 'moved',
+    control: moved(control, to, {
+      ambiguous,
+      notBefore: ambiguous ? now + request.lateMs : null,
+      leaseUntil: ambiguous || atOnce ? null : now + request.leaseMs,
+    }),
+    fenceMs: null,
+  }));
+}
+
+export function rolledBackStep(control: SaveControl, epoch: number, request: LateRequest): Step {
+  return guarded(control, epoch, ['ROLLING_BACK'], 'ROLLED_BACK', () => {
+    const ambiguous = control.ambiguous || request.ambiguous;
+    return {
+      kind: 'moved',
+      control: moved(control, 'ROLLED_BACK', { ambiguous, leaseUntil: null, notBefore: null }),
+      fenceMs: ambiguous ? request.lateMs : null,
+    };
+  });
+}
+
+export function needsAttentionStep(control: SaveControl, epoch: number): Step {
+  return guarded(control, epoch, ['ROLLING_BACK'], 'NEEDS_ATTENTION', () => ({
+    kind: 'moved',
+    control: moved(control, 'NEEDS_ATTENTION', { leaseUntil: null, notBefore: null }),
+    fenceMs: null,
+  }));
+}
+
+/** The lease is given up; the status stays. */
+export function holdStep(
+  control: SaveControl,
+  epoch: number,
+  request: { ambiguous: boolean; notBeforeMs: number },
+  now: number,
+): Step {
+  return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], null, () => ({
+    kind: 'moved',
+    control: {
+      ...control,
+      leaseUntil: null,
+      ambiguous: control.ambiguous || request.ambiguous,
+      notBefore: request.notBeforeMs > 0 ? now + request.notBeforeMs : null,
+    },
+    fenceMs: null,
+  }));
+}
+
+export function settleStep(
+  control: SaveControl,
+  epoch: number,
+  to: 'COMMITTED' | 'ROLLED_BACK',
+  lateMs: number,
+): Step {
+  return guarded(control, epoch, ['NEEDS_ATTENTION'], to, () => ({
+    kind: 'moved',
+    control: moved(control, to, to === 'COMMITTED' ? { leaseUntil: null, notBefore: null } : {}),
+    fenceMs: lateMs,
+  }));
+}
+
+/** May somebody else take this save now? */
+export function isDue(control: SaveControl, now: number): boolean {
+  return (
+    (control.status === 'APPLYING' || control.status === 'ROLLING_BACK') &&
+    (control.leaseUntil ?? Number.NEGATIVE_INFINITY) <= now &&
+    (control.notBefore ?? Number.NEGATIVE_INFINITY) <= now
+  );
+}
+
+/** Null: it is not due. `quarantined`: a stored quarantine is over; it counts once. */
+export function takeoverStep(
+  control: SaveControl,
+  leaseMs: number,
+  now: number,
+): { control: SaveControl; quarantined: boolean; pastDeadline: boolean } | null {
+  if (!isDue(control, now)) return null;
+  return {
+    control: {
+      ...control,
+      epoch: control.epoch + 1,
+      ambiguous: true,
+      notBefore: null,
+      leaseUntil: now + leaseMs,
+    },
+    quarantined: control.notBefore !== null,
+    pastDeadline: control.deadlineAt <= now,
+  };
+}
+
+/** May the organization's next save begin, as far as this save and the fence have a say? */
+export function blocksNext(open: SaveControl | null, fenceUntil: number | null, now: number): boolean {
+  return (open !== null && !isClosed(open.status)) || (fenceUntil ?? Number.NEGATIVE_INFINITY) > now;
+}
+
+function guarded(
+  control: SaveControl,
+  epoch: number,
+  from: readonly SaveStatus[],
+  to: SaveStatus | null,
+  move: () => Step,
+): Step {
+  if (control.epoch === epoch && from.includes(control.status)) return move();
+  if (control.epoch === epoch && control.status === to) return { kind: 'repeated' };
+  return { kind: 'stale' };
+}
