@@ -353,8 +353,8 @@ begin
         failure = p_request -> 'failure',
         ambiguous = v_ambiguous,
         not_before = case when v_ambiguous then v_now + lockstep.ms((p_request ->> 'lateMs')::bigint) end,
-        lease_until = case when not v_ambiguous and not v_at_once
-          then v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint) end,
+        lease_until = case when v_at_once then null when v_ambiguous then v_now
+          else v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint) end,
         finished_at = case when v_at_once then v_now end
       where id = p_save_id returning * into v_save;
     if v_at_once then
@@ -431,7 +431,8 @@ begin
   end if;
   v_answer := lockstep.may(v_save, p_epoch, '{APPLYING,ROLLING_BACK}', '');
   if v_answer is null then
-    update public.agent_saves set results = p_request -> 'results', lease_until = null,
+    -- The lease ends now, which also puts the save behind the others that are due.
+    update public.agent_saves set results = p_request -> 'results', lease_until = clock_timestamp(),
         ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
         not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0
           then clock_timestamp() + lockstep.ms((p_request ->> 'notBeforeMs')::bigint) end
@@ -443,14 +444,14 @@ begin
 end
 $$;
 
--- Abandoned saves of all organizations, oldest first: which they are, and nothing else.
+-- Abandoned saves of all organizations, the longest untouched first: which they are, and nothing else.
 create function public.save_due(p_limit integer) returns table (org_id uuid, save_id uuid)
 language sql volatile security definer set search_path = '' as $$
   select s.org_id, s.id from public.agent_saves s
    where s.status in ('APPLYING', 'ROLLING_BACK')
      and coalesce(s.lease_until, '-infinity') <= clock_timestamp()
      and coalesce(s.not_before, '-infinity') <= clock_timestamp()
-   order by s.lease_until nulls first limit p_limit;
+   order by s.lease_until limit p_limit;
 $$;
 
 -- Takes an abandoned save: a new epoch, a fresh lease; whatever its last owner sent may still arrive, so it is ambiguous.

@@ -1,7 +1,10 @@
 /** One save, as a dashboard makes it: both systems hold exactly that. */
 import {
+  buildClientSchema,
   type GraphQLObjectType,
+  getIntrospectionQuery,
   getNamedType,
+  type IntrospectionQuery,
   isObjectType,
   isUnionType,
   parse,
@@ -11,7 +14,6 @@ import {
 } from 'graphql';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
-import { schema } from '../../src/schema/index.ts';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { barrier, gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, SAVE, type SaveInput, save } from '../support/operations.ts';
@@ -46,7 +48,8 @@ const both = (what: string): SaveInput => ({
 });
 const committed = async (input: SaveInput) =>
   expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
-const assistant = (id: string | null) => lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, id ?? '');
+const assistant = (id: string | null): Record<string, unknown> | undefined =>
+  lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, id ?? '');
 
 describe('what it costs', () => {
   test('two database calls and one Vapi call an agent, those at the same time: creating, and changing', async () => {
@@ -65,7 +68,10 @@ describe('what it costs', () => {
     );
   });
 
-  test('the document of these tests selects every field of every answer', () => {
+  test('the document of these tests selects every field of every answer', async () => {
+    const schema = buildClientSchema(
+      await caller.client.request<IntrospectionQuery>(getIntrospectionQuery()),
+    );
     const selected = new Set<string>();
     const info = new TypeInfo(schema);
     visit(
@@ -190,7 +196,7 @@ describe('what it does', () => {
     expect(agents.map(({ role }) => role)).toEqual(['OUTBOUND']);
     expect(after.agents[0]).toEqual(before.agents[0]);
     // Whole, Vapi's own `updatedAt` included.
-    expect(assistant(untouched?.id ?? null)).toEqual(untouched);
+    expect(assistant(before.agents[0]?.vapi_assistant_id ?? null)).toEqual(untouched);
     expect(vapiCalls(lockstep).slice(2)).toEqual([`PATCH /assistant/${agents[0]?.vapiAssistantId}`]);
   });
 
@@ -215,9 +221,12 @@ describe('what it does', () => {
       maxTokens: 321,
       messages: [{ role: 'system', content: 'The prompt' }],
     });
-    const { metadata: _stamp, updatedAt: _time, ...after } = assistant(id) ?? {};
-    const { metadata: _oldStamp, updatedAt: _oldTime, ...old } = before ?? {};
-    expect(after).toEqual({ ...old, name: 'Renamed' });
+    expect(assistant(id)).toEqual({
+      ...before,
+      name: 'Renamed',
+      metadata: expect.anything(),
+      updatedAt: expect.anything(),
+    });
     expect((await readAgents(caller.client)).INBOUND).toMatchObject({
       name: 'Renamed',
       model: { temperature: 0.2, maxTokens: 321 },
@@ -229,10 +238,13 @@ describe('what it does', () => {
   test('what Lockstep does not manage stays; what hides inside a managed field goes', async () => {
     const { agents } = await committed(both('first'));
     const id = agents[0]?.vapiAssistantId ?? '';
-    const { model } = assistant(id) ?? {};
     lockstep.vapi.dashboardEdit(id, {
       endCallMessage: 'Goodbye',
-      model: { ...(model as object), toolIds: ['44444444-4444-4444-8444-444444444444'] },
+      model: {
+        provider: 'openai',
+        model: 'gpt-4.1',
+        toolIds: ['44444444-4444-4444-8444-444444444444'],
+      },
     });
     await committed(both('second'));
     expect(assistant(id)).toMatchObject({ endCallMessage: 'Goodbye' });

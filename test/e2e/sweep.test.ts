@@ -135,7 +135,7 @@ describe('the sweep', () => {
   test('adopts an edit that our configuration can say, foreign metadata included, where the organization wants that', async () => {
     const agent = await saved();
     await policy('ADOPT');
-    const { lockstep: stamp } = stored(agent.vapiAssistantId)['metadata'] as JsonObject;
+    const { lockstep: stamp } = stored(agent.vapiAssistantId)['metadata'] as { lockstep: JsonObject };
     lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
       name: 'Front desk',
       firstMessage: 'Hi!',

@@ -21,7 +21,18 @@ const codePoint = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }).filt
 /** The voice providers of the official OpenAPI, without `custom-voice`, which needs a server of one's own. */
 export const VOICE_PROVIDERS = [
   ...['11labs', 'azure', 'cartesia', 'deepgram', 'hume', 'inworld', 'lmnt', 'microsoft', 'minimax'],
-  ...['neuphonic', 'openai', 'playht', 'rime-ai', 'sesame', 'smallest-ai', 'tavus', 'vapi', 'wellsaid', 'xai'],
+  ...[
+    'neuphonic',
+    'openai',
+    'playht',
+    'rime-ai',
+    'sesame',
+    'smallest-ai',
+    'tavus',
+    'vapi',
+    'wellsaid',
+    'xai',
+  ],
 ] as const;
 
 /** The model providers of the official OpenAPI, without `custom-llm`, which needs a server of one's own. */

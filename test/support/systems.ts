@@ -21,33 +21,37 @@ interface AgentRow {
   last_save_id: string;
 }
 
+type Row = Record<string, unknown>;
+
 export interface Systems {
   /** In Vapi, as GET shows them, by id; without `updatedAt`, which is Vapi's and moves with every write, undo included. */
-  assistants: Record<string, unknown>[];
+  assistants: Row[];
   agents: AgentRow[];
   /** The history, oldest first. */
-  revisions: Record<string, unknown>[];
+  revisions: Row[];
   /** What Vapi answered, as the database keeps it. */
-  observed: Record<string, unknown>[];
+  observed: Row[];
 }
 
 /** Everything of one organization in both systems: whole assistants, whole rows. */
 export async function systemsOf({ supabase, vapi }: TestApp, orgId: string): Promise<Systems> {
   const { sql } = supabase;
-  const rows = async <T>(query: Promise<Iterable<{ row: T }>>) => [...(await query)].map(({ row }) => row);
   return {
     assistants: assistantsOf(vapi.store.all(), orgId)
       .map(({ updatedAt: _updatedAt, ...rest }) => rest)
       .sort((a, b) => (String(a['id']) < String(b['id']) ? -1 : 1)),
-    agents: await rows<AgentRow>(
-      sql`select to_jsonb(a) as row from public.agents a where org_id = ${orgId} order by role`,
-    ),
-    revisions: await rows<Record<string, unknown>>(
-      sql`select to_jsonb(r) as row from public.agent_revisions r where org_id = ${orgId} order by role, revision`,
-    ),
-    observed: await rows<Record<string, unknown>>(
-      sql`select to_jsonb(o) as row from lockstep.observed o where org_id = ${orgId} order by agent_id`,
-    ),
+    agents: (
+      await sql<{ row: AgentRow }[]>`
+        select to_jsonb(a) as row from public.agents a where org_id = ${orgId} order by role`
+    ).map(({ row }) => row),
+    revisions: (
+      await sql<{ row: Row }[]>`
+        select to_jsonb(r) as row from public.agent_revisions r where org_id = ${orgId} order by role, revision`
+    ).map(({ row }) => row),
+    observed: (
+      await sql<{ row: Row }[]>`
+        select to_jsonb(o) as row from lockstep.observed o where org_id = ${orgId} order by agent_id`
+    ).map(({ row }) => row),
   };
 }
 

@@ -22,27 +22,30 @@ export async function recoverAbandonedSaves<Db>(
   ports: Omit<ExecutorPorts<Db>, 'openJournal' | 'openVoiceProvider'>,
 ): Promise<RecoveryRound> {
   const round: RecoveryRound = { taken: 0, finished: 0 };
-  for (const { orgId, saveId } of await journal.due(BATCH)) {
+  // Side by side: they are of different organizations, and one that Vapi keeps waiting must not keep the others.
+  const due = await journal.due(BATCH);
+  await Promise.all(due.map(({ orgId, saveId }) => recover(orgId, saveId)));
+  return round;
+
+  async function recover(orgId: string, saveId: string): Promise<void> {
     try {
       const leaseFrom = instant(ports.clock);
       const taken = await journal.takeover(orgId, saveId, ports.owner, ports.settings.leaseMs);
-      if (taken.outcome !== 'TAKEN') continue;
+      if (taken.outcome !== 'TAKEN') return;
       round.taken += 1;
       ports.meter.count('save.taken_over');
-      ports.log.info(
-        { saveId, epoch: taken.save.epoch, status: taken.save.status },
-        'taking over an abandoned save',
-      );
+      const { epoch, status } = taken.save;
+      ports.log.info({ saveId, epoch, status }, 'taking over an abandoned save');
       const run = new SaveRun(runPorts(ports, journal, voice), { ...taken, orgId, leaseFrom, taken: true });
       const end = await run.run();
       if (end.save.finishedAt !== null) round.finished += 1;
       ports.log.info({ saveId, status: end.save.status }, 'left an abandoned save');
     } catch (error) {
-      // One organization's trouble must not keep the others waiting.
-      if (!(error instanceof DatabaseError))
+      if (error instanceof DatabaseError) {
+        ports.log.warn({ saveId, code: error.code }, 'the database did not answer recovery');
+      } else {
         ports.log.error({ saveId, err: error }, 'an abandoned save could not be carried on');
-      else ports.log.warn({ saveId, code: error.code }, 'the database did not answer recovery');
+      }
     }
   }
-  return round;
 }

@@ -493,8 +493,11 @@ export class SaveRun {
         target.undo = 'unknown';
         target.ambiguous = true;
         return this.#backoff(attempt, 250, 5_000);
-      case 'not_sent':
       case 'unauthorized':
+        // The key will not come back within this lease: recovery holds on, and tries again.
+        this.#ports.meter.count('vapi.unauthorized');
+        return null;
+      case 'not_sent':
       case 'gone':
         return this.#backoff(attempt, 500, 10_000);
     }

@@ -1,0 +1,187 @@
+import { describe, expect, test } from 'vitest';
+import { auditVerdict } from '../../scripts/audit.ts';
+import {
+  checkDependencies,
+  type Lock,
+  type LockedPackage,
+  type Manifest,
+} from '../../scripts/check-dependencies.ts';
+
+const integrity = 'sha512-abc';
+const VAPI = 'node_modules/@vapi-ai/server-sdk';
+
+const manifest = (changes: Manifest = {}): Manifest => ({
+  dependencies: { graphql: '16.15.0', node: '24.21.0' },
+  devDependencies: { '@vapi-ai/server-sdk': '2.0.1' },
+  allowScripts: { node: true },
+  ...changes,
+});
+
+const lock = (changes: Record<string, Partial<LockedPackage>> = {}): Lock => {
+  const packages: Lock['packages'] = {
+    '': { version: '0.1.0' },
+    'node_modules/graphql': { version: '16.15.0', license: 'MIT', integrity },
+    'node_modules/node': { version: '24.21.0', license: 'MIT', integrity, hasInstallScript: true },
+    [VAPI]: { version: '2.0.1', integrity, dev: true },
+  };
+  for (const [path, change] of Object.entries(changes)) packages[path] = { ...packages[path], ...change };
+  return { lockfileVersion: 3, packages };
+};
+
+const added = (entry: Partial<LockedPackage>) => ({
+  'node_modules/added': { version: '1.0.0', license: 'MIT', integrity, ...entry },
+});
+
+describe('the locked dependencies', () => {
+  test('nothing to complain about', () => {
+    expect(checkDependencies(manifest(), lock())).toEqual([]);
+  });
+
+  test.each<[string, string, Manifest, Lock]>([
+    [
+      'a range',
+      'graphql is wanted as "^16.15.0", not as one version',
+      manifest({ dependencies: { graphql: '^16.15.0', node: '24.21.0' } }),
+      lock({ 'node_modules/graphql': { version: '^16.15.0' } }),
+    ],
+    [
+      'another version than wanted',
+      'graphql is wanted as 16.15.0 and locked as 16.14.0',
+      manifest(),
+      lock({ 'node_modules/graphql': { version: '16.14.0' } }),
+    ],
+    [
+      'wanted, not locked',
+      'pino is wanted as 1.0.0 and locked as nothing',
+      manifest({ dependencies: { pino: '1.0.0' } }),
+      lock(),
+    ],
+    [
+      'from somewhere else',
+      'node_modules/added comes from git+ssh://git@github.com/a/b.git#c, not from the public registry',
+      manifest(),
+      lock(added({ resolved: 'git+ssh://git@github.com/a/b.git#c' })),
+    ],
+    [
+      'no integrity',
+      'added@1.0.0 has no sha512 integrity',
+      manifest(),
+      lock(added({ integrity: 'sha1-abc' })),
+    ],
+    [
+      'a licence',
+      'added@1.0.0 is under GPL-3.0, which is not on the list',
+      manifest(),
+      lock(added({ license: 'GPL-3.0' })),
+    ],
+    [
+      'a licence with a condition',
+      'added@1.0.0 is under MIT AND GPL-3.0, which is not on the list',
+      manifest(),
+      lock(added({ license: 'MIT AND GPL-3.0' })),
+    ],
+    [
+      'a licence that is for tools only',
+      'added@1.0.0 is under MPL-2.0, which is not on the list',
+      manifest(),
+      lock(added({ license: 'MPL-2.0' })),
+    ],
+    [
+      'no licence',
+      'added@1.0.0 declares no licence',
+      manifest(),
+      lock({ 'node_modules/added': { version: '1.0.0', integrity, dev: true } }),
+    ],
+    [
+      'no licence, excepted, but shipped',
+      '@vapi-ai/server-sdk@2.0.1 declares no licence',
+      manifest(),
+      lock({ [VAPI]: { dev: false } }),
+    ],
+    [
+      'an exception without need',
+      '@vapi-ai/server-sdk needs no exception for its licence any more',
+      manifest(),
+      lock({ [VAPI]: { license: 'MIT' } }),
+    ],
+    [
+      'an install script',
+      "added runs a script at install and is not in package.json's allowScripts",
+      manifest(),
+      lock(added({ hasInstallScript: true })),
+    ],
+    [
+      'a permission without need',
+      'allowScripts names added, which runs no script at install',
+      manifest({ allowScripts: { node: true, added: true } }),
+      lock(added({})),
+    ],
+    [
+      'two graphqls',
+      'there must be exactly one graphql, and there are 2: node_modules/graphql, node_modules/a/node_modules/graphql',
+      manifest(),
+      lock({ 'node_modules/a/node_modules/graphql': { version: '15.0.0', license: 'MIT', integrity } }),
+    ],
+    [
+      'a second graphql under another name',
+      'there must be exactly one graphql, and there are 2: node_modules/graphql, node_modules/other',
+      manifest(),
+      lock({ 'node_modules/other': { name: 'graphql', version: '17.0.0', license: 'MIT', integrity } }),
+    ],
+  ])('%s', (_what, problem, wanted, locked) => {
+    expect(checkDependencies(wanted, locked)).toEqual([problem]);
+  });
+
+  test('a choice of licences needs one that is allowed; tools may be under MPL-2.0', () => {
+    expect(checkDependencies(manifest(), lock(added({ license: '(GPL-3.0 OR MIT)' })))).toEqual([]);
+    expect(checkDependencies(manifest(), lock(added({ license: 'MPL-2.0', dev: true })))).toEqual([]);
+  });
+});
+
+describe('the audit', () => {
+  const report = (counts: Record<string, number>, vulnerabilities = {}) =>
+    JSON.stringify({ auditReportVersion: 2, vulnerabilities, metadata: { vulnerabilities: counts } });
+
+  test('nothing, or nothing grave, is known', () => {
+    expect(auditVerdict(report({ low: 0, moderate: 0, high: 0, critical: 0, total: 0 }))).toEqual({
+      ok: true,
+      text: 'Known vulnerabilities: 0 low, 0 moderate, 0 high, 0 critical.',
+    });
+    expect(auditVerdict(report({ moderate: 2, high: 0, critical: 0 })).ok).toBe(true);
+  });
+
+  test.each(['high', 'critical'])('a %s one fails, by name', (severity) => {
+    expect(auditVerdict(report({ [severity]: 1 }, { added: { severity } }))).toEqual({
+      ok: false,
+      text: `Known vulnerabilities: 1 ${severity}.\n  ${severity}: added`,
+    });
+  });
+
+  test('a registry without an audit endpoint: said plainly, not fatal', () => {
+    // As npm 11 prints it for a registry that refuses the request.
+    const output = JSON.stringify({
+      message: '405 Method Not Allowed - POST https://registry.npmjs.org/-/npm/v1/security/advisories/bulk',
+      method: 'POST',
+      uri: 'https://registry.npmjs.org/-/npm/v1/security/advisories/bulk',
+      statusCode: 405,
+      body: '',
+      error: { summary: '', detail: '' },
+    });
+    expect(auditVerdict(output)).toEqual({
+      ok: true,
+      text: 'https://registry.npmjs.org offers no audit endpoint (HTTP 405): NOTHING WAS CHECKED. Run this where it does.',
+    });
+  });
+
+  test('trouble is not an all-clear', () => {
+    expect(auditVerdict('')).toMatchObject({ ok: false });
+    expect(auditVerdict('npm error code ENOLOCK')).toMatchObject({ ok: false });
+    expect(auditVerdict(JSON.stringify({ message: '503 Service Unavailable', statusCode: 503 }))).toEqual({
+      ok: false,
+      text: 'npm audit failed: 503 Service Unavailable',
+    });
+    expect(
+      auditVerdict(JSON.stringify({ message: 'request to … failed', error: { code: 'ENOTFOUND' } })).ok,
+    ).toBe(false);
+  });
+});
