@@ -98,7 +98,8 @@ const text = (max: number, what: string) =>
           ? `${what} cannot be null; leave it out to keep it as it is`
           : `${what} must be text`,
     })
-    .max(max, {
+    // zod's own max() counts code points; whether Vapi does is not documented, and the smaller reading is never refused.
+    .refine((value) => value.length <= max, {
       error: (issue) => `${what} has ${String(issue.input).length} characters; at most ${max} are allowed`,
     })
     .refine((value) => value.isWellFormed() && !value.includes('\0'), {

@@ -1,4 +1,14 @@
 import type { AgentRole } from '../domain/agent-config.ts';
+import type {
+  AppointmentRecord,
+  AppointmentStatus,
+  CallDirection,
+  CallOutcome,
+  CallRecord,
+  DocumentRecord,
+  DocumentState,
+  PhoneNumberRecord,
+} from '../domain/organization-records.ts';
 import type { AgentRecord, SaveRecord } from '../domain/save.ts';
 
 export interface OrganizationRecord {
@@ -6,9 +16,57 @@ export interface OrganizationRecord {
   name: string;
 }
 
+/** A row's place in a list: the value that the list is ordered by, and the row's id, which decides between equals. */
+export interface Position {
+  value: string;
+  id: string;
+}
+
+/** A stretch of a list, in the list's own direction. */
+export interface Window {
+  descending: boolean;
+  /** Both exclusive; null = from the beginning, to the end. */
+  after: Position | null;
+  before: Position | null;
+  /** Rows at most. */
+  limit: number;
+  /** The last rows of the stretch, last one first, instead of the first. */
+  fromEnd: boolean;
+}
+
+/** A filter field that is null or absent admits every row. */
+export interface CallFilter {
+  agentId?: string | null | undefined;
+  phoneNumberId?: string | null | undefined;
+  direction?: CallDirection | null | undefined;
+  outcomes?: readonly CallOutcome[] | null | undefined;
+  /** ISO-8601, inclusive. */
+  startedFrom?: string | null | undefined;
+  /** ISO-8601, exclusive. */
+  startedBefore?: string | null | undefined;
+}
+
+export interface AppointmentFilter {
+  callId?: string | null | undefined;
+  statuses?: readonly AppointmentStatus[] | null | undefined;
+  /** ISO-8601, inclusive. */
+  startsFrom?: string | null | undefined;
+  /** ISO-8601, exclusive. */
+  startsBefore?: string | null | undefined;
+}
+
+export interface PhoneNumberFilter {
+  agentId?: string | null | undefined;
+  attached?: boolean | null | undefined;
+}
+
+export interface DocumentFilter {
+  states?: readonly DocumentState[] | null | undefined;
+}
+
 /**
  * What a caller may see of their own organization. There is no organization in any argument: the database decides by the
- * caller's token. All methods may throw `DatabaseError`.
+ * caller's token. Ids are UUIDs; one that is not the organization's own finds nothing. All methods may throw `DatabaseError`.
  */
 export interface TenantReads {
   organization(): Promise<OrganizationRecord | null>;
@@ -16,4 +74,17 @@ export interface TenantReads {
   save(id: string): Promise<SaveRecord | null>;
   /** The save that is open now, and the roles that it names. */
   openSave(): Promise<{ save: SaveRecord; roles: AgentRole[] } | null>;
+  /** By number. */
+  phoneNumbers(filter: PhoneNumberFilter, window: Window): Promise<PhoneNumberRecord[]>;
+  /** By time of creation. */
+  documents(filter: DocumentFilter, window: Window): Promise<DocumentRecord[]>;
+  /** By start. */
+  calls(filter: CallFilter, window: Window): Promise<CallRecord[]>;
+  /** By start. */
+  appointments(filter: AppointmentFilter, window: Window): Promise<AppointmentRecord[]>;
+  /** At most 100 ids each; what is not found is left out, and the order is the database's. */
+  phoneNumbersById(ids: readonly string[]): Promise<PhoneNumberRecord[]>;
+  documentsById(ids: readonly string[]): Promise<DocumentRecord[]>;
+  callsById(ids: readonly string[]): Promise<CallRecord[]>;
+  appointmentsById(ids: readonly string[]): Promise<AppointmentRecord[]>;
 }

@@ -43,8 +43,9 @@ mutation SaveBothAgents {
     ... on Error { message }
   }
 }
+`;
 
-query ReadAgents {
+const EXAMPLE_QUERY = `query ReadAgents {
   organization { id name }
   agents { role name systemPrompt firstMessage voice { provider voiceId } revision sync { status checkedAt } }
 }
@@ -84,15 +85,16 @@ export function createGraphql(options: GraphqlOptions) {
       maskError: (error, message) => masked(error, message, options.log),
     },
     renderGraphiQL,
-    graphiql: async (): Promise<GraphiQLOptions> => ({
-      title: 'Lockstep',
-      defaultQuery: EXAMPLE,
-      headers: JSON.stringify(
-        (await options.exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' },
-        null,
-        2,
-      ),
-    }),
+    graphiql: async (): Promise<GraphiQLOptions> => {
+      const example = (await options.exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' };
+      const headers = JSON.stringify(example, null, 2);
+      return {
+        title: 'Lockstep',
+        defaultTabs: [EXAMPLE, EXAMPLE_QUERY].map((query) => ({ query, headers })),
+        defaultHeaders: headers,
+        headers,
+      };
+    },
   });
 }
 

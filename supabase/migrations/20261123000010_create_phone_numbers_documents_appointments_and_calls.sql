@@ -32,7 +32,7 @@ create table public.knowledge_base_documents (
   org_id uuid not null references public.organizations (id) on delete restrict,
   name text not null check (length(btrim(name)) between 1 and 200),
   content_type text not null check (content_type <> ''),
-  size_bytes bigint not null check (size_bytes >= 0),
+  size_bytes integer not null check (size_bytes >= 0),
   state text not null check (state in ('PENDING', 'PROCESSING', 'READY', 'FAILED')),
   -- Why it failed, for a person.
   failure text check ((failure is not null) = (state = 'FAILED')),

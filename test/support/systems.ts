@@ -132,6 +132,12 @@ export function databaseCalls({ supabase }: TestApp): string[] {
     .filter((call) => !call.endsWith('rpc/save_due'));
 }
 
+/** From here on `databaseCalls` and `vapiCalls` count anew. */
+export async function forgetRequests({ supabase, vapi }: TestApp): Promise<void> {
+  supabase.requests.reset();
+  await fetch(`${vapi.url}/__stand-in/requests`, { method: 'DELETE' });
+}
+
 /** Methods and paths of the requests to Vapi so far. */
 export function vapiCalls({ vapi }: TestApp): string[] {
   return vapi.requests.map(({ method, path }) => `${method} ${path}`);

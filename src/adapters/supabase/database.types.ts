@@ -190,6 +190,171 @@ export type Database = {
           },
         ]
       }
+      appointments: {
+        Row: {
+          call_id: string | null
+          created_at: string
+          customer_name: string
+          customer_number: string | null
+          ends_at: string
+          id: string
+          notes: string | null
+          org_id: string
+          starts_at: string
+          status: string
+        }
+        Insert: {
+          call_id?: string | null
+          created_at?: string
+          customer_name: string
+          customer_number?: string | null
+          ends_at: string
+          id?: string
+          notes?: string | null
+          org_id: string
+          starts_at: string
+          status: string
+        }
+        Update: {
+          call_id?: string | null
+          created_at?: string
+          customer_name?: string
+          customer_number?: string | null
+          ends_at?: string
+          id?: string
+          notes?: string | null
+          org_id?: string
+          starts_at?: string
+          status?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "appointments_org_id_call_id_fkey"
+            columns: ["org_id", "call_id"]
+            referencedRelation: "call_logs"
+            referencedColumns: ["org_id", "id"]
+          },
+          {
+            foreignKeyName: "appointments_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
+      call_logs: {
+        Row: {
+          agent_id: string | null
+          cost_usd: number | null
+          customer_name: string | null
+          customer_number: string | null
+          direction: string
+          ended_at: string | null
+          ended_reason: string | null
+          id: string
+          org_id: string
+          outcome: string | null
+          phone_number_id: string | null
+          started_at: string
+          summary: string | null
+          vapi_call_id: string | null
+        }
+        Insert: {
+          agent_id?: string | null
+          cost_usd?: number | null
+          customer_name?: string | null
+          customer_number?: string | null
+          direction: string
+          ended_at?: string | null
+          ended_reason?: string | null
+          id?: string
+          org_id: string
+          outcome?: string | null
+          phone_number_id?: string | null
+          started_at: string
+          summary?: string | null
+          vapi_call_id?: string | null
+        }
+        Update: {
+          agent_id?: string | null
+          cost_usd?: number | null
+          customer_name?: string | null
+          customer_number?: string | null
+          direction?: string
+          ended_at?: string | null
+          ended_reason?: string | null
+          id?: string
+          org_id?: string
+          outcome?: string | null
+          phone_number_id?: string | null
+          started_at?: string
+          summary?: string | null
+          vapi_call_id?: string | null
+        }
+        Relationships: [
+          {
+            foreignKeyName: "call_logs_org_id_agent_id_fkey"
+            columns: ["org_id", "agent_id"]
+            referencedRelation: "agents"
+            referencedColumns: ["org_id", "id"]
+          },
+          {
+            foreignKeyName: "call_logs_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+          {
+            foreignKeyName: "call_logs_org_id_phone_number_id_fkey"
+            columns: ["org_id", "phone_number_id"]
+            referencedRelation: "phone_numbers"
+            referencedColumns: ["org_id", "id"]
+          },
+        ]
+      }
+      knowledge_base_documents: {
+        Row: {
+          content_type: string
+          created_at: string
+          failure: string | null
+          id: string
+          name: string
+          org_id: string
+          size_bytes: number
+          state: string
+          vapi_file_id: string | null
+        }
+        Insert: {
+          content_type: string
+          created_at?: string
+          failure?: string | null
+          id?: string
+          name: string
+          org_id: string
+          size_bytes: number
+          state: string
+          vapi_file_id?: string | null
+        }
+        Update: {
+          content_type?: string
+          created_at?: string
+          failure?: string | null
+          id?: string
+          name?: string
+          org_id?: string
+          size_bytes?: number
+          state?: string
+          vapi_file_id?: string | null
+        }
+        Relationships: [
+          {
+            foreignKeyName: "knowledge_base_documents_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
       organizations: {
         Row: {
           created_at: string
@@ -211,11 +376,61 @@ export type Database = {
         }
         Relationships: []
       }
+      phone_numbers: {
+        Row: {
+          agent_id: string | null
+          created_at: string
+          id: string
+          label: string | null
+          number: string
+          org_id: string
+          provider: string
+          vapi_phone_number_id: string | null
+        }
+        Insert: {
+          agent_id?: string | null
+          created_at?: string
+          id?: string
+          label?: string | null
+          number: string
+          org_id: string
+          provider: string
+          vapi_phone_number_id?: string | null
+        }
+        Update: {
+          agent_id?: string | null
+          created_at?: string
+          id?: string
+          label?: string | null
+          number?: string
+          org_id?: string
+          provider?: string
+          vapi_phone_number_id?: string | null
+        }
+        Relationships: [
+          {
+            foreignKeyName: "phone_numbers_org_id_agent_id_fkey"
+            columns: ["org_id", "agent_id"]
+            referencedRelation: "agents"
+            referencedColumns: ["org_id", "id"]
+          },
+          {
+            foreignKeyName: "phone_numbers_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
     }
     Views: {
       [_ in never]: never
     }
     Functions: {
+      attach_phone_number: {
+        Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
+        Returns: Json
+      }
       lease_take: {
         Args: { p_ms: number; p_name: string; p_owner: string }
         Returns: boolean

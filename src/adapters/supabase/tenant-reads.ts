@@ -1,4 +1,15 @@
+import type { PostgrestError } from '@supabase/supabase-js';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agent-config.ts';
+import type {
+  AppointmentRecord,
+  AppointmentStatus,
+  CallDirection,
+  CallOutcome,
+  CallRecord,
+  DocumentRecord,
+  DocumentState,
+  PhoneNumberRecord,
+} from '../../domain/organization-records.ts';
 import type {
   AgentRecord,
   FieldDrift,
@@ -8,7 +19,7 @@ import type {
   SaveStatus,
   TransactionResult,
 } from '../../domain/save.ts';
-import type { TenantReads } from '../../ports/tenant-reads.ts';
+import type { Position, TenantReads, Window } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
 import type { Database } from './database.types.ts';
 import { databaseError } from './rpc-journal.ts';
@@ -46,7 +57,79 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
       const save = saveOf(data);
       return { save, roles: save.results.map((result) => result.role) };
     },
+    phoneNumbers: async (filter, window) => {
+      let query = supabase.from('phone_numbers').select();
+      if (filter.agentId != null) query = query.eq('agent_id', filter.agentId);
+      if (filter.attached != null) {
+        query = filter.attached ? query.not('agent_id', 'is', null) : query.is('agent_id', null);
+      }
+      return (await rowsOf(within(query, 'number', window))).map(phoneNumberOf);
+    },
+    documents: async (filter, window) => {
+      let query = supabase.from('knowledge_base_documents').select();
+      if (filter.states != null) query = query.in('state', filter.states);
+      return (await rowsOf(within(query, 'created_at', window))).map(documentOf);
+    },
+    calls: async (filter, window) => {
+      let query = supabase.from('call_logs').select();
+      if (filter.agentId != null) query = query.eq('agent_id', filter.agentId);
+      if (filter.phoneNumberId != null) query = query.eq('phone_number_id', filter.phoneNumberId);
+      if (filter.direction != null) query = query.eq('direction', filter.direction);
+      if (filter.outcomes != null) query = query.in('outcome', filter.outcomes);
+      if (filter.startedFrom != null) query = query.gte('started_at', filter.startedFrom);
+      if (filter.startedBefore != null) query = query.lt('started_at', filter.startedBefore);
+      return (await rowsOf(within(query, 'started_at', window))).map(callOf);
+    },
+    appointments: async (filter, window) => {
+      let query = supabase.from('appointments').select();
+      if (filter.callId != null) query = query.eq('call_id', filter.callId);
+      if (filter.statuses != null) query = query.in('status', filter.statuses);
+      if (filter.startsFrom != null) query = query.gte('starts_at', filter.startsFrom);
+      if (filter.startsBefore != null) query = query.lt('starts_at', filter.startsBefore);
+      return (await rowsOf(within(query, 'starts_at', window))).map(appointmentOf);
+    },
+    phoneNumbersById: async (ids) =>
+      (await rowsOf(supabase.from('phone_numbers').select().in('id', ids))).map(phoneNumberOf),
+    documentsById: async (ids) =>
+      (await rowsOf(supabase.from('knowledge_base_documents').select().in('id', ids))).map(documentOf),
+    callsById: async (ids) => (await rowsOf(supabase.from('call_logs').select().in('id', ids))).map(callOf),
+    appointmentsById: async (ids) =>
+      (await rowsOf(supabase.from('appointments').select().in('id', ids))).map(appointmentOf),
   };
+}
+
+interface Answer<Row> {
+  data: Row[] | null;
+  error: PostgrestError | null;
+  status: number;
+}
+
+async function rowsOf<Row>(request: PromiseLike<Answer<Row>>): Promise<Row[]> {
+  const { data, error, status } = await request;
+  if (error !== null) throw databaseError(error, status);
+  return data ?? [];
+}
+
+interface Ordered {
+  or(filters: string): this;
+  order(column: string, options: { ascending: boolean }): this;
+  limit(count: number): this;
+}
+
+/** Keyset paging by `column` and id. */
+function within<Query extends Ordered>(query: Query, column: string, window: Window): Query {
+  const { descending, after, before, limit, fromEnd } = window;
+  let bounded = query;
+  if (after !== null) bounded = bounded.or(beyond(column, after, descending ? 'lt' : 'gt'));
+  if (before !== null) bounded = bounded.or(beyond(column, before, descending ? 'gt' : 'lt'));
+  const ascending = descending === fromEnd;
+  return bounded.order(column, { ascending }).order('id', { ascending }).limit(limit);
+}
+
+/** PostgREST has no row comparison. The first condition says nothing new, but gives the index a range to begin in. */
+function beyond(column: string, { value, id }: Position, side: 'lt' | 'gt'): string {
+  const at = `"${value}"`;
+  return `and(${column}.${side}e.${at},or(${column}.${side}.${at},and(${column}.eq.${at},id.${side}.${id})))`;
 }
 
 /** The database's checks hold what these casts say. */
@@ -77,5 +160,60 @@ function saveOf(row: Rows['agent_saves']['Row']): SaveRecord {
     failure: row.failure as unknown as SaveFailure | null,
     startedAt: row.started_at,
     finishedAt: row.finished_at,
+  };
+}
+
+function phoneNumberOf(row: Rows['phone_numbers']['Row']): PhoneNumberRecord {
+  return {
+    id: row.id,
+    number: row.number,
+    label: row.label,
+    provider: row.provider,
+    agentId: row.agent_id,
+    createdAt: row.created_at,
+  };
+}
+
+function documentOf(row: Rows['knowledge_base_documents']['Row']): DocumentRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    contentType: row.content_type,
+    sizeBytes: row.size_bytes,
+    state: row.state as DocumentState,
+    failure: row.failure,
+    createdAt: row.created_at,
+  };
+}
+
+function callOf(row: Rows['call_logs']['Row']): CallRecord {
+  return {
+    id: row.id,
+    agentId: row.agent_id,
+    phoneNumberId: row.phone_number_id,
+    direction: row.direction as CallDirection,
+    customerNumber: row.customer_number,
+    customerName: row.customer_name,
+    startedAt: row.started_at,
+    endedAt: row.ended_at,
+    outcome: row.outcome as CallOutcome | null,
+    endedReason: row.ended_reason,
+    summary: row.summary,
+    // The embedded Supabase writes numeric as text.
+    costUsd: row.cost_usd === null ? null : Number(row.cost_usd),
+  };
+}
+
+function appointmentOf(row: Rows['appointments']['Row']): AppointmentRecord {
+  return {
+    id: row.id,
+    callId: row.call_id,
+    customerName: row.customer_name,
+    customerNumber: row.customer_number,
+    startsAt: row.starts_at,
+    endsAt: row.ends_at,
+    status: row.status as AppointmentStatus,
+    notes: row.notes,
+    createdAt: row.created_at,
   };
 }

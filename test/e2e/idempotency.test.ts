@@ -1,0 +1,225 @@
+/** The same key and the same input: one save, one answer. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { gate } from '../support/gate.ts';
+import { expectAnswer, readSave, type SaveInput, save } from '../support/operations.ts';
+import { databaseCalls, expectLockstep, forgetRequests, systemsOf, vapiCalls } from '../support/systems.ts';
+
+let lockstep: TestApp;
+let caller: Caller;
+let idempotencyKey: string;
+beforeAll(async () => {
+  lockstep = await createTestApp({ recoveryIntervalMs: 100 });
+});
+afterAll(() => lockstep.stop());
+beforeEach(async () => {
+  lockstep.vapi.reset();
+  lockstep.supabase.faults.clear();
+  caller = await lockstep.newCaller();
+  idempotencyKey = randomUUID();
+  await forgetRequests(lockstep);
+});
+
+const both = (what: string): SaveInput => ({
+  inbound: { systemPrompt: `Inbound, ${what}` },
+  outbound: { systemPrompt: `Outbound, ${what}` },
+});
+const committed = async (input: SaveInput) =>
+  expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+const savesOf = async (orgId: string) => {
+  const [row] = await lockstep.supabase.sql<{ count: number }[]>`
+    select count(*)::int from public.agent_saves where org_id = ${orgId}`;
+  return row?.count;
+};
+
+describe('the same key, the same input', () => {
+  test('the same answer, with nothing sent and nothing written; whatever came in between', async () => {
+    const first = await committed({ ...both('one'), idempotencyKey });
+    await forgetRequests(lockstep);
+    const before = await systemsOf(lockstep, caller.orgId);
+    expect(await save(caller.client, { ...both('one'), idempotencyKey })).toEqual(first);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
+    expect(vapiCalls(lockstep)).toEqual([]);
+    expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+
+    await committed(both('two'));
+    expect(await save(caller.client, { ...both('one'), idempotencyKey })).toEqual(first);
+    expect((await expectLockstep(lockstep, caller.orgId)).agents).toMatchObject([
+      { revision: 2, config: { systemPrompt: 'Inbound, two' } },
+      { revision: 2 },
+    ]);
+  });
+
+  test('written in another order, or with defaults spelled out, it is the same input', async () => {
+    const first = await committed({ inbound: { name: 'A', systemPrompt: 'P' }, idempotencyKey });
+    const again = {
+      idempotencyKey,
+      outbound: null,
+      inbound: { recreateIfMissing: false, systemPrompt: 'P', name: 'A' },
+    };
+    expect(await save(caller.client, again)).toEqual(first);
+  });
+
+  test('after a failure: the same failure, and Vapi is not asked again', async () => {
+    await committed(both('before'));
+    lockstep.vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Outbound, bad' }, messages: ['no'] });
+    const input = { ...both('bad'), idempotencyKey };
+    const first = expectAnswer(await save(caller.client, input), 'SaveFailedError');
+    await forgetRequests(lockstep);
+    expect(await save(caller.client, input)).toEqual(first);
+    expect(vapiCalls(lockstep)).toEqual([]);
+    // With a key of its own the same change is another save.
+    expect((await committed({ ...both('bad'), idempotencyKey: randomUUID() })).agents).toHaveLength(2);
+  });
+
+  test('[2.7] while the first is running: all wait for its answer; one assistant an agent', async () => {
+    const input = { ...both('together'), idempotencyKey };
+    const middle = gate();
+    lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: middle.until });
+    const first = save(caller.client, input);
+    await middle.reached;
+    const others = Array.from({ length: 4 }, () => save(caller.client, input));
+    await expect
+      .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/save_begin').length)
+      .toBeGreaterThanOrEqual(5);
+    middle.open();
+    const answer = expectAnswer(await first, 'UpdateAgentsSuccess');
+    for (const other of await Promise.all(others)) expect(other).toEqual(answer);
+    expect(vapiCalls(lockstep)).toEqual(['POST /assistant', 'POST /assistant']);
+    expect(await savesOf(caller.orgId)).toBe(1);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('[2.7] all at once, none of them first: one save', async () => {
+    const input = { ...both('race'), idempotencyKey };
+    const [first, ...others] = await Promise.all(Array.from({ length: 6 }, () => save(caller.client, input)));
+    expect(first?.__typename).toBe('UpdateAgentsSuccess');
+    for (const other of others) expect(other).toEqual(first);
+    expect(vapiCalls(lockstep)).toHaveLength(2);
+    expect(await savesOf(caller.orgId)).toBe(1);
+  });
+
+  test('[2.7] a creation whose answer was lost is settled in the background, as one assistant; the retry is told so', async () => {
+    // Both POSTs are applied, and nobody hears of it.
+    lockstep.vapi.faults.add({ kind: 'reset-after', match: { method: 'POST' }, times: 2 });
+    const input = { ...both('lost'), idempotencyKey };
+    const { save: pending } = expectAnswer(await save(caller.client, input), 'SavePendingError');
+    expect(pending.results).toMatchObject([
+      { success: false, vapiSynced: null, dbUpdated: false },
+      { success: false, vapiSynced: null, dbUpdated: false },
+    ]);
+    await expect
+      .poll(async () => (await readSave(caller.client, pending.id))?.status, { timeout: 20_000 })
+      .toBe('COMMITTED');
+    const answer = await committed(input);
+    expect(answer.save.id).toBe(pending.id);
+    expect(answer.agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
+    expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(2);
+    expect(lockstep.vapi.store.all()).toHaveLength(2);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('on another replica', async () => {
+    const first = await committed({ ...both('one'), idempotencyKey });
+    const replica = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    try {
+      const client = replica.clientFor(caller.token);
+      expect(await save(client, { ...both('one'), idempotencyKey })).toEqual(first);
+    } finally {
+      await replica.stop();
+    }
+  });
+
+  test('a save without changes keeps its answer as well', async () => {
+    const confirming = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      settings: { confirmMs: 3_600_000 },
+    });
+    try {
+      const client = confirming.clientFor(caller.token);
+      await save(client, both('same'));
+      const input = { ...both('same'), idempotencyKey };
+      const first = expectAnswer(await save(client, input), 'UpdateAgentsSuccess');
+      await committed(both('other'));
+      expect(await save(client, input)).toEqual(first);
+    } finally {
+      await confirming.stop();
+    }
+  });
+});
+
+describe('the same key, other input', () => {
+  test.each<[string, SaveInput]>([
+    ['another value', { inbound: { systemPrompt: 'Other' } }],
+    ['null where nothing was said', { inbound: { systemPrompt: 'P', firstMessage: null } }],
+    ['another role', { outbound: { systemPrompt: 'P' } }],
+    ['one more role', { inbound: { systemPrompt: 'P' }, outbound: { systemPrompt: 'P' } }],
+    ['another guard', { inbound: { systemPrompt: 'P', expectedRevision: 1 } }],
+    ['another leave', { inbound: { systemPrompt: 'P', recreateIfMissing: true } }],
+  ])('%s: IdempotencyConflictError, with the save that has the key', async (_what, other) => {
+    const first = await committed({ inbound: { systemPrompt: 'P' }, idempotencyKey });
+    await forgetRequests(lockstep);
+    const before = await systemsOf(lockstep, caller.orgId);
+    const answer = await save(caller.client, { ...other, idempotencyKey });
+    expect(expectAnswer(answer, 'IdempotencyConflictError').saveId).toBe(first.save.id);
+    expect(vapiCalls(lockstep)).toEqual([]);
+    expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+  });
+
+  test('is told while the save that has the key is still running', async () => {
+    const middle = gate();
+    lockstep.vapi.faults.add({ kind: 'hold', until: middle.until });
+    const first = save(caller.client, { inbound: { systemPrompt: 'P' }, idempotencyKey });
+    await middle.reached;
+    const other = await save(caller.client, { inbound: { systemPrompt: 'Q' }, idempotencyKey });
+    expectAnswer(other, 'IdempotencyConflictError');
+    middle.open();
+    expectAnswer(await first, 'UpdateAgentsSuccess');
+  });
+
+  test('a key is its organization’s own', async () => {
+    await committed({ ...both('one'), idempotencyKey });
+    const stranger = await lockstep.newCaller();
+    const answer = await save(stranger.client, { ...both('two'), idempotencyKey });
+    expectAnswer(answer, 'UpdateAgentsSuccess');
+  });
+});
+
+describe('a refusal before the save began does not use the key up', () => {
+  test.each<[string, SaveInput, string]>([
+    ['a wrong value', { inbound: { systemPrompt: '' } }, 'ValidationError'],
+    ['a first save without a prompt', { inbound: { name: 'No prompt' } }, 'ValidationError'],
+    ['a stale guard', { inbound: { systemPrompt: 'P', expectedRevision: 7 } }, 'RevisionConflictError'],
+  ])('%s', async (_what, input, refusal) => {
+    expect((await save(caller.client, { ...input, idempotencyKey })).__typename).toBe(refusal);
+    expect(await savesOf(caller.orgId)).toBe(0);
+    await committed({ ...both('good'), idempotencyKey });
+    expect(await savesOf(caller.orgId)).toBe(1);
+  });
+
+  test('another save in progress', async () => {
+    const middle = gate();
+    lockstep.vapi.faults.add({ kind: 'hold', until: middle.until });
+    const first = save(caller.client, { inbound: { systemPrompt: 'P' } });
+    await middle.reached;
+    const input = { ...both('second'), idempotencyKey };
+    expectAnswer(await save(caller.client, input), 'SaveInProgressError');
+    middle.open();
+    expectAnswer(await first, 'UpdateAgentsSuccess');
+    expect((await committed(input)).agents).toMatchObject([{ revision: 2 }, { revision: 1 }]);
+  });
+
+  test('no key for the voice provider', async () => {
+    const keyless = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, vapiKey: null });
+    try {
+      const input = { ...both('one'), idempotencyKey };
+      const refused = await save(keyless.clientFor(caller.token), input);
+      expectAnswer(refused, 'VoiceProviderNotConfiguredError');
+      await committed({ ...both('other'), idempotencyKey });
+    } finally {
+      await keyless.stop();
+    }
+  });
+});
