@@ -2,6 +2,7 @@ import type { Secret } from './domain/secret.ts';
 import type { TokenVerifier } from './ports/auth.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
+import { createLoaders, type Loaders } from './services/reads/loaders.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
 /** A signed-in user of one organization, and what they may see. */
@@ -11,6 +12,8 @@ export interface Tenant {
   orgId: string;
   /** Through a client of the caller's own: row-level security decides. */
   reads: TenantReads;
+  /** The same, by id, each row once a request. */
+  loaders: Loaders;
   openSave: TenantReads['openSave'];
 }
 
@@ -70,7 +73,10 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
     if (!('problem' in verdict)) {
       const reads = deps.openReads(token ?? '');
-      return { ...rest, caller: { ...verdict, reads, openSave: once(() => reads.openSave()) } };
+      return {
+        ...rest,
+        caller: { ...verdict, reads, loaders: createLoaders(reads), openSave: once(() => reads.openSave()) },
+      };
     }
     if (verdict.problem === 'no_organization') return { ...rest, caller: { problem: 'no_organization' } };
     log.info({ problem: verdict.problem }, 'token refused');

@@ -96,13 +96,13 @@ builder.queryFields((t) => ({
   agents: t.field({
     type: [AgentRef],
     description: 'At most one per role.',
-    resolve: (_root, _args, context) => tenantOf(context).reads.agents(),
+    resolve: (_root, _args, context) => tenantOf(context).loaders.agents(),
   }),
   agent: t.field({
     type: AgentRef,
     nullable: true,
     args: { role: t.arg({ type: AgentRoleRef, required: true }) },
     resolve: async (_root, { role }, context) =>
-      (await tenantOf(context).reads.agents()).find((agent) => agent.role === role) ?? null,
+      (await tenantOf(context).loaders.agents()).find((agent) => agent.role === role) ?? null,
   }),
 }));

@@ -1,6 +1,10 @@
 import './agent.ts';
+import './appointment.ts';
+import './call.ts';
+import './document.ts';
 import './errors.ts';
 import './organization.ts';
+import './phone-number.ts';
 import './save.ts';
 import './settle-drift.ts';
 import './update-agents.ts';

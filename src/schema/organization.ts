@@ -1,7 +1,7 @@
 import type { OrganizationRecord } from '../ports/tenant-reads.ts';
 import { builder, forbidden, tenantOf } from './builder.ts';
 
-const OrganizationRef = builder.objectRef<OrganizationRecord>('Organization').implement({
+export const OrganizationRef = builder.objectRef<OrganizationRecord>('Organization').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
     name: t.exposeString('name'),

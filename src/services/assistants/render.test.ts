@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { Ajv, type ValidateFunction } from 'ajv';
+import { Ajv } from 'ajv';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -227,33 +227,35 @@ describe.skipIf(!existsSync(openApi))(
   "Vapi's own OpenAPI takes what is rendered (skipped where that file is not present)",
   () => {
     const schemas = existsSync(openApi) ? readSchemas() : {};
-    const ajv = new Ajv({ strict: false, validateFormats: false, allErrors: false }).addSchema(
+    const ajv = new Ajv({ strict: false, validateFormats: false }).addSchema(
       { components: { schemas: strict(schemas) as JsonObject } },
       'vapi',
     );
-    const validators = ['CreateAssistantDTO', 'UpdateAssistantDTO'].map(
-      (name): [string, ValidateFunction] => [name, ajv.compile({ $ref: `vapi#/components/schemas/${name}` })],
-    );
+    function problems(name: string, document: JsonObject): unknown[] {
+      const validate = ajv.getSchema(`vapi#/components/schemas/${name}`);
+      if (validate === undefined) throw new Error(`there is no ${name}`);
+      return validate(document) === true ? [] : (validate.errors ?? [name]);
+    }
+    const bodies = ['CreateAssistantDTO', 'UpdateAssistantDTO'];
 
     /** Top-level null means "unset" (facts 2.10), which the OpenAPI cannot say: those are left out. */
     const sent = (document: JsonObject) =>
       Object.fromEntries(Object.entries(document).filter(([, value]) => value !== null));
 
-    test.each(validators)('%s takes every valid configuration', (_name, validate) => {
+    test.each(bodies)('%s takes every valid configuration', (name) => {
       fc.assert(
         fc.property(agentConfigs(specifiedNames(schemas)), stamps, (config, stamp) => {
           expect(checkSaveInput({ inbound: config })).toHaveProperty('input');
-          validate(sent(renderAssistant(MAPPING_VERSION, config, stamp)));
-          expect(validate.errors ?? []).toEqual([]);
+          expect(problems(name, sent(renderAssistant(MAPPING_VERSION, config, stamp)))).toEqual([]);
         }),
         { numRuns: 300 },
       );
     });
 
-    test.each(validators)('%s refuses what is wrong, so that the test above can fail', (_name, validate) => {
+    test.each(bodies)('%s refuses what is wrong, so that the test above can fail', (name) => {
       const document = sent(render());
       const { voice, model } = document as { voice: JsonObject; model: JsonObject };
-      expect(validate(document)).toBe(true);
+      expect(problems(name, document)).toEqual([]);
       for (const wrong of [
         { ...document, tools: [] },
         { ...document, id: STAMP.agentId },
@@ -265,7 +267,7 @@ describe.skipIf(!existsSync(openApi))(
         { ...document, model: { ...model, temperature: 2.1 } },
         { ...document, transcriber: { provider: 'deepgram', language: 'xx' } },
       ]) {
-        expect(validate(wrong)).toBe(false);
+        expect(problems(name, wrong)).not.toEqual([]);
       }
     });
 

@@ -122,14 +122,14 @@ function jsonOrNull(text: string): unknown {
   }
 }
 
-/** As the database writes a moment, to the microsecond. */
+/** As the database writes a moment: to the microsecond, in the time zone of its sessions. */
 export function isInstant(value: string): boolean {
-  return (
-    /^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00$/.test(value) &&
-    !Number.isNaN(Date.parse(value)) &&
-    // Date.parse takes the 30th of February for the 2nd of March.
-    new Date(value).toISOString().slice(0, 10) === value.slice(0, 10)
-  );
+  const [, local] =
+    /^((?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,6})?[+-](?:0\d|1[0-5]):[0-5]\d$/.exec(value) ?? [];
+  if (local === undefined) return false;
+  const time = Date.parse(`${local}Z`);
+  // Date.parse takes the 30th of February for the 2nd of March.
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(local);
 }
 
 export function isE164(value: string): boolean {

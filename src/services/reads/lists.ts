@@ -24,7 +24,9 @@ import {
 /** The lists of an organization, page by page. All of them may throw `BadPageError` and `DatabaseError`. */
 
 /** Times as GraphQL hands them over. */
-type Dated<Filter, Time extends keyof Filter> = Omit<Filter, Time> & { [Key in Time]?: Date | null | undefined };
+type Dated<Filter, Time extends keyof Filter> = Omit<Filter, Time> & {
+  [Key in Time]?: Date | null | undefined;
+};
 
 export function listCalls(
   reads: TenantReads,
@@ -68,7 +70,11 @@ export function listAppointments(
     admitsNothing([filter.callId], filter.statuses)
       ? none()
       : reads.appointments(
-          { ...filter, startsFrom: instantOf(filter.startsFrom), startsBefore: instantOf(filter.startsBefore) },
+          {
+            ...filter,
+            startsFrom: instantOf(filter.startsFrom),
+            startsBefore: instantOf(filter.startsBefore),
+          },
           window,
         ),
   );
@@ -108,7 +114,10 @@ export function listDocuments(
 }
 
 /** An id that is no UUID, or a choice among no values: what that finds needs no database. */
-function admitsNothing(ids: (string | null | undefined)[], choice?: readonly string[] | null | undefined): boolean {
+function admitsNothing(
+  ids: (string | null | undefined)[],
+  choice?: readonly string[] | null | undefined,
+): boolean {
   return choice?.length === 0 || ids.some((id) => id != null && !isUuid(id));
 }
 

@@ -1,0 +1,375 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { AGENT_ROLES } from '../../src/domain/agent-config.ts';
+import { SAVE_STATUSES, type SaveStatus } from '../../src/domain/save.ts';
+import { TRANSITIONS } from '../../src/services/saves/protocol.ts';
+import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
+import {
+  type Cast,
+  type Command,
+  carryOut,
+  command,
+  comparable,
+  FAR,
+  type JournalUnderTest,
+  newCast,
+} from './journal-conformance.ts';
+import { modelJournal, realJournal } from './journals.ts';
+
+/** Sequences of generated commands, and the longest of them. */
+const RUNS = Number(process.env['CONFORMANCE_RUNS'] ?? 60);
+const LENGTH = 24;
+
+let supabase: TestSupabase;
+let real: JournalUnderTest;
+let model: JournalUnderTest;
+/** Every move of a save that Postgres was seen to make. */
+const moves = new Set<string>();
+
+beforeAll(async () => {
+  supabase = await createTestSupabase();
+  real = await realJournal(supabase);
+  const [deployment] = await supabase.sql<{ id: string }[]>`select id from lockstep.deployment`;
+  model = modelJournal(deployment?.id ?? '');
+});
+afterAll(() => supabase.stop());
+
+async function newOrganizations(): Promise<Cast> {
+  const cast = newCast();
+  for (const orgId of cast.orgIds) {
+    await real.createOrganization(orgId);
+    await model.createOrganization(orgId);
+  }
+  return cast;
+}
+
+/** Gives both the same commands, and expects the same answer and the same tables after each. Answers what was answered. */
+async function both(cast: Cast, commands: Command[]): Promise<string[]> {
+  const outcomes: string[] = [];
+  let tables = { real: await real.tables(cast.orgIds), model: await model.tables(cast.orgIds) };
+  for (const [index, one] of commands.entries()) {
+    const answers = {
+      real: await carryOut(real, cast, one, tables.real),
+      model: await carryOut(model, cast, one, tables.model),
+    };
+    const label = `${index}: ${JSON.stringify(one)}`;
+    expect(answers.model, label).toEqual(answers.real);
+    const after = { real: await real.tables(cast.orgIds), model: await model.tables(cast.orgIds) };
+    expect(after.model, label).toEqual(after.real);
+    for (const save of after.real.saves) {
+      const before = tables.real.saves.find(({ id }) => id === save.id);
+      if (before !== undefined && before.status !== save.status) moves.add(`${before.status} ${save.status}`);
+    }
+    tables = after;
+    outcomes.push(`${one.op} ${(answers.real as { outcome?: string }).outcome ?? ''}`.trim());
+  }
+  return outcomes;
+}
+
+const on = { org: 0, save: 0, epoch: 0 } as const;
+const next = { ...on, save: 1 } as const;
+const save = (choice: Partial<Extract<Command, { op: 'begin' }>> = {}): Command => ({
+  op: 'begin',
+  on,
+  owner: 'one',
+  key: null,
+  hash: 'x',
+  kind: 'USER',
+  lease: FAR,
+  deadline: FAR,
+  confirm: 0,
+  mapping: 1,
+  updates: AGENT_ROLES.map((role) => ({
+    role,
+    agent: 'any',
+    patch: { systemPrompt: 'P' },
+    expectedRevision: null,
+    recreateIfMissing: false,
+  })),
+  ...choice,
+});
+const commit = (choice: Partial<Extract<Command, { op: 'commit' }>> = {}): Command => ({
+  op: 'commit',
+  on,
+  assistants: [0, 1],
+  roles: ['INBOUND', 'OUTBOUND'],
+  ambiguous: false,
+  late: FAR,
+  ...choice,
+});
+const abort = (choice: Partial<Extract<Command, { op: 'abort' }>> = {}): Command => ({
+  op: 'abort',
+  on,
+  missing: [],
+  ambiguous: false,
+  late: FAR,
+  lease: FAR,
+  nothingApplied: false,
+  ...choice,
+});
+const rolledBack = (choice: Partial<Extract<Command, { op: 'rolledBack' }>> = {}): Command => ({
+  op: 'rolledBack',
+  on,
+  missing: [],
+  ambiguous: false,
+  late: FAR,
+  ...choice,
+});
+const takeover: Command = { op: 'takeover', on, owner: 'two', lease: FAR };
+const settle = (to: 'COMMITTED' | 'ROLLED_BACK'): Command => ({
+  op: 'settle',
+  on,
+  to,
+  assistants: [0, 1],
+  late: FAR,
+});
+
+describe('the journal model is the SQL', () => {
+  const directed: Record<string, { commands: Command[]; outcomes: string[] }> = {
+    'a save is begun and committed, and both are repeatable': {
+      commands: [save(), save(), save({ owner: 'two' }), commit(), commit(), save(), save({ on: next, confirm: FAR })],
+      outcomes: [
+        'begin BEGUN',
+        'begin BEGUN',
+        'begin REPLAY',
+        'commit COMMITTED',
+        'commit COMMITTED',
+        'begin REPLAY',
+        'begin UNCHANGED',
+      ],
+    },
+    'an ambiguous commit raises a fence': {
+      commands: [save(), commit({ ambiguous: true }), save({ on: next }), { op: 'lookup' }],
+      outcomes: ['begin BEGUN', 'commit COMMITTED', 'begin IN_PROGRESS', 'lookup'],
+    },
+    'nothing applied closes at once; ambiguity does not': {
+      commands: [
+        save(),
+        abort({ nothingApplied: true }),
+        abort({ nothingApplied: true }),
+        commit(),
+        save({ on: next }),
+        abort({ on: next, nothingApplied: true, ambiguous: true }),
+        { ...takeover, on: next },
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'abort ROLLED_BACK',
+        'abort ROLLED_BACK',
+        'commit STALE',
+        'begin BEGUN',
+        'abort ROLLING_BACK',
+        'takeover NOT_DUE',
+      ],
+    },
+    'a quarantine that is over counts once': {
+      commands: [
+        save(),
+        abort({ ambiguous: true, late: 0 }),
+        { ...takeover, lease: 0 },
+        { ...takeover, lease: 0 },
+        rolledBack(),
+        save({ on: next }),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'abort ROLLING_BACK',
+        'takeover TAKEN',
+        'takeover TAKEN',
+        'rolledBack ROLLED_BACK',
+        'begin IN_PROGRESS',
+      ],
+    },
+    'an old epoch moves nothing': {
+      commands: [
+        save({ lease: 0 }),
+        takeover,
+        ...([
+          commit({ on: { ...on, epoch: -1 } }),
+          abort({ on: { ...on, epoch: -1 } }),
+          rolledBack({ on: { ...on, epoch: -1 } }),
+          { op: 'hold', on: { ...on, epoch: -1 }, ambiguous: false, notBefore: 0 },
+          { op: 'needsAttention', on: { ...on, epoch: -1 } },
+          save({ lease: 0 }),
+          commit(),
+        ] satisfies Command[]),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'takeover TAKEN',
+        'commit STALE',
+        'abort STALE',
+        'rolledBack STALE',
+        'hold STALE',
+        'needsAttention STALE',
+        'begin REPLAY',
+        'commit COMMITTED',
+      ],
+    },
+    'a person ends what needs attention, either way': {
+      commands: [
+        save(),
+        abort(),
+        { op: 'needsAttention', on },
+        takeover,
+        save({ on: next }),
+        { op: 'inspect', on },
+        settle('COMMITTED'),
+        settle('COMMITTED'),
+        settle('ROLLED_BACK'),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'abort ROLLING_BACK',
+        'needsAttention NEEDS_ATTENTION',
+        'takeover NOT_DUE',
+        'begin IN_PROGRESS',
+        'inspect FOUND',
+        'settle COMMITTED',
+        'settle COMMITTED',
+        'settle STALE',
+      ],
+    },
+    'a missing assistant refuses the save before its sibling, unless it may be made anew': {
+      commands: [
+        save(),
+        commit(),
+        { op: 'note', org: 0, agent: 0, revision: 0, state: 'MISSING' },
+        save({ on: next }),
+        save({
+          on: { ...on, save: 2 },
+          updates: [
+            { role: 'INBOUND', agent: 'current', patch: {}, expectedRevision: 1, recreateIfMissing: true },
+          ],
+        }),
+        commit({ on: { ...on, save: 2 }, assistants: [2, 1] }),
+        { op: 'orphans', on: { ...on, save: 2 }, assistant: 3, age: 0 },
+        { op: 'orphans', on: { ...on, save: 2 }, assistant: 2, age: 0 },
+        { op: 'orphans', on: { ...on, save: 2 }, assistant: 0, age: 0 },
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'commit COMMITTED',
+        'note',
+        'begin REFUSED_MISSING',
+        'begin BEGUN',
+        'commit COMMITTED',
+        'orphans',
+        'orphans',
+        'orphans',
+      ],
+    },
+    'the same key gives the same save, another input is a conflict': {
+      commands: [
+        save({ key: 'a' }),
+        save({ on: next, key: 'a' }),
+        commit(),
+        save({ on: next, key: 'a' }),
+        save({ on: next, key: 'a', hash: 'y' }),
+        save({ on: { ...next, org: 1 }, key: 'a', hash: 'y' }),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'begin REPLAY',
+        'commit COMMITTED',
+        'begin REPLAY',
+        'begin IDEMPOTENCY_CONFLICT',
+        'begin BEGUN',
+      ],
+    },
+    "another organization's save is no save, and its id cannot be taken": {
+      commands: [
+        save({ lease: 0 }),
+        commit({ on: { ...on, org: 1 } }),
+        { ...takeover, on: { ...on, org: 1 } },
+        { ...takeover, on: { ...on, org: 'nobody' } },
+        save({ on: { ...on, org: 1 } }),
+        save({ on: { ...on, org: 'nobody' } }),
+        { op: 'inspect', on: { ...on, org: 1 } },
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'commit NO_SAVE',
+        'takeover NOT_DUE',
+        'takeover BUSY',
+        'begin',
+        'begin NO_ORGANIZATION',
+        'inspect NO_SAVE',
+      ],
+    },
+    'a commit shows an answer for every agent, of an assistant that is nobody else’s': {
+      commands: [save(), commit({ roles: ['INBOUND'] }), commit({ assistants: [2, 2] }), commit()],
+      outcomes: ['begin BEGUN', 'commit', 'commit', 'commit COMMITTED'],
+    },
+  };
+
+  for (const [name, { commands, outcomes }] of Object.entries(directed)) {
+    test(name, async () => {
+      expect(await both(await newOrganizations(), commands)).toEqual(outcomes);
+    });
+  }
+
+  test('one replica has the sweep’s lease', async () => {
+    for (const { sweepStore } of [real, model]) {
+      const taken = [
+        await sweepStore.takeLease('one', FAR),
+        await sweepStore.takeLease('one', FAR),
+        await sweepStore.takeLease('two', FAR),
+        await sweepStore.takeLease('one', 0),
+        await sweepStore.takeLease('two', 0),
+      ];
+      expect(taken).toEqual([true, true, false, true, true]);
+    }
+  });
+
+  test('keys and images are forgotten after 72 hours, and only then', async () => {
+    const cast = await newOrganizations();
+    const hours = 3_600_000;
+    await both(cast, [save({ key: 'a' }), commit()]);
+    for (const [ms, cleared] of [
+      [71 * hours, [0, 0]],
+      [2 * hours, [2, 2]],
+    ] as const) {
+      for (const journal of [real, model]) await journal.age(cast.orgIds, ms);
+      expect([await real.sweepStore.cleanup(10), await model.sweepStore.cleanup(10)]).toEqual(cleared);
+      expect(await model.tables(cast.orgIds)).toEqual(await real.tables(cast.orgIds));
+    }
+    // The key is free again; what the save made can still be told.
+    await both(cast, [
+      { op: 'inspect', on },
+      save({ on: next, key: 'a', hash: 'y' }),
+      { op: 'orphans', on, assistant: 2, age: 0 },
+    ]);
+  });
+
+  test(`${RUNS} generated sequences of up to ${LENGTH} commands give the same answers and the same tables`, async () => {
+    const outcomes = new Map<string, number>();
+    let given = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(command, { minLength: LENGTH / 2, maxLength: LENGTH }), async (commands) => {
+        for (const outcome of await both(await newOrganizations(), commands))
+          outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        given += commands.length;
+      }),
+      { numRuns: RUNS, seed: 20_261_123, ...(process.env['CONFORMANCE_SEED'] ? { seed: Number(process.env['CONFORMANCE_SEED']) } : {}) },
+    );
+    console.log(
+      `conformance: ${given} commands in ${RUNS} sequences, ${outcomes.size} different outcomes, no difference between model and Postgres`,
+    );
+    // Sequences that only ever begin would compare nothing.
+    for (const outcome of ['commit COMMITTED', 'abort ROLLING_BACK', 'rolledBack ROLLED_BACK', 'takeover TAKEN', 'commit STALE'])
+      expect(outcomes.get(outcome) ?? 0, outcome).toBeGreaterThan(0);
+  }, 120_000);
+
+  test('Postgres makes exactly the moves of the protocol’s table', () => {
+    const table = SAVE_STATUSES.flatMap((from: SaveStatus) => TRANSITIONS[from].map((to) => `${from} ${to}`));
+    expect([...moves].sort()).toEqual(table.sort());
+  });
+
+  test('what is compared is told apart', () => {
+    expect(comparable({ notBeforeMs: FAR, startedAt: 'x', gone: undefined })).toEqual({
+      notBeforeMs: 'far',
+      startedAt: 'a time',
+    });
+  });
+});
