@@ -54,8 +54,8 @@ const forbidden: IForbiddenRuleType[] = [
   packages(
     'services-packages',
     '^src/services/',
-    ['node:crypto'],
-    'Services know no GraphQL, no supabase-js, no HTTP: hashes only.',
+    ['node:crypto', 'zod', 'dataloader'],
+    'Services know no GraphQL, no supabase-js, no HTTP: shapes, hashes and batches.',
   ),
   layer(
     'schema',

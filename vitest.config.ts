@@ -1,4 +1,23 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import type { Reporter } from 'vitest/node';
+
+/**
+ * One plain line for whoever reads a log by machine. What failed without being a test counts as well: a file that could not
+ * be loaded, a suite whose set-up failed, an error that nothing caught.
+ */
+const totals: Reporter = {
+  onTestRunEnd: (modules, unhandled) => {
+    const states = modules.flatMap(({ children }) =>
+      [...children.allTests()].map((one) => one.result().state),
+    );
+    const count = (state: string) => states.filter((one) => one === state).length;
+    const suites = modules.flatMap((module) => [module, ...module.children.allSuites()]);
+    const failed =
+      count('failed') + suites.filter((suite) => suite.errors().length > 0).length + unhandled.length;
+    console.log(`${count('passed')} passed, ${failed} failed, ${count('skipped')} skipped`);
+  },
+};
 
 export default defineConfig({
   resolve: {
@@ -12,5 +31,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // Much of a test is waiting for Postgres and sockets: on two cores, two files at once (Vitest's own choice is one).
+    maxWorkers: Math.max(2, availableParallelism() - 1),
+    reporters: ['default', totals],
   },
 });

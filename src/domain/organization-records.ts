@@ -1,7 +1,5 @@
 /** What an organization owns besides its agents, as the database holds it. Times are ISO-8601. */
 
-export const PHONE_NUMBER_PROVIDERS = ['vapi', 'twilio', 'vonage', 'telnyx', 'byo-phone-number'] as const;
-
 export interface PhoneNumberRecord {
   id: string;
   /** E.164. */

@@ -49,8 +49,8 @@ const AppointmentConnection = builder.connectionObject({
 const appointments = {
   type: AppointmentRef,
   args: builder.args((t) => ({
-    filter: t({ type: AppointmentFilterInput }),
-    order: t({ type: AppointmentOrderRef, required: true, defaultValue: 'EARLIEST_FIRST' }),
+    filter: t.field({ type: AppointmentFilterInput }),
+    order: t.field({ type: AppointmentOrderRef, required: true, defaultValue: 'EARLIEST_FIRST' }),
   })),
   resolve: (
     _parent: unknown,

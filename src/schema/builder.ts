@@ -1,10 +1,12 @@
 import SchemaBuilder from '@pothos/core';
+import ComplexityPlugin from '@pothos/plugin-complexity';
 import ErrorsPlugin from '@pothos/plugin-errors';
 import RelayPlugin from '@pothos/plugin-relay';
 import { GraphQLError } from 'graphql';
 import { DateTimeResolver, JSONResolver } from 'graphql-scalars';
 import type { AppContext, Tenant } from '../context.ts';
 import { BadPageError, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../services/reads/connection.ts';
+import { fieldCost } from './cost.ts';
 
 export const builder = new SchemaBuilder<{
   Context: AppContext;
@@ -18,10 +20,12 @@ export const builder = new SchemaBuilder<{
     JSON: { Input: unknown; Output: unknown };
   };
 }>({
-  plugins: [ErrorsPlugin, RelayPlugin],
+  plugins: [ErrorsPlugin, RelayPlugin, ComplexityPlugin],
   defaultFieldNullability: false,
   // No default types: with plain `Error` among them, any thrown message would reach the caller.
   errors: { defaultTypes: [], directResult: true },
+  // Only what a field costs: the server judges it before anything runs, and not resolver by resolver.
+  complexity: { disabled: true, fieldComplexity: fieldCost },
   // Connections only: ids are the rows' own, so there is no Node and nothing to look up by a global id.
   relay: {
     cursorType: 'String',

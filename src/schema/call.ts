@@ -69,8 +69,8 @@ const CallConnection = builder.connectionObject({ type: CallRef, name: 'CallConn
 const calls = {
   type: CallRef,
   args: builder.args((t) => ({
-    filter: t({ type: CallFilterInput }),
-    order: t({ type: CallOrderRef, required: true, defaultValue: 'NEWEST_FIRST' }),
+    filter: t.field({ type: CallFilterInput }),
+    order: t.field({ type: CallOrderRef, required: true, defaultValue: 'NEWEST_FIRST' }),
   })),
   resolve: (
     _parent: unknown,

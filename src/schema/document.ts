@@ -35,8 +35,8 @@ const DocumentConnection = builder.connectionObject({
 const documents = {
   type: DocumentRef,
   args: builder.args((t) => ({
-    filter: t({ type: DocumentFilterInput }),
-    order: t({ type: DocumentOrderRef, required: true, defaultValue: 'NEWEST_FIRST' }),
+    filter: t.field({ type: DocumentFilterInput }),
+    order: t.field({ type: DocumentOrderRef, required: true, defaultValue: 'NEWEST_FIRST' }),
   })),
   resolve: (
     _parent: unknown,

@@ -39,7 +39,7 @@ const PhoneNumberConnection = builder.connectionObject({
 const phoneNumbers = {
   type: PhoneNumberRef,
   description: 'By number.',
-  args: builder.args((t) => ({ filter: t({ type: PhoneNumberFilterInput }) })),
+  args: builder.args((t) => ({ filter: t.field({ type: PhoneNumberFilterInput }) })),
   resolve: (
     _parent: unknown,
     args: ConnectionArgs & { filter?: PhoneNumberFilter | null | undefined },

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { buildSchema, type GraphQLSchema, isObjectType, isUnionType } from 'graphql';
+import { buildSchema } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { contractBreaches, schemaChanges } from '../../scripts/schema-changes.ts';
 import { printSortedSchema, schema } from './index.ts';
@@ -116,28 +116,4 @@ describe('the contract', () => {
       expect(await contractBreaches(given, schema)).toEqual([]);
     },
   );
-});
-
-/** Fields that a client cannot select in several members of a union without aliases: their types differ. */
-function ambiguousFields(of: GraphQLSchema): string[] {
-  return Object.values(of.getTypeMap())
-    .filter(isUnionType)
-    .flatMap((union) => {
-      const types = new Map<string, Set<string>>();
-      for (const member of union.getTypes()) {
-        for (const field of Object.values(member.getFields())) {
-          types.set(field.name, (types.get(field.name) ?? new Set()).add(String(field.type)));
-        }
-      }
-      return [...types]
-        .filter(([, variants]) => variants.size > 1)
-        .map(([name, variants]) => `${union.name}.${name}: ${[...variants].join(', ')}`);
-    });
-}
-
-test('a field name has one type in all members of a union', () => {
-  expect(Object.values(schema.getTypeMap()).filter(isObjectType).length).toBeGreaterThan(15);
-  expect(ambiguousFields(schema)).toEqual([]);
-  const sdl = 'type Query { a: U } union U = A | B type A { ms: Int } type B { ms: Int! }';
-  expect(ambiguousFields(buildSchema(sdl))).toEqual(['U.ms: Int, Int!']);
 });

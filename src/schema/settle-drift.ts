@@ -3,6 +3,7 @@ import { answerOf } from '../services/saves/answer.ts';
 import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
 import { AgentRoleRef } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
+import { SAVE_COST } from './cost.ts';
 import { SAVE_ERRORS } from './errors.ts';
 import { UpdateAgentsSuccess } from './update-agents.ts';
 
@@ -24,6 +25,7 @@ const SettleDriftInput = builder.inputType('SettleDriftInput', {
 builder.mutationField('settleDrift', (t) =>
   t.field({
     type: UpdateAgentsSuccess,
+    complexity: SAVE_COST,
     description:
       'Settles what somebody changed in the Vapi dashboard, either way. An ordinary save: it makes a revision, and may fail as `updateAgents` may.',
     args: { input: t.arg({ type: SettleDriftInput, required: true }) },

@@ -5,6 +5,7 @@ import { ANY_AGENTS, buildTransactionalUpdates } from '../services/saves/build.t
 import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
 import { AgentRef, settled } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
+import { SAVE_COST } from './cost.ts';
 import { SAVE_ERRORS } from './errors.ts';
 import { AgentSaveRef } from './save.ts';
 
@@ -91,6 +92,7 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
 builder.mutationField('updateAgents', (t) =>
   t.field({
     type: UpdateAgentsSuccess,
+    complexity: SAVE_COST,
     description: 'Saves one or both agents in Vapi and in the database: all of it, or nothing.',
     args: { input: t.arg({ type: UpdateAgentsInput, required: true }) },
     errors: { types: SAVE_ERRORS, union: { name: 'UpdateAgentsResult' } },

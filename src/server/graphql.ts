@@ -6,10 +6,12 @@ import { DatabaseError } from '../ports/save-journal.ts';
 import type { Log } from '../ports/system.ts';
 import { schema } from '../schema/index.ts';
 import { NoOrganizationError } from '../services/errors.ts';
+import { documentCache, type EdgeOptions, edgePlugins } from './edge.ts';
 
 export interface GraphqlOptions {
   createContext(request: Request, requestId: string): Promise<AppContext>;
   corsOrigins: string[];
+  edge: EdgeOptions;
   log: Log;
   /** Headers for GraphiQL's first tab: in embedded mode a demo user's token, so that the example runs at once. */
   exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
@@ -60,13 +62,22 @@ export function createGraphql(options: GraphqlOptions) {
     batching: false,
     multipart: false,
     logging: false,
-    // No cookies anywhere: a listed dashboard needs its headers and nothing else.
-    cors: {
-      origin: options.corsOrigins,
-      methods: ['POST', 'GET', 'OPTIONS'],
-      allowedHeaders: ['authorization', 'content-type', 'x-graphql-yoga-csrf'],
-      credentials: false,
-      maxAge: 600,
+    plugins: edgePlugins(options.edge, schema),
+    parserAndValidationCache: documentCache(),
+    extraParamNames: options.edge.persistedDocuments === null ? [] : ['documentId'],
+    // An origin that is not listed is answered as if there were no CORS; Yoga takes an empty list for every origin.
+    cors: (request) => {
+      const origin = request.headers.get('origin');
+      if (origin === null || !options.corsOrigins.includes(origin)) return false;
+      // No cookies anywhere: a listed dashboard needs its headers and nothing else.
+      return {
+        origin: [origin],
+        methods: ['POST', 'GET', 'OPTIONS'],
+        allowedHeaders: ['authorization', 'content-type'],
+        exposedHeaders: ['x-request-id'],
+        credentials: false,
+        maxAge: 600,
+      };
     },
     context: async ({ request, requestId }) => {
       try {
@@ -85,7 +96,8 @@ export function createGraphql(options: GraphqlOptions) {
       maskError: (error, message) => masked(error, message, options.log),
     },
     renderGraphiQL,
-    graphiql: async (): Promise<GraphiQLOptions> => {
+    graphiql: async (): Promise<GraphiQLOptions | false> => {
+      if (!options.edge.graphiql) return false;
       const example = (await options.exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' };
       const headers = JSON.stringify(example, null, 2);
       return {

@@ -13,10 +13,22 @@ export interface HttpOptions {
   log: Log;
   /** Bytes of a request's body; more is answered 413. */
   maxBodyBytes: number;
+  timeouts: HttpTimeouts;
 }
 
-/** The largest body: two prompts of the greatest length with every character escaped, and room for the rest. */
-export const MAX_BODY_BYTES = 2 * 1024 * 1024;
+/** Milliseconds after which a slow client is cut off. */
+export interface HttpTimeouts {
+  /** Until a request's headers are there. */
+  headers: number;
+  /** Until the whole request is there. */
+  request: number;
+  /** Without a byte in either direction; longer than any answer takes. */
+  idle: number;
+}
+
+/** Bytes of a request's headers; more is answered 431. A token is one or two thousand. */
+const MAX_HEADER_BYTES = 16 * 1024;
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'OPTIONS']);
 
 class BodyTooLarge extends Error {}
 
@@ -25,29 +37,51 @@ class BodyTooLarge extends Error {}
  * silent clients are cut off by Node's own timeouts.
  */
 export function createHttpServer(options: HttpOptions): Server {
+  const { timeouts } = options;
   const server = createServer(
-    { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 5_000 },
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: timeouts.headers,
+      requestTimeout: timeouts.request,
+      connectionsCheckingInterval: Math.min(1_000, timeouts.headers),
+      keepAliveTimeout: 5_000,
+      // Node drops the second of two `authorization` or `content-type` headers: whoever stands before us might read that one.
+      joinDuplicateHeaders: true,
+    },
     (request, response) => {
-      answer(request, response, options).catch((error: unknown) => {
-        options.log.error({ err: error }, 'a request could not be answered');
-        if (!response.headersSent) plain(response, 500, { error: 'internal error' });
+      const requestId = options.newRequestId();
+      for (const [name, value] of Object.entries(SAFE_HEADERS)) response.setHeader(name, value);
+      response.setHeader('x-request-id', requestId);
+      answer(request, response, requestId, options).catch((error: unknown) => {
+        options.log.error({ requestId, err: error }, 'a request could not be answered');
+        if (!response.headersSent) refuse(response, 500, 'INTERNAL_SERVER_ERROR', 'Unexpected error.');
         else response.destroy();
       });
     },
   );
+  server.setTimeout(timeouts.idle);
   server.maxRequestsPerSocket = 1_000;
   return server;
 }
 
+/** For every answer: nothing of it is kept by a cache, framed, or taken for something else than it says. */
+const SAFE_HEADERS = {
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  vary: 'Origin',
+};
+
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
+  requestId: string,
   options: HttpOptions,
 ): Promise<void> {
   const path = (request.url ?? '/').split('?', 1)[0];
   switch (path) {
     case '/graphql':
-      return graphql(request, response, options);
+      return graphql(request, response, requestId, options);
     case '/':
       response.writeHead(302, { location: '/graphql' }).end();
       return;
@@ -70,33 +104,38 @@ async function answer(
 async function graphql(
   request: IncomingMessage,
   response: ServerResponse,
+  requestId: string,
   options: HttpOptions,
 ): Promise<void> {
-  const requestId = options.newRequestId();
-  response.setHeader('x-request-id', requestId);
+  const method = request.method ?? 'GET';
+  if (!METHODS.has(method)) {
+    response.setHeader('allow', 'GET, POST, OPTIONS');
+    return refuse(response, 405, 'METHOD_NOT_ALLOWED', `${method} is not for this address.`);
+  }
+  // The only type that a browser asks us about before it sends it for another site (CORS); a form, for one, is just sent.
+  if (method === 'POST' && !isJson(request.headers['content-type'])) {
+    return refuse(response, 415, 'UNSUPPORTED_MEDIA_TYPE', 'Send "content-type: application/json".');
+  }
   let body: Buffer<ArrayBuffer> | null | undefined;
   try {
-    body =
-      request.method === 'GET' || request.method === 'HEAD'
-        ? null
-        : await read(request, options.maxBodyBytes);
+    body = method === 'POST' ? await read(request, options.maxBodyBytes) : null;
   } catch (error) {
     if (!(error instanceof BodyTooLarge)) throw error;
     response.setHeader('connection', 'close');
     const message = `The request's body is larger than ${options.maxBodyBytes} bytes.`;
-    return plain(response, 413, { errors: [{ message, extensions: { code: 'PAYLOAD_TOO_LARGE' } }] });
+    return refuse(response, 413, 'PAYLOAD_TOO_LARGE', message);
   }
   if (body === undefined) return;
   const address = URL.parse(request.url ?? '/graphql', 'http://localhost');
-  if (address === null) return plain(response, 400, { error: 'bad address' });
+  if (address === null) return refuse(response, 400, 'BAD_REQUEST', 'The address cannot be read.');
 
   const answered = await options.graphql.fetch(
-    new Request(address, { method: request.method ?? 'GET', headers: headersOf(request), body }),
+    new Request(address, { method, headers: headersOf(request), body }),
     { requestId },
   );
   for (const [name, value] of answered.headers) response.setHeader(name, value);
   response.writeHead(answered.status);
-  if (answered.body === null || request.method === 'HEAD') {
+  if (answered.body === null || method === 'HEAD') {
     response.end();
     return;
   }
@@ -105,6 +144,10 @@ async function graphql(
   response.on('close', () => stream.destroy());
   stream.on('error', () => response.destroy());
   stream.pipe(response);
+}
+
+function isJson(contentType: string | undefined): boolean {
+  return /^application\/json\s*(;|$)/i.test(contentType ?? '') && contentType?.includes(',') !== true;
 }
 
 /** The whole body; undefined where the caller left before its end. Throws `BodyTooLarge`, with the connection still usable. */
@@ -136,6 +179,12 @@ function headersOf(request: IncomingMessage): Headers {
       if (one !== undefined) headers.append(name, one);
   }
   return headers;
+}
+
+/** In the form of a GraphQL answer: clients look for errors there. */
+function refuse(response: ServerResponse, status: number, code: string, message: string): void {
+  const correlationId = status >= 500 ? { correlationId: response.getHeader('x-request-id') } : {};
+  plain(response, status, { errors: [{ message, extensions: { code, ...correlationId } }] });
 }
 
 function plain(response: ServerResponse, status: number, body: object): void {

@@ -165,17 +165,17 @@ revoke all on public.organizations, public.agents, public.agent_saves, public.ag
 revoke all on all tables in schema lockstep from public, anon, authenticated, service_role;
 
 -- Signed-in users read their own organization's rows and change nothing. The claim look-up stands in a sub-select, so that it
--- is evaluated once a statement and not once a row.
+-- is evaluated once a statement and not once a row; in two, because Supabase's advisor knows only the inner form.
 grant select on public.organizations, public.agents, public.agent_saves, public.agent_revisions to authenticated;
 
 create policy organizations_own on public.organizations for select to authenticated
-  using (id = (select nullif(auth.jwt() -> 'app_metadata' ->> 'org_id', '')::uuid));
+  using (id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
 create policy agents_own on public.agents for select to authenticated
-  using (org_id = (select nullif(auth.jwt() -> 'app_metadata' ->> 'org_id', '')::uuid));
+  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
 create policy agent_saves_own on public.agent_saves for select to authenticated
-  using (org_id = (select nullif(auth.jwt() -> 'app_metadata' ->> 'org_id', '')::uuid));
+  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
 create policy agent_revisions_own on public.agent_revisions for select to authenticated
-  using (org_id = (select nullif(auth.jwt() -> 'app_metadata' ->> 'org_id', '')::uuid));
+  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
 
 -- The service role may look (support, the seed's check), never write.
 grant select on public.organizations, public.agents, public.agent_saves, public.agent_revisions to service_role;
@@ -190,25 +190,25 @@ grant select, insert, update on lockstep.observed, lockstep.organization_locks t
 grant select on lockstep.deployment to lockstep_saves;
 
 create policy organizations_saves on public.organizations for select to lockstep_saves
-  using (id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy agents_saves on public.agents to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy agent_saves_saves on public.agent_saves to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy agent_revisions_saves on public.agent_revisions to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy save_images_saves on lockstep.save_images to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy observed_saves on lockstep.observed to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves
-  using (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (org_id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy deployment_saves on lockstep.deployment for select to lockstep_saves
   using (only_one);
 

@@ -57,8 +57,8 @@ create index agent_saves_expiring on public.agent_saves (finished_at) where idem
 
 grant update (drift_policy) on public.organizations to lockstep_saves;
 create policy organizations_saves_update on public.organizations for update to lockstep_saves
-  using (id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid))
-  with check (id = (select nullif(current_setting('lockstep.org_id', true), '')::uuid));
+  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
+  with check (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 
 -- Takes or renews a named lease; false while another owner has it.
 create function public.lease_take(p_name text, p_owner text, p_ms bigint) returns boolean

@@ -1,11 +1,11 @@
 /** A save that Vapi does not take: both systems end as they were, and the caller is told the truth of each agent. */
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/domain/secret.ts';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { CANARY_KEY, type Caller, createTestApp, type TestApp } from '../support/app.ts';
-import { barrier } from '../support/gate.ts';
+import { barrier, gate } from '../support/gate.ts';
+import { closedPort } from '../support/network.ts';
 import { expectAnswer, readAgents, readSave, type SaveInput, save } from '../support/operations.ts';
 import {
   databaseCalls,
@@ -182,17 +182,12 @@ describe('nothing was applied', () => {
 
   test('Vapi cannot be reached: VAPI_UNAVAILABLE, worth another try', async () => {
     const before = await savedBefore();
-    // A port that nobody listens on.
-    const placeholder = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => placeholder.once('listening', resolve));
-    const { port } = placeholder.address() as { port: number };
-    await new Promise((resolve) => placeholder.close(resolve));
     const unreachable = await createTestApp({
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
       // The guard leaves half a second for tries.
       settings: { leaseMs: 2_500 },
-      config: { vapi: { baseUrl: `http://127.0.0.1:${port}`, key: new Secret(CANARY_KEY) } },
+      config: { vapi: { baseUrl: `http://127.0.0.1:${await closedPort()}`, key: new Secret(CANARY_KEY) } },
     });
     try {
       const answer = await save(unreachable.clientFor(caller.token), both('after'));
@@ -277,6 +272,26 @@ describe('[2.11] the content of the answer decides, not its status', () => {
     expect(vapiCalls(lockstep)).toHaveLength(4);
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
+});
+
+test('[2.11] a commit that finds no row to change is no success', async () => {
+  await savedBefore();
+  const middle = gate();
+  lockstep.vapi.faults.add({ kind: 'hold', match: { bodyIncludes: 'Inbound, after' }, until: middle.until });
+  const running = save(caller.client, both('after'));
+  await middle.reached;
+  // Nothing but a superuser past every guard can do this: the commit then matches nothing.
+  await lockstep.supabase.sql`
+    update public.agents set revision = revision + 5 where org_id = ${caller.orgId} and role = 'INBOUND'`;
+  middle.open();
+  const { save: pending } = expectAnswer(await running, 'SavePendingError');
+  expect(pending.results).toMatchObject([{ success: false }, { success: false }]);
+  // The other agent of the same save was not written either.
+  expect((await systemsOf(lockstep, caller.orgId)).agents[1]).toMatchObject({
+    revision: 1,
+    config: { systemPrompt: 'Outbound, before' },
+  });
+  expect(lockstep.log.join()).toContain('is no longer at revision 1');
 });
 
 describe('creating', () => {

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { loadEnv, variables } from '../../src/env.ts';
@@ -13,10 +12,13 @@ function examples(text: string): [name: string, value: string][] {
   ]);
 }
 
-/** The variables in the first column of Markdown tables: each in backticks, several to a cell. */
-function tabled(markdown: string): string[] {
-  return [...markdown.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell = '']) =>
-    [...cell.matchAll(/`([A-Z][A-Z0-9_]*)`/g)].map(([, name = '']) => name),
+/** The rows of the Markdown tables that are headed "variable", by the names in backticks in their first cell. */
+function tabled(markdown: string): [name: string, row: string][] {
+  const tables = markdown.matchAll(/^\| *variable *\|.*\n((?:\|.*(?:\n|$))*)/gim);
+  return [...tables].flatMap(([, rows = '']) =>
+    [...rows.matchAll(/^\|([^|]*)\|.*$/gm)].flatMap(([row, cell = '']) =>
+      [...cell.matchAll(/`([A-Z][A-Z0-9_]*)`/g)].map(([, name = '']): [string, string] => [name, row]),
+    ),
   );
 }
 
@@ -27,29 +29,26 @@ test('.env.example has every variable, commented out and explained', async () =>
   const shown = examples(text);
   expect(shown.map(([name]) => name).sort()).toEqual(known);
   expect(text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))).toEqual([]);
-  for (const [, paragraph = ''] of text.matchAll(/(?:^|\n\n)([^]+?)(?=\n\n|$)/g)) {
-    expect(paragraph).toMatch(/^# [A-Z][a-z]/);
-  }
+  for (const paragraph of text.split('\n\n')) expect(paragraph).toMatch(/^# [A-Z][a-z]/);
 });
+
+/** As one writes it into an environment. */
+const defaults = Object.entries(variables)
+  .map(([name, schema]) => [name, schema.safeParse(undefined).data] as const)
+  .filter(([, value]) => typeof value === 'string' || typeof value === 'number')
+  .map(([name, value]) => [name, String(value)] as const);
 
 test('the values in .env.example are the defaults, and no others', async () => {
   const shown = examples(await read('.env.example')).filter(([, value]) => value !== '');
-  const withDefault = Object.entries(variables).filter(
-    ([, schema]) => schema.safeParse(undefined).data !== undefined,
-  );
-  // An empty list of origins has no way to be written but as nothing.
-  expect(shown.map(([name]) => name).sort()).toEqual(
-    withDefault
-      .map(([name]) => name)
-      .filter((name) => name !== 'CORS_ORIGINS')
-      .sort(),
-  );
+  expect(shown.toSorted()).toEqual(defaults.toSorted());
   expect(loadEnv(Object.fromEntries(shown))).toEqual(loadEnv({}));
 });
 
-test("the README's table has every variable", async () => {
-  expect(existsSync(new URL('../../README.md', import.meta.url)), 'there is no README.md').toBe(true);
-  expect(tabled(await read('README.md')).sort()).toEqual(known);
+test("the README's table has every variable, with its default", async () => {
+  const rows = tabled(await read('README.md'));
+  expect(rows.map(([name]) => name).sort()).toEqual(known);
+  const byName = new Map(rows);
+  for (const [name, value] of defaults) expect(byName.get(name)).toContain(`\`${value}\` |`);
 });
 
 test('both are read as they are written', () => {
@@ -57,10 +56,13 @@ test('both are read as they are written', () => {
     ['PORT', '4000'],
     ['HOST', ''],
   ]);
-  expect(tabled('| variable | `X` |\n|---|---|\n| `HOST`, `PORT` | of `C` |\n| `A_B` or `C` | |')).toEqual([
-    'HOST',
-    'PORT',
-    'A_B',
-    'C',
+  const hosts = '| `HOST`, `PORT` | of `C` |';
+  const table = `| Variable | \`X\` |\n|---|---|\n${hosts}\n| \`A_B\` | |`;
+  expect(
+    tabled(`| status |\n|---|\n| \`COMMITTED\` |\n\n${table}\n\n| code |\n|---|\n| \`FORBIDDEN\` |\n`),
+  ).toEqual([
+    ['HOST', hosts],
+    ['PORT', hosts],
+    ['A_B', '| `A_B` | |'],
   ]);
 });

@@ -116,10 +116,12 @@ export type Command =
   | { op: 'policy'; org: 0 | 1 | 'nobody'; policy: DriftPolicy };
 
 const soon = fc.constantFrom<Soon>(0, FAR);
-const roles = fc.constantFrom<AgentRole[]>(['INBOUND', 'OUTBOUND'], ['INBOUND'], ['OUTBOUND']);
 const missing = fc.constantFrom<AgentRole[]>([], [], ['INBOUND'], ['OUTBOUND', 'INBOUND']);
 const mostly = <T>(usual: T, ...others: T[]) =>
-  fc.oneof({ weight: 8, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) });
+  fc.oneof(
+    { weight: 8, arbitrary: fc.constant(usual) },
+    { weight: 1, arbitrary: fc.constantFrom(...others) },
+  );
 const target: fc.Arbitrary<Target> = fc.record({
   org: mostly<Target['org']>(0, 1, 'nobody'),
   save: mostly(0, 1, 2, 3),
@@ -130,7 +132,11 @@ const update = (role: AgentRole): fc.Arbitrary<UpdateChoice> =>
   fc.record({
     role: fc.constant(role),
     agent: mostly<UpdateChoice['agent']>('any', 'current', 'wrong'),
-    patch: fc.constantFrom<UpdateChoice['patch']>({ systemPrompt: 'P' }, { systemPrompt: 'Q', name: 'N' }, {}),
+    patch: fc.constantFrom<UpdateChoice['patch']>(
+      { systemPrompt: 'P' },
+      { systemPrompt: 'Q', name: 'N' },
+      {},
+    ),
     expectedRevision: mostly<number | null>(null, 0, 1, 2),
     recreateIfMissing: fc.boolean(),
   });
@@ -153,7 +159,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
         fc.tuple(update('INBOUND'), update('OUTBOUND')),
         fc.tuple(update('OUTBOUND')),
         fc.tuple(update('OUTBOUND'), update('INBOUND')),
-      ),
+      ) as fc.Arbitrary<UpdateChoice[]>,
     }),
   },
   {
@@ -286,9 +292,9 @@ export async function carryOut(
                   ? null
                   : wish.agent === 'wrong'
                     ? cast.nobody
-                    : (before.agents.find((row) => row['orgId'] === orgId && row['role'] === wish.role)?.['id'] as
-                        | string
-                        | undefined) ?? null,
+                    : ((before.agents.find((row) => row['orgId'] === orgId && row['role'] === wish.role)?.[
+                        'id'
+                      ] as string | undefined) ?? null),
               newAgentId: at(cast.agents, 2 * one.on.save + AGENT_ROLES.indexOf(wish.role)),
               patch: wish.patch,
               defaults: defaultConfig(wish.role),

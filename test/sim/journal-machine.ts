@@ -71,7 +71,7 @@ export function abortStep(
     control: moved(control, to, {
       ambiguous,
       notBefore: ambiguous ? now + request.lateMs : null,
-      leaseUntil: ambiguous || atOnce ? null : now + request.leaseMs,
+      leaseUntil: atOnce ? null : ambiguous ? now : now + request.leaseMs,
     }),
     fenceMs: null,
   }));
@@ -96,7 +96,7 @@ export function needsAttentionStep(control: SaveControl, epoch: number): Step {
   }));
 }
 
-/** The lease is given up; the status stays. */
+/** The lease ends now; the status stays. */
 export function holdStep(
   control: SaveControl,
   epoch: number,
@@ -107,7 +107,7 @@ export function holdStep(
     kind: 'moved',
     control: {
       ...control,
-      leaseUntil: null,
+      leaseUntil: now,
       ambiguous: control.ambiguous || request.ambiguous,
       notBefore: request.notBeforeMs > 0 ? now + request.notBeforeMs : null,
     },

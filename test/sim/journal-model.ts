@@ -174,8 +174,7 @@ export class JournalModel {
   }
 
   openSaveOf(orgId: string): SaveRow | undefined {
-    for (const save of this.#saves.values())
-      if (save.orgId === orgId && !isClosed(save.status)) return save;
+    for (const save of this.#saves.values()) if (save.orgId === orgId && !isClosed(save.status)) return save;
     return undefined;
   }
 
@@ -204,19 +203,27 @@ export class JournalModel {
   // The save functions.
 
   begin(orgId: string, saveId: string, owner: string, request: BeginRequest): BeginOutcome {
+    const isFirst = !this.#locks.has(orgId);
+    try {
+      return this.#begin(orgId, saveId, owner, request);
+    } catch (error) {
+      // What fails is rolled back whole.
+      if (isFirst) this.#locks.delete(orgId);
+      throw error;
+    }
+  }
+
+  #begin(orgId: string, saveId: string, owner: string, request: BeginRequest): BeginOutcome {
     if (!this.#enter(orgId)) return { outcome: 'NO_ORGANIZATION' };
     const now = this.#now();
-    let known = this.#saves.get(saveId);
+    let known = this.#find(orgId, saveId);
     if (known === undefined && request.idempotencyKey !== null) {
       known = this.savesOf(orgId).find((save) => save.idempotencyKey === request.idempotencyKey);
       if (known !== undefined && known.requestHash !== request.requestHash)
         return { outcome: 'IDEMPOTENCY_CONFLICT', saveId: known.id };
     }
     if (known !== undefined) {
-      return known.id === saveId &&
-        known.owner === owner &&
-        known.epoch === 1 &&
-        known.status === 'APPLYING'
+      return known.id === saveId && known.owner === owner && known.epoch === 1 && known.status === 'APPLYING'
         ? this.#begun(known)
         : { outcome: 'REPLAY', save: saveJson(known), agents: this.#saveAgents(known) };
     }
@@ -257,7 +264,8 @@ export class JournalModel {
       if (update.agentId !== null && agent?.id !== update.agentId)
         return { outcome: 'NO_AGENT', role: update.role };
       if (agent !== undefined) current.push(agent);
-      if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0)) stale = true;
+      if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0))
+        stale = true;
       const after = { ...(agent?.config ?? update.defaults), ...update.patch } as AgentConfig;
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
@@ -291,6 +299,7 @@ export class JournalModel {
     if (stale) return { outcome: 'REVISION_CONFLICT', agents: current.map(agentJson) };
     if (incomplete.length > 0) return { outcome: 'INCOMPLETE', missing: incomplete };
 
+    if (this.#saves.has(saveId)) throw new Error('the id of a save of another organization');
     const refused = missing.length > 0;
     const save: SaveRow = {
       ...beginControl(now, request),
@@ -610,13 +619,15 @@ export class JournalModel {
   }
 
   #imagesJson(saveId: string): SaveImage[] {
-    return this.imagesOf(saveId).map(({ role, agentId, assistantId, before, beforeRevision, afterConfig }) => ({
-      role,
-      agentId,
-      assistantId,
-      before,
-      after: { config: afterConfig ?? ({} as AgentConfig), revision: beforeRevision + 1 },
-    }));
+    return this.imagesOf(saveId).map(
+      ({ role, agentId, assistantId, before, beforeRevision, afterConfig }) => ({
+        role,
+        agentId,
+        assistantId,
+        before,
+        after: { config: afterConfig ?? ({} as AgentConfig), revision: beforeRevision + 1 },
+      }),
+    );
   }
 
   #transition(
@@ -663,19 +674,22 @@ export class JournalModel {
 
   #applyCommit(save: SaveRow, seen: CommittedAgent[]): AgentRecord[] {
     const now = this.#now();
-    const rows = this.imagesOf(save.id).map((image): AgentRow => {
+    // Row by row, on a copy: one refusal takes all of them back.
+    const agents = new Map(this.#agents);
+    const rows: AgentRow[] = [];
+    for (const image of this.imagesOf(save.id)) {
       const answer = seen.find(({ role }) => role === image.role);
       if (answer === undefined || answer.assistantId === '' || image.afterConfig === null)
         throw new Error(`save ${save.id}: no matching answer for ${image.role}`);
-      const agent = this.#agents.get(image.agentId);
-      if ((agent?.revision ?? 0) !== image.beforeRevision)
+      if ((agents.get(image.agentId)?.revision ?? 0) !== image.beforeRevision)
         throw new Error(`save ${save.id}: ${image.role} is no longer at revision ${image.beforeRevision}`);
-      for (const other of this.#agents.values()) {
+      for (const other of agents.values()) {
         if (other.id === image.agentId) continue;
         if (other.assistantId === answer.assistantId) throw new Error('two agents with one assistant');
-        if (other.orgId === save.orgId && other.role === image.role) throw new Error('two agents of one role');
+        if (other.orgId === save.orgId && other.role === image.role)
+          throw new Error('two agents of one role');
       }
-      return {
+      const row: AgentRow = {
         id: image.agentId,
         orgId: save.orgId,
         role: image.role,
@@ -690,7 +704,9 @@ export class JournalModel {
         adoptable: null,
         missingSince: null,
       };
-    });
+      agents.set(row.id, row);
+      rows.push(row);
+    }
     for (const row of rows) {
       this.#agents.set(row.id, row);
       this.#revisions.push({
@@ -733,7 +749,8 @@ export class JournalModel {
     const now = this.#now();
     for (const image of this.imagesOf(saveId)) {
       const agent = this.#agents.get(image.agentId);
-      if (!roles.includes(image.role) || agent === undefined || agent.assistantId !== image.assistantId) continue;
+      if (!roles.includes(image.role) || agent === undefined || agent.assistantId !== image.assistantId)
+        continue;
       this.#agents.set(agent.id, { ...agent, missingSince: agent.missingSince ?? now, checkedAt: now });
     }
   }

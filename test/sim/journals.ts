@@ -1,7 +1,7 @@
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createRpcSweepStore } from '../../src/adapters/supabase/rpc-sweep-store.ts';
-import { supabaseConfig } from '../support/app.ts';
+import { Secret } from '../../src/domain/secret.ts';
 import type { TestSupabase } from '../support/supabase.ts';
 import { DEPLOYMENT_OF, type JournalUnderTest, type Tables, type Time } from './journal-conformance.ts';
 import { JournalModel, portsOf } from './journal-model.ts';
@@ -11,12 +11,21 @@ import { JournalModel, portsOf } from './journal-model.ts';
 /** The save functions on a real Postgres, through the adapter that production uses. */
 export async function realJournal(supabase: TestSupabase): Promise<JournalUnderTest> {
   const { sql } = supabase;
-  const client = createServiceClient({ ...supabaseConfig(supabase), timeoutMs: 20_000 });
+  const client = createServiceClient({
+    url: supabase.url,
+    publishableKey: supabase.publishableKey,
+    secretKey: new Secret(supabase.secretKey),
+    jwks: null,
+    jwtSecret: new Secret(supabase.jwtSecret),
+    timeoutMs: 20_000,
+  });
   const journal = createRpcJournal(client);
   const [deployment] = await sql<{ id: string }[]>`select id from lockstep.deployment`;
   DEPLOYMENT_OF.set(journal, deployment?.id ?? '');
   const time = (column: string) =>
-    sql.unsafe(`case when ${column} > clock_timestamp() then 'ahead' when ${column} is not null then 'past' end`);
+    sql.unsafe(
+      `case when ${column} > clock_timestamp() then 'ahead' when ${column} is not null then 'past' end`,
+    );
   return {
     name: 'Postgres',
     journal,
@@ -148,7 +157,9 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
         }),
         locks: orgs.flatMap((orgId) => {
           const lock = model.lockOf(orgId);
-          return lock === undefined ? [] : [{ orgId, fence: time(lock.fenceUntil), fenceSaveId: lock.fenceSaveId }];
+          return lock === undefined
+            ? []
+            : [{ orgId, fence: time(lock.fenceUntil), fenceSaveId: lock.fenceSaveId }];
         }),
       };
     },

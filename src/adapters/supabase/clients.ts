@@ -38,7 +38,7 @@ const SETUP_ERRORS = new Set([
 
 /**
  * fetch with a deadline, whose failures are answers. supabase-js turns a thrown error into a message without a code, and
- * whether a request was sent at all decides what may be told to a caller. 599, because 503 would be retried behind our back.
+ * whether a request was sent at all decides what may be told to a caller. 599: no status that a server would send.
  */
 function boundedFetch(timeoutMs: number): typeof fetch {
   return async (input, init) => {
@@ -76,7 +76,11 @@ function options(config: SupabaseConfig) {
       secretKeys: { default: config.secretKey.reveal() },
       jwks: config.jwks,
     },
-    supabaseOptions: { global: { fetch: boundedFetch(config.timeoutMs) } },
+    supabaseOptions: {
+      global: { fetch: boundedFetch(config.timeoutMs) },
+      // The library would repeat a read that was answered 503 for seven seconds, or for as long as a Retry-After says.
+      db: { retry: false },
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import got, { type Got, HTTPError, ParseError, RequestError, TimeoutError } from 'got';
+import got, { type Got, RequestError, type Response, TimeoutError } from 'got';
 import { z } from 'zod';
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
 import type { Secret } from '../../domain/secret.ts';
@@ -21,26 +21,11 @@ export interface VapiOptions {
 /** Vapi's edge refuses requests without one (Vapi API facts 3.7). */
 const USER_AGENT = 'lockstep/0.1 (+https://www.npmjs.com/package/got)';
 
-/** Errors of the connection's set-up: the request never left this machine. */
-const NOT_SENT = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EADDRNOTAVAIL',
-  'CERT_HAS_EXPIRED',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'ERR_SSL_WRONG_VERSION_NUMBER',
-]);
-/** Deadlines of phases that end before the first byte of the request is written. */
-const TIMEOUTS_BEFORE_SENDING = new Set(['lookup', 'connect', 'secureConnect', 'socket-connect']);
+/** One segment of a path: ids are UUIDs (facts 1.3), and `..`, a slash or nothing at all would name another resource. */
+const ASSISTANT_ID = /^[A-Za-z0-9_-]{1,100}$/;
 
 /** Unknown fields are welcome inward; what we rely on must be there. */
-const assistantAnswer = z.looseObject({ id: z.string().min(1) });
+const assistantAnswer = z.looseObject({ id: z.string().regex(ASSISTANT_ID) });
 const assistantList = z.array(assistantAnswer);
 const errorAnswer = z.looseObject({ message: z.union([z.string(), z.array(z.string())]) });
 
@@ -115,21 +100,33 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
           ...extra,
           headers: { authorization: `Bearer ${key.reveal()}` },
         });
-        return read(response.statusCode, response.headers['retry-after'], response.body, shape);
+        // A gateway's error page may repeat the request that it got; what it says reaches callers and the database.
+        const body = response.body.replaceAll(key.reveal(), '[redacted]');
+        return read(response.statusCode, response.headers['retry-after'], body, shape);
       } catch (error) {
         return failed(error);
       }
     }
   }
 
+  function onAssistant(
+    method: 'GET' | 'PATCH' | 'DELETE',
+    id: string,
+    extra: { json?: JsonObject } = {},
+  ): Reply {
+    if (!ASSISTANT_ID.test(id)) {
+      return Promise.resolve({ kind: 'refused', status: 400, messages: ['this is no id of an assistant'] });
+    }
+    return call(method, `assistant/${id}`, '/assistant/{id}', assistantAnswer, extra) as Reply;
+  }
+
   return {
     timeoutMs: options.timeoutMs,
     createAssistant: (document) =>
       call('POST', 'assistant', '/assistant', assistantAnswer, { json: document }) as Reply,
-    updateAssistant: (id, document) =>
-      call('PATCH', assistantPath(id), '/assistant/{id}', assistantAnswer, { json: document }) as Reply,
-    getAssistant: (id) => call('GET', assistantPath(id), '/assistant/{id}', assistantAnswer) as Reply,
-    deleteAssistant: (id) => call('DELETE', assistantPath(id), '/assistant/{id}', assistantAnswer) as Reply,
+    updateAssistant: (id, document) => onAssistant('PATCH', id, { json: document }),
+    getAssistant: (id) => onAssistant('GET', id),
+    deleteAssistant: (id) => onAssistant('DELETE', id),
     listAssistants: (query: AssistantListQuery) =>
       call('GET', 'assistant', '/assistant', assistantList, {
         searchParams: { ...query } as Record<string, string | number>,
@@ -140,41 +137,42 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 /** zod's loose object and the port's JSON object are the same at run time: the body was parsed from JSON. */
 type Reply = Promise<ProviderReply<ProviderAssistant>>;
 
-function assistantPath(id: string): string {
-  return `assistant/${encodeURIComponent(id)}`;
-}
-
 function read<T>(
-  status: number,
-  retryAfter: string | undefined,
-  body: string,
+  method: string,
+  { statusCode: status, headers, body }: Response<string>,
   shape: z.ZodType<T>,
+  key: Secret,
 ): ProviderReply<T> {
   if (status >= 200 && status < 300) {
     const parsed = shape.safeParse(jsonOrNull(body));
     // It was done, but what was done cannot be read: as good as no answer.
     return parsed.success ? { kind: 'ok', value: parsed.data } : { kind: 'unknown', code: 'UNREADABLE_BODY' };
   }
-  if (status === 404) return { kind: 'gone' };
+  // Where something is to be made there is nothing that could be gone: that address does not take it.
+  if (status === 404 && method !== 'POST') return { kind: 'gone' };
   if (status === 401 || status === 403) return { kind: 'unauthorized', status };
-  if (status === 429) return { kind: 'rate_limited', retryAfterMs: retryAfterMs(retryAfter) };
+  if (status === 429) return { kind: 'rate_limited', retryAfterMs: retryAfterMs(headers['retry-after']) };
   if (status >= 400 && status < 500 && status !== 408)
-    return { kind: 'refused', status, messages: messages(status, body) };
+    return { kind: 'refused', status, messages: messages(status, body, key) };
   return { kind: 'unknown', code: `HTTP_${status}` };
 }
 
 function failed(error: unknown): { kind: 'not_sent' | 'unknown'; code: string } {
-  if (error instanceof TimeoutError) {
-    return {
-      kind: TIMEOUTS_BEFORE_SENDING.has(error.event) ? 'not_sent' : 'unknown',
-      code: `TIMEOUT_${error.event.toUpperCase()}`,
-    };
-  }
-  if (error instanceof HTTPError || error instanceof ParseError) return { kind: 'unknown', code: error.code };
-  if (error instanceof RequestError) {
-    return { kind: NOT_SENT.has(error.code) ? 'not_sent' : 'unknown', code: error.code };
-  }
-  throw error;
+  if (!(error instanceof RequestError)) throw error;
+  return {
+    kind: wasNeverSent(error) ? 'not_sent' : 'unknown',
+    code: error instanceof TimeoutError ? `TIMEOUT_${error.event.toUpperCase()}` : error.code,
+  };
+}
+
+/**
+ * Whether the connection, or its TLS handshake, never came about: nothing of the request can have left then, whatever the
+ * error is called. got notes both moments, also for a connection that was used before.
+ */
+function wasNeverSent({ timings, options }: RequestError): boolean {
+  if (timings === undefined || timings.upload !== undefined) return false;
+  const secure = new URL(options.url ?? '').protocol === 'https:';
+  return (secure ? timings.secureConnect : timings.connect) === undefined;
 }
 
 function jsonOrNull(body: string): unknown {
@@ -185,19 +183,28 @@ function jsonOrNull(body: string): unknown {
   }
 }
 
-/** Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. */
-function messages(status: number, body: string): string[] {
+/** Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. Never the key, should it echo it. */
+function messages(status: number, body: string, key: Secret): string[] {
   const json = jsonOrNull(body);
   const parsed = isJsonObject(json) ? errorAnswer.safeParse(json) : undefined;
   if (!parsed?.success) return [`HTTP ${status}`];
   const { message } = parsed.data;
-  return (Array.isArray(message) ? message : [message]).map((line) => line.slice(0, 300)).slice(0, 10);
+  return (Array.isArray(message) ? message : [message])
+    .slice(0, 10)
+    .map((line) => line.replaceAll(key.reveal(), String(key)).slice(0, 300));
 }
 
-/** Seconds or an HTTP date, capped at ten minutes; null where absent or unreadable. */
+/** As RFC 9110 writes it: seconds, or a date. Date.parse alone would read a date out of almost any text. */
+const SECONDS = /^\d+(\.\d+)?$/;
+const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+
+/** Milliseconds, capped at ten minutes; null where the header is absent or unreadable. */
 function retryAfterMs(header: string | undefined): number | null {
-  if (header === undefined) return null;
-  const seconds = Number(header);
-  const ms = Number.isFinite(seconds) ? seconds * 1_000 : Date.parse(header) - Date.now();
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), 600_000) : null;
+  const text = header?.trim() ?? '';
+  const ms = SECONDS.test(text)
+    ? Number(text) * 1_000
+    : HTTP_DATE.test(text)
+      ? Date.parse(text) - Date.now()
+      : Number.NaN;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), 600_000);
 }

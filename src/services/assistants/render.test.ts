@@ -321,7 +321,7 @@ function strict(value: Json): Json {
 
 /** The alternatives of a field of an assistant, one a provider. */
 function variants(schemas: Schemas, field: string): Schema[] {
-  const { oneOf } = schemas['CreateAssistantDTO']?.properties[field] ?? {};
+  const oneOf = schemas['CreateAssistantDTO']?.properties[field]?.['oneOf'] ?? [];
   return (oneOf as { $ref: string }[]).map(({ $ref }) => schemas[$ref.split('/').at(-1) ?? ''] as Schema);
 }
 

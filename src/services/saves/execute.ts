@@ -79,23 +79,67 @@ export async function executeTransactionalAgentUpdate<Db>(
   if (vapiApiKey === null) return { kind: 'not_configured' };
 
   const journal = ports.openJournal(supabase);
+  // Before the save begins: what cannot be set up must not leave one behind.
+  const voice = ports.openVoiceProvider(vapiApiKey);
   const saveId = ports.ids.uuid();
   const leaseFrom = instant(ports.clock);
-  const begun = await begin(journal, first.orgId, saveId, updates, options);
+  const unseen = unseenSave(saveId, leaseFrom.wall);
+  let known = () => unseen;
+
+  async function save(orgId: string): Promise<SaveOutcome> {
+    const begun = await begin(journal, orgId, saveId, updates, options);
+    if (begun.outcome !== 'BEGUN') {
+      if (!('save' in begun)) return refusalOf(begun, unseen);
+      if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
+      let running = begun.save;
+      known = () => running;
+      const ask = async () => {
+        const again = await begin(journal, orgId, saveId, updates, options);
+        if (again.outcome !== 'REPLAY') return null;
+        running = again.save;
+        return again;
+      };
+      return awaitEnd(running, ask, ports.clock, leaseFrom.monotonic + ports.settings.answerMs);
+    }
+    known = () => begun.save;
+    try {
+      const run = new SaveRun(runPorts(ports, journal, voice), {
+        orgId,
+        save: begun.save,
+        images: begun.images,
+        deployment: begun.deployment,
+        leaseFrom,
+        taken: false,
+        quarantined: false,
+        pastDeadline: false,
+      });
+      known = () => run.current;
+      const end = await run.run();
+      return outcomeOf(end.save, end.agents);
+    } catch (error) {
+      // A defect, but the save has begun and may still end either way: recovery settles it once its lease has lapsed.
+      ports.log.error({ saveId, err: error }, 'a save stopped where none should');
+      return { kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS };
+    }
+  }
+
+  const work = save(first.orgId);
+  ports.track(work);
+  const answered = new AbortController();
+  const tooLate = ports.clock
+    .sleep(ports.settings.answerMs, answered.signal)
+    .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
+  return Promise.race([work, tooLate]).finally(() => answered.abort());
+}
+
+/** Why nothing began, or that it is not known whether something did. */
+function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveRecord): SaveOutcome {
   switch (begun.outcome) {
-    case 'BEGUN':
-      break;
-    case 'UNCHANGED':
-    case 'REPLAY':
-    case 'REFUSED_MISSING':
-      return isClosed(begun.save.status)
-        ? outcomeOf(begun.save, begun.agents)
-        : awaitEnd(journal, ports, first.orgId, saveId, updates, options, begun.save);
     case 'UNREACHABLE':
       return { kind: 'unavailable', retryAfterMs: UNAVAILABLE_RETRY_MS };
     case 'FATE_UNKNOWN':
       // It may have begun: never "failed" of what may still commit. Recovery finds it, if it did.
-      return { kind: 'pending', save: unseenSave(saveId, ports.clock), retryAfterMs: PENDING_RETRY_MS };
+      return { kind: 'pending', save: unseen, retryAfterMs: PENDING_RETRY_MS };
     case 'NO_ORGANIZATION':
       return { kind: 'no_organization' };
     case 'IDEMPOTENCY_CONFLICT':
@@ -114,24 +158,6 @@ export async function executeTransactionalAgentUpdate<Db>(
     case 'INCOMPLETE':
       return { kind: 'incomplete', missing: begun.missing };
   }
-
-  const run = new SaveRun(runPorts(ports, journal, ports.openVoiceProvider(vapiApiKey)), {
-    orgId: first.orgId,
-    save: begun.save,
-    images: begun.images,
-    deployment: begun.deployment,
-    leaseFrom,
-    taken: false,
-    quarantined: false,
-    pastDeadline: false,
-  });
-  const work = run.run().then((end) => outcomeOf(end.save, end.agents));
-  ports.track(work);
-  const answered = new AbortController();
-  const tooLate = ports.clock
-    .sleep(ports.settings.answerMs, answered.signal)
-    .then((): SaveOutcome => ({ kind: 'pending', save: run.current, retryAfterMs: PENDING_RETRY_MS }));
-  return Promise.race([work, tooLate]).finally(() => answered.abort());
 }
 
 export function runPorts(
@@ -192,23 +218,19 @@ async function begin<Db>(
 
 /**
  * The same request is running already, here or elsewhere: its answer is ours too, if it comes in time. Asking again is
- * harmless, because the idempotency key (or the save's id) decides what is found.
+ * harmless, because the idempotency key (or the save's id) decides what is found. `until` is by the monotonic clock.
  */
-async function awaitEnd<Db>(
-  journal: SaveJournal,
-  ports: ExecutorPorts<Db>,
-  orgId: string,
-  saveId: string,
-  updates: TransactionalAgentUpdate[],
-  options: SaveOptions & { ports: ExecutorPorts<Db> },
+async function awaitEnd(
   running: SaveRecord,
+  ask: () => Promise<{ save: SaveRecord; agents: AgentRecord[] } | null>,
+  clock: Clock,
+  until: number,
 ): Promise<SaveOutcome> {
-  const until = ports.clock.monotonic() + ports.settings.answerMs;
   let save = running;
-  for (let waitMs = 100; ports.clock.monotonic() + waitMs < until; waitMs = Math.min(waitMs * 2, 1_000)) {
-    await ports.clock.sleep(waitMs);
-    const again = await begin(journal, orgId, saveId, updates, options);
-    if (again.outcome !== 'REPLAY') break;
+  for (let waitMs = 100; clock.monotonic() + waitMs < until; waitMs = Math.min(waitMs * 2, 1_000)) {
+    await clock.sleep(waitMs);
+    const again = await ask();
+    if (again === null) break;
     save = again.save;
     if (isClosed(save.status)) return outcomeOf(save, again.agents);
   }
@@ -240,7 +262,8 @@ function requestHash(updates: TransactionalAgentUpdate[]): string {
   return createHash('sha256').update(canonicalJson(named)).digest('hex');
 }
 
-function unseenSave(id: string, clock: Clock): SaveRecord {
+/** What can be said of a save before the database has answered. */
+function unseenSave(id: string, startedAt: number): SaveRecord {
   return {
     id,
     status: 'APPLYING',
@@ -250,7 +273,7 @@ function unseenSave(id: string, clock: Clock): SaveRecord {
     mappingVersion: MAPPING_VERSION,
     results: [],
     failure: null,
-    startedAt: new Date(clock.now()).toISOString(),
+    startedAt: new Date(startedAt).toISOString(),
     finishedAt: null,
   };
 }

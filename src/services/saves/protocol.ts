@@ -33,6 +33,74 @@ export interface AgentProgress {
   ambiguous: boolean;
 }
 
+/** What one request came to: the port's kinds, with a 2xx told apart by whether its body is what was sent. */
+export type Answer =
+  | 'matches'
+  | 'differs'
+  | 'refused'
+  | 'gone'
+  | 'unauthorized'
+  | 'rate_limited'
+  | 'not_sent'
+  | 'unknown';
+
+/**
+ * One agent after a request that goes forward was answered. `again`: the same bytes may be sent once more without harm; a POST
+ * without an answer may not, because a second one could make a second assistant.
+ */
+export function afterSend(
+  agent: Readonly<AgentProgress>,
+  answer: Answer,
+  request: 'POST' | 'PATCH',
+): Pick<AgentProgress, 'forward' | 'touched' | 'ambiguous'> & { again: boolean } {
+  const { touched, ambiguous } = agent;
+  switch (answer) {
+    case 'matches':
+      return { forward: 'applied', touched: true, ambiguous, again: false };
+    case 'differs':
+      return { forward: 'differed', touched: true, ambiguous, again: false };
+    case 'refused':
+      return { forward: 'rejected', touched, ambiguous, again: false };
+    case 'gone':
+      return { forward: 'missing', touched, ambiguous, again: false };
+    case 'unauthorized':
+      return { forward: 'unauthorized', touched, ambiguous, again: false };
+    // This attempt changed nothing, but an earlier one may have.
+    case 'rate_limited':
+      return { forward: ambiguous ? 'unknown' : 'rate_limited', touched, ambiguous, again: true };
+    case 'not_sent':
+      return { forward: ambiguous ? 'unknown' : 'unreachable', touched, ambiguous, again: true };
+    case 'unknown':
+      return { forward: 'unknown', touched: true, ambiguous: true, again: request === 'PATCH' };
+  }
+}
+
+/** One agent after a request that undoes was answered. The same bytes again never harm here: a DELETE is of one id, for good. */
+export function afterUndo(
+  agent: Readonly<AgentProgress>,
+  answer: Answer,
+  request: 'PATCH' | 'DELETE',
+): Pick<AgentProgress, 'undo' | 'ambiguous'> & { again: boolean } {
+  const { undo, ambiguous } = agent;
+  switch (answer) {
+    case 'matches':
+      return { undo: 'done', ambiguous, again: false };
+    case 'gone':
+      return { undo: request === 'DELETE' ? 'done' : 'missing', ambiguous, again: false };
+    case 'differs':
+    case 'refused':
+      return { undo: 'refused', ambiguous, again: false };
+    // The key will not come back within this lease: recovery holds on, and tries again.
+    case 'unauthorized':
+      return { undo, ambiguous, again: false };
+    case 'rate_limited':
+    case 'not_sent':
+      return { undo, ambiguous, again: true };
+    case 'unknown':
+      return { undo: 'unknown', ambiguous: true, again: true };
+  }
+}
+
 export interface SaveProgress {
   status: SaveStatus;
   agents: AgentProgress[];

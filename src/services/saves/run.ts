@@ -22,13 +22,16 @@ import { differences, observedForm, stampOf } from '../assistants/compare.ts';
 import { renderAssistant } from '../assistants/render.ts';
 import {
   type AgentProgress,
+  type Answer,
+  afterSend,
+  afterUndo,
   type Decision,
   decide,
   isClosed,
   type SaveProgress,
   TRANSITIONS,
 } from './protocol.ts';
-import { GUARD_MARGIN_MS, lateTimeMs, type SaveSettings } from './settings.ts';
+import { fitsLease, lateTimeMs, type SaveSettings } from './settings.ts';
 
 /**
  * Carries a begun save to its end, or to the point where another owner must go on. The same code serves the request that began
@@ -82,6 +85,8 @@ interface Target extends AgentProgress {
   assistantId: string | null;
   observed: JsonObject | null;
   error: string | null;
+  /** A write is on its way, forward or back: what Vapi holds at this moment is not known. */
+  sending: boolean;
 }
 
 export class SaveRun {
@@ -119,6 +124,7 @@ export class SaveRun {
       }),
       assistantId: image.assistantId,
       observed: null,
+      sending: false,
       error: held.save.results.find((result) => result.role === image.role)?.error ?? null,
     }));
   }
@@ -293,12 +299,23 @@ export class SaveRun {
   /** The lease still holds when a request sent now has ended, by the slower-judging of the two clocks. */
   #guard(waitMs = 0): boolean {
     const { clock, settings, voice } = this.#ports;
-    return elapsed(clock, this.#leaseFrom) + waitMs + voice.timeoutMs + GUARD_MARGIN_MS < settings.leaseMs;
+    const { leaseMs } = settings;
+    return fitsLease(elapsed(clock, this.#leaseFrom) + waitMs, {
+      requestTimeoutMs: voice.timeoutMs,
+      leaseMs,
+    });
   }
 
   #backoff(attempt: number, baseMs: number, mostMs: number): number {
     const full = Math.min(mostMs, baseMs * 2 ** Math.min(attempt, 16));
     return Math.round(full / 2 + (full / 2) * this.#ports.random.next());
+  }
+
+  /** As told, but never at once, whatever was told; slower each time where nothing was. */
+  #afterLimit(toldMs: number | null, attempt: number): number {
+    return toldMs === null
+      ? this.#backoff(attempt, 2_000, 60_000)
+      : Math.max(toldMs, this.#backoff(attempt, 250, 5_000));
   }
 
   /** Puts one agent's content into Vapi, again and again while that is harmless and the lease allows it. */
@@ -309,10 +326,12 @@ export class SaveRun {
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
       if (!this.#guard()) return;
+      target.sending = true;
       const reply =
         target.assistantId === null
           ? await this.#ports.voice.createAssistant(target.after)
           : await this.#ports.voice.updateAssistant(target.assistantId, target.after);
+      target.sending = false;
       const waitMs = this.#learnForward(target, reply, attempt);
       if (waitMs === null || !this.#guard(waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
@@ -321,49 +340,52 @@ export class SaveRun {
 
   /** Takes a reply in. Answers how long to wait before the same bytes may be sent again; null = do not. */
   #learnForward(target: Target, reply: ProviderReply<ProviderAssistant>, attempt: number): number | null {
+    const request = target.assistantId === null ? 'POST' : 'PATCH';
+    let answer: Answer;
+    let waitMs = this.#backoff(attempt, 250, 5_000);
     switch (reply.kind) {
       case 'ok': {
         target.assistantId = reply.value.id;
-        const found = differences(target.after, reply.value);
-        target.touched = true;
         target.observed = observedForm(reply.value);
-        target.forward = found.length === 0 ? 'applied' : 'differed';
+        const found = differences(target.after, reply.value);
+        answer = found.length === 0 ? 'matches' : 'differs';
         target.error =
           found.length === 0
             ? null
             : `Vapi answered with other content at ${found.map((entry) => entry.path).join(', ')}.`;
-        return null;
+        break;
       }
       case 'refused':
-        target.forward = 'rejected';
+        answer = reply.kind;
         target.error = `Vapi refused it: ${reply.messages.join('; ').slice(0, 500)}`;
-        return null;
+        break;
       case 'gone':
-        target.forward = 'missing';
+        answer = reply.kind;
         target.error =
           'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.';
-        return null;
+        break;
       case 'unauthorized':
+        answer = reply.kind;
         this.#ports.meter.count('vapi.unauthorized');
-        target.forward = 'unauthorized';
         target.error = 'Vapi refused our key.';
-        return null;
+        break;
       case 'rate_limited':
-        target.forward = target.ambiguous ? 'unknown' : 'rate_limited';
+        answer = reply.kind;
+        waitMs = this.#afterLimit(reply.retryAfterMs, attempt);
         target.error = 'Vapi is limiting our requests.';
-        return reply.retryAfterMs ?? this.#backoff(attempt, 2_000, 60_000);
+        break;
       case 'not_sent':
-        target.forward = target.ambiguous ? 'unknown' : 'unreachable';
+        answer = reply.kind;
         target.error = `Vapi cannot be reached (${reply.code}).`;
-        return this.#backoff(attempt, 250, 5_000);
+        break;
       case 'unknown':
-        target.forward = 'unknown';
-        target.touched = true;
-        target.ambiguous = true;
+        answer = reply.kind;
         target.error = `Vapi did not answer (${reply.code}); whether it took the change is not known yet.`;
-        // POST is not idempotent: another one could make a second assistant.
-        return target.assistantId === null ? null : this.#backoff(attempt, 250, 5_000);
+        break;
     }
+    const { again, ...progress } = afterSend(target, answer, request);
+    Object.assign(target, progress);
+    return again ? waitMs : null;
   }
 
   /**
@@ -426,9 +448,11 @@ export class SaveRun {
     target.undo = 'blocked';
     for (let attempt = 0; ; attempt += 1) {
       if (!this.#guard()) return;
+      target.sending = true;
       const waitMs = target.creates
         ? await this.#undoCreate(target, attempt)
         : await this.#undoUpdate(target, attempt);
+      target.sending = false;
       if (waitMs === null || !this.#guard(waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
@@ -446,16 +470,13 @@ export class SaveRun {
       revision: before.revision,
     });
     const reply = await this.#ports.voice.updateAssistant(target.assistantId, document);
-    if (reply.kind === 'ok') {
-      const found = differences(document, reply.value);
-      target.undo = found.length === 0 ? 'done' : 'refused';
-      return null;
-    }
-    if (reply.kind === 'gone') {
-      target.undo = 'missing';
-      return null;
-    }
-    return this.#learnUndo(target, reply, attempt);
+    const answer =
+      reply.kind !== 'ok'
+        ? reply.kind
+        : differences(document, reply.value).length === 0
+          ? 'matches'
+          : 'differs';
+    return this.#learnUndo(target, answer, reply, attempt, 'PATCH');
   }
 
   async #undoCreate(target: Target, attempt: number): Promise<number | null> {
@@ -463,7 +484,12 @@ export class SaveRun {
     if (ids === null || this.#held.taken) {
       // What an earlier owner made is known by its stamp only.
       const found = await this.#stamped(target);
-      if (found.kind !== 'ok') return this.#learnUndo(target, found, attempt);
+      if (found.kind !== 'ok') {
+        // A look changes nothing, whatever became of it.
+        const asked =
+          found.kind === 'unauthorized' || found.kind === 'rate_limited' ? found.kind : 'not_sent';
+        return this.#learnUndo(target, asked, found, attempt, 'DELETE');
+      }
       ids = [...new Set([...(ids ?? []), ...found.value.map((assistant) => assistant.id)])];
     }
     // Known from here on, so that a refusal can name what is left.
@@ -471,36 +497,30 @@ export class SaveRun {
     for (const id of ids) {
       if (!this.#guard()) return null;
       const reply = await this.#ports.voice.deleteAssistant(id);
-      if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#learnUndo(target, reply, attempt);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone')
+        return this.#learnUndo(target, reply.kind, reply, attempt, 'DELETE');
     }
     target.undo = 'done';
     return null;
   }
 
+  /** As `#learnForward`. */
   #learnUndo(
     target: Target,
-    reply: Exclude<ProviderReply<unknown>, { kind: 'ok' }>,
+    answer: Answer,
+    reply: ProviderReply<unknown>,
     attempt: number,
+    request: 'PATCH' | 'DELETE',
   ): number | null {
-    switch (reply.kind) {
-      case 'refused':
-        target.undo = 'refused';
-        target.error = `Vapi refused to take the previous configuration back: ${reply.messages.join('; ').slice(0, 500)}`;
-        return null;
-      case 'rate_limited':
-        return reply.retryAfterMs ?? this.#backoff(attempt, 2_000, 60_000);
-      case 'unknown':
-        target.undo = 'unknown';
-        target.ambiguous = true;
-        return this.#backoff(attempt, 250, 5_000);
-      case 'unauthorized':
-        // The key will not come back within this lease: recovery holds on, and tries again.
-        this.#ports.meter.count('vapi.unauthorized');
-        return null;
-      case 'not_sent':
-      case 'gone':
-        return this.#backoff(attempt, 500, 10_000);
+    if (reply.kind === 'refused') {
+      target.error = `Vapi refused to take the previous configuration back: ${reply.messages.join('; ').slice(0, 500)}`;
     }
+    if (reply.kind === 'unauthorized') this.#ports.meter.count('vapi.unauthorized');
+    const { again, ...progress } = afterUndo(target, answer, request);
+    Object.assign(target, progress);
+    if (!again) return null;
+    if (reply.kind === 'rate_limited') return this.#afterLimit(reply.retryAfterMs, attempt);
+    return answer === 'not_sent' ? this.#backoff(attempt, 500, 10_000) : this.#backoff(attempt, 250, 5_000);
   }
 
   #failure(reason: SaveFailureReason): SaveFailure {
@@ -530,6 +550,7 @@ export class SaveRun {
 
   #inVapi(target: Target, status: SaveStatus): boolean | null {
     if (status === 'ROLLED_BACK' || target.undo === 'done' || target.undo === 'missing') return false;
+    if (target.sending) return null;
     if (target.forward === 'applied' && !target.ambiguous) return true;
     return target.touched || target.forward === 'pending' ? null : false;
   }

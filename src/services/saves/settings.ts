@@ -17,6 +17,14 @@ export interface SaveSettings {
 /** Between the guard and the write: what a process may reasonably lose to its event loop. */
 export const GUARD_MARGIN_MS = 1_000;
 
+/** Will a request that is sent this long after the lease began have ended while the lease still holds? */
+export function fitsLease(
+  elapsedMs: number,
+  { requestTimeoutMs, leaseMs }: Pick<SaveSettings, 'requestTimeoutMs' | 'leaseMs'>,
+): boolean {
+  return elapsedMs + requestTimeoutMs + GUARD_MARGIN_MS < leaseMs;
+}
+
 /** How long a request without an answer must be reckoned with: its own deadline, then what the provider may still do. */
 export function lateTimeMs(settings: SaveSettings): number {
   return settings.requestTimeoutMs + settings.lateMs;

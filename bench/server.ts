@@ -1,0 +1,233 @@
+/**
+ * The server alone: canned answers in the place of Supabase's REST layer and database, the Vapi stand-in in the place of Vapi.
+ * A local REST layer would be what is measured otherwise.
+ */
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { GraphQLClient, gql } from 'graphql-request';
+import { SignJWT } from 'jose';
+import type { Database } from '../src/adapters/supabase/database.types.ts';
+import { type AgentConfig, type AgentRole, defaultConfig } from '../src/domain/agent-config.ts';
+import type { AgentRecord, SaveRecord } from '../src/domain/save.ts';
+import { startVapiStandIn, type VapiStandIn } from '../src/local/vapi/server.ts';
+import type { BeginOutcome, BeginRequest, TransitionOutcome } from '../src/ports/save-journal.ts';
+import { MAPPING_VERSION } from '../src/services/assistants/render.ts';
+import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
+import { assertSaved, SAVE, type SaveAnswer, saveInput } from './local.ts';
+import { cpuMs, startServer } from './process.ts';
+
+type AgentRow = Database['public']['Tables']['agents']['Row'];
+
+const JWT_SECRET = 'benchmark-secret-of-at-least-32-characters';
+const VAPI_KEY = 'benchmark-master-key';
+const CALLERS = 16;
+const READ = gql`{ agents { role name systemPrompt revision voice { provider voiceId } sync { status checkedAt } } }`;
+
+const now = new Date().toISOString();
+const idOf: Record<AgentRole, string> = { INBOUND: randomUUID(), OUTBOUND: randomUUID() };
+
+export async function benchServer(folder: string, requests: number): Promise<void> {
+  const vapi = await startVapiStandIn({ key: VAPI_KEY });
+  const assistants = await makeAssistants(vapi);
+  const rest = await startCannedRest(assistants);
+  const supabaseUrl = `http://127.0.0.1:${(rest.address() as AddressInfo).port}`;
+  const server = await startServer(folder, {
+    SUPABASE_URL: supabaseUrl,
+    SUPABASE_PUBLISHABLE_KEY: 'sb_publishable_benchmark',
+    SUPABASE_SECRET_KEY: 'sb_secret_benchmark',
+    SUPABASE_JWT_SECRET: JWT_SECRET,
+    VAPI_BASE_URL: vapi.url,
+    VAPI_PRIVATE_KEY: VAPI_KEY,
+    RECONCILE_INTERVAL_MS: '0',
+  });
+  try {
+    // A caller, an organization: in one organization, one save waits for the other.
+    const clients = await Promise.all(
+      Array.from({ length: CALLERS }, async () => {
+        const authorization = `Bearer ${await tokenFor(randomUUID(), `${supabaseUrl}/auth/v1`)}`;
+        return new GraphQLClient(`${server.origin}/graphql`, { headers: { authorization } });
+      }),
+    );
+    const canned =
+      `${CALLERS} callers at once; canned answers in the place of Supabase, the Vapi stand-in in the place of Vapi; ` +
+      'callers and both of these share one other process of the same machine';
+    const save = async (client: GraphQLClient, number: number) =>
+      assertSaved(await client.request<SaveAnswer>(SAVE, saveInput(number)));
+    const read = async (client: GraphQLClient) => {
+      const { agents } = await client.request<{ agents: unknown[] }>(READ);
+      if (agents.length !== 2) throw new Error('a read of the benchmark was not answered with both agents');
+    };
+    for (const [name, work] of [
+      ['save', save],
+      ['read', read],
+    ] as const) {
+      await load(clients, Math.min(requests, 200), work);
+      const cpuBefore = await cpuMs(server.pid);
+      const [ms, samples] = await timed(() => load(clients, requests, work));
+      const cpuAfter = await cpuMs(server.pid);
+      report({
+        name: `server.${name}.throughput`,
+        value: (requests * 1_000) / ms,
+        unit: `${name}s/s`,
+        n: requests,
+        note: canned,
+      });
+      report({ name: `server.${name}.latency`, ...distribution(samples), unit: 'ms', note: canned });
+      if (cpuBefore === null || cpuAfter === null) continue;
+      report({
+        name: `server.${name}.cpu`,
+        value: (cpuAfter - cpuBefore) / requests,
+        unit: 'ms',
+        n: requests,
+        note: `CPU time of the server's process for one ${name}: what a core can do at most is 1000 / this`,
+      });
+    }
+  } finally {
+    await server.stop();
+    await vapi.stop();
+    rest.closeAllConnections();
+    rest.close();
+  }
+}
+
+/** This many requests in all, each caller one after the other; milliseconds of each. */
+async function load(
+  clients: readonly GraphQLClient[],
+  requests: number,
+  work: (client: GraphQLClient, number: number) => Promise<void>,
+): Promise<number[]> {
+  const samples: number[] = [];
+  let started = 0;
+  await Promise.all(
+    clients.map(async (client) => {
+      while (started < requests) {
+        started += 1;
+        const number = started;
+        const [ms] = await timed(() => work(client, number));
+        samples.push(ms);
+      }
+    }),
+  );
+  return samples;
+}
+
+function tokenFor(orgId: string, issuer: string): Promise<string> {
+  return new SignJWT({ role: 'authenticated', app_metadata: { org_id: orgId } })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setSubject(randomUUID())
+    .setIssuer(issuer)
+    .setAudience('authenticated')
+    .setExpirationTime('1h')
+    .sign(new TextEncoder().encode(JWT_SECRET));
+}
+
+async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, string>> {
+  const make = async () => {
+    const response = await fetch(`${vapi.url}/assistant`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${VAPI_KEY}`,
+        'content-type': 'application/json',
+        'user-agent': 'benchmark',
+      },
+      body: JSON.stringify({ name: 'Benchmark' }),
+    });
+    const { id } = (await response.json()) as { id: string };
+    return id;
+  };
+  return { INBOUND: await make(), OUTBOUND: await make() };
+}
+
+/** Answers each call of the server as a database would that holds two agents and accepts everything. */
+async function startCannedRest(assistants: Record<AgentRole, string>): Promise<Server> {
+  const config = (role: AgentRole): AgentConfig => ({
+    ...defaultConfig(role),
+    systemPrompt: prompt(PROMPT_CHARACTERS, 0),
+  });
+  const rows = (['INBOUND', 'OUTBOUND'] as const).map(
+    (role) =>
+      ({
+        id: idOf[role],
+        role,
+        config: config(role) as unknown as AgentRow['config'],
+        vapi_assistant_id: assistants[role],
+        revision: 1,
+        last_synced_at: now,
+        checked_at: now,
+        drift: [],
+        missing_since: null,
+      }) satisfies Partial<AgentRow>,
+  );
+  const saveOf = (id: string, status: SaveRecord['status']): SaveRecord => ({
+    id,
+    status,
+    epoch: 1,
+    kind: 'USER',
+    ambiguous: false,
+    mappingVersion: MAPPING_VERSION,
+    results: [],
+    failure: null,
+    startedAt: now,
+    finishedAt: status === 'COMMITTED' ? now : null,
+  });
+  const begin = (id: string, request: BeginRequest): BeginOutcome => ({
+    outcome: 'BEGUN',
+    save: saveOf(id, 'APPLYING'),
+    deployment: '11111111-1111-4111-8111-111111111111',
+    images: request.updates.map(({ role, patch, defaults }) => ({
+      role,
+      agentId: idOf[role],
+      assistantId: assistants[role],
+      before: { config: config(role), revision: 1, saveId: id, mappingVersion: MAPPING_VERSION },
+      after: { config: { ...config(role), ...defaults, ...patch }, revision: 2 },
+    })),
+  });
+  const commit = (id: string): TransitionOutcome => ({
+    outcome: 'COMMITTED',
+    save: saveOf(id, 'COMMITTED'),
+    agents: (['INBOUND', 'OUTBOUND'] as const).map(
+      (role): AgentRecord => ({
+        id: idOf[role],
+        role,
+        config: config(role),
+        assistantId: assistants[role],
+        revision: 2,
+        lastSyncedAt: now,
+        checkedAt: now,
+        drift: [],
+        missing: false,
+        adoptable: null,
+      }),
+    ),
+  });
+  const answer = async (request: IncomingMessage): Promise<unknown> => {
+    const path = request.url?.split('?', 1)[0];
+    if (path === '/rest/v1/agents') return rows;
+    const body = JSON.parse(await text(request)) as { p_save_id: string; p_request: BeginRequest };
+    if (path === '/rest/v1/rpc/save_begin') return begin(body.p_save_id, body.p_request);
+    if (path === '/rest/v1/rpc/save_commit') return commit(body.p_save_id);
+    return [];
+  };
+  const server = createServer((request, response) => {
+    void (
+      request.method === 'GET' && request.url?.startsWith('/rest/v1/agent_saves')
+        ? Promise.resolve([])
+        : answer(request)
+    )
+      .then((body) =>
+        response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body)),
+      )
+      .catch((error: unknown) => response.writeHead(500).end(String(error)));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+async function text(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString() || '{}';
+}

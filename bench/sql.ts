@@ -1,0 +1,92 @@
+/** The two database calls of a save, straight to the embedded Postgres: what they cost without HTTP and REST around them. */
+import { randomUUID } from 'node:crypto';
+import postgres from 'postgres';
+import { type AgentConfig, defaultConfig } from '../src/domain/agent-config.ts';
+import { startLocalSupabase } from '../src/local/supabase.ts';
+import type {
+  BeginOutcome,
+  BeginRequest,
+  CommittedAgent,
+  TransitionOutcome,
+} from '../src/ports/save-journal.ts';
+import { observedForm } from '../src/services/assistants/compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../src/services/assistants/render.ts';
+import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
+
+const ROLES = ['INBOUND', 'OUTBOUND'] as const;
+
+export async function benchSql(dataDir: string, saves: number): Promise<void> {
+  const supabase = await startLocalSupabase({ dataDir });
+  // As the REST layer calls them: in the service role.
+  const sql = postgres(supabase.adminDatabaseUrl, { max: 1, connection: { role: 'service_role' } });
+  const admin = postgres(supabase.adminDatabaseUrl, { max: 1 });
+  const orgId = randomUUID();
+  const assistants = { INBOUND: randomUUID(), OUTBOUND: randomUUID() };
+  const begins: number[] = [];
+  const commits: number[] = [];
+  try {
+    await admin`insert into public.organizations (id, name) values (${orgId}, 'Benchmark')`;
+    // The first saves make the agents, and warm plans and caches.
+    const warm = Math.min(20, saves);
+    for (let number = 0; number < saves + warm; number += 1) {
+      const saveId = randomUUID();
+      const configOf = (role: (typeof ROLES)[number]): AgentConfig => ({
+        ...defaultConfig(role),
+        systemPrompt: prompt(PROMPT_CHARACTERS, number),
+      });
+      const request: BeginRequest = {
+        idempotencyKey: `benchmark-${number}`,
+        requestHash: String(number),
+        kind: 'USER',
+        actor: null,
+        leaseMs: 30_000,
+        deadlineMs: 120_000,
+        confirmMs: 0,
+        mappingVersion: MAPPING_VERSION,
+        updates: ROLES.map((role) => ({
+          role,
+          agentId: null,
+          newAgentId: randomUUID(),
+          patch: { systemPrompt: prompt(PROMPT_CHARACTERS, number) },
+          defaults: defaultConfig(role),
+          expectedRevision: null,
+          recreateIfMissing: false,
+        })),
+      };
+      const [beginMs, [begun]] = await timed(
+        () => sql<{ answer: BeginOutcome }[]>`
+          select public.save_begin(${orgId}, ${saveId}, 'benchmark', ${sql.json(request as never)}) as answer`,
+      );
+      if (begun?.answer.outcome !== 'BEGUN') throw new Error(`save_begin answered ${begun?.answer.outcome}`);
+      const agents: CommittedAgent[] = begun.answer.images.map(({ role, agentId, after }) => ({
+        role,
+        assistantId: assistants[role],
+        observed: observedForm(
+          renderAssistant(MAPPING_VERSION, configOf(role), {
+            deployment: saveId,
+            orgId,
+            agentId,
+            role,
+            saveId,
+            revision: after.revision,
+          }),
+        ),
+      }));
+      const [commitMs, [committed]] = await timed(
+        () => sql<{ answer: TransitionOutcome }[]>`
+          select public.save_commit(${orgId}, ${saveId}, 1, ${sql.json({ agents, ambiguous: false, lateMs: 0 } as never)}) as answer`,
+      );
+      if (committed?.answer.outcome !== 'COMMITTED')
+        throw new Error(`save_commit answered ${committed?.answer.outcome}`);
+      if (number < warm) continue;
+      begins.push(beginMs);
+      commits.push(commitMs);
+    }
+  } finally {
+    await Promise.all([sql.end(), admin.end()]);
+    await supabase.stop();
+  }
+  const note = `one connection over TCP, fsync on, both agents, prompts of ${PROMPT_CHARACTERS} characters`;
+  report({ name: 'sql.save_begin', ...distribution(begins), unit: 'ms', note });
+  report({ name: 'sql.save_commit', ...distribution(commits), unit: 'ms', note });
+}

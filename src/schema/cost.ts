@@ -1,0 +1,20 @@
+import { DEFAULT_PAGE_SIZE } from '../services/reads/connection.ts';
+
+/** What fields cost. The server refuses an operation that costs too much before anything of it runs (src/server/edge.ts). */
+
+/** A save: it takes turns at Vapi, a lock, and rows in the journal. Dear, so that few fit into one operation. */
+export const SAVE_COST = 6_000;
+
+/** Everything else: 1, and what is asked of each row times the rows of the page. Plain lists count as ten. */
+export function fieldCost(
+  args: Record<string, unknown>,
+  _context: unknown,
+  field: { name: string; args: readonly { name: string }[] },
+): number | { field: number; multiplier: number } {
+  if (field.args.some(({ name }) => name === 'first')) {
+    const rows = args['first'] ?? args['last'] ?? DEFAULT_PAGE_SIZE;
+    return { field: 1, multiplier: typeof rows === 'number' ? rows : DEFAULT_PAGE_SIZE };
+  }
+  // The page has been counted at its connection.
+  return field.name === 'edges' || field.name === 'nodes' ? { field: 1, multiplier: 1 } : 1;
+}

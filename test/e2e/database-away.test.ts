@@ -1,0 +1,290 @@
+/** The database is away, at each step of a save and of a reading; and there is no key at all. */
+import { ClientError } from 'graphql-request';
+import { jwtVerify, SignJWT } from 'jose';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import { closedPort } from '../support/network.ts';
+import { expectAnswer, readAgents, readSave, type SaveInput, save } from '../support/operations.ts';
+import {
+  databaseCalls,
+  dumpDatabase,
+  expectLockstep,
+  forgetRequests,
+  systemsOf,
+  vapiCalls,
+} from '../support/systems.ts';
+
+let lockstep: TestApp;
+let caller: Caller;
+beforeAll(async () => {
+  // A short lease, so that recovery need not wait long; a second and a half of it is left for the first request.
+  lockstep = await createTestApp({
+    recoveryIntervalMs: 100,
+    settings: { leaseMs: 3_000, requestTimeoutMs: 500, lateMs: 100 },
+  });
+});
+afterAll(() => lockstep.stop());
+beforeEach(async () => {
+  lockstep.supabase.outage.end();
+  lockstep.supabase.faults.clear();
+  lockstep.vapi.reset();
+  caller = await lockstep.newCaller();
+  await forgetRequests(lockstep);
+});
+
+const both = (what: string): SaveInput => ({
+  inbound: { systemPrompt: `Inbound, ${what}` },
+  outbound: { systemPrompt: `Outbound, ${what}` },
+});
+const savedBefore = async () => {
+  expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
+  await forgetRequests(lockstep);
+  return systemsOf(lockstep, caller.orgId);
+};
+const ended = async (id: string) => {
+  await expect
+    .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 20_000 })
+    .not.toBeNull();
+  return readSave(caller.client, id);
+};
+const errorOf = async (reading: Promise<unknown>) => {
+  const thrown = await reading.then(
+    (value) => value,
+    (error: unknown) => error,
+  );
+  if (!(thrown instanceof ClientError)) throw new Error(`no error, but ${JSON.stringify(thrown)}`);
+  return { status: thrown.response.status, ...thrown.response.errors?.[0] };
+};
+
+describe('away before the save began', () => {
+  test('certainly nothing began: UnavailableError', async () => {
+    const before = await savedBefore();
+    lockstep.supabase.outage.begin('503');
+    const answer = expectAnswer(await save(caller.client, both('after')), 'UnavailableError');
+    lockstep.supabase.outage.end();
+    expect(answer.retryAfterMs).toBeGreaterThan(0);
+    expect(vapiCalls(lockstep)).toEqual([]);
+    expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+    expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+  });
+
+  test('nobody listens there: UnavailableError', async () => {
+    const url = `http://127.0.0.1:${await closedPort()}`;
+    const nowhere = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      config: { supabase: { ...supabaseConfig(lockstep.supabase), url } },
+    });
+    try {
+      const secret = new TextEncoder().encode(lockstep.supabase.jwtSecret);
+      const { payload } = await jwtVerify(caller.token, secret);
+      // The project's address is its tokens' issuer.
+      const token = await new SignJWT({ ...payload, iss: `${url}/auth/v1` })
+        .setProtectedHeader({ alg: 'HS256' })
+        .sign(secret);
+      expectAnswer(await save(nowhere.clientFor(token), both('after')), 'UnavailableError');
+      expect(vapiCalls(lockstep)).toEqual([]);
+      expect((await fetch(`${nowhere.origin}/ready`)).status).toBe(503);
+    } finally {
+      await nowhere.stop();
+    }
+  });
+
+  test.each(['reset-before', 'reset-after'] as const)(
+    'whether it began is not known (%s): SavePendingError with its id, and it is told how that ended',
+    async (fault) => {
+      await savedBefore();
+      for (let attempt = 1; attempt <= 3; attempt += 1) lockstep.supabase.faults.next('save_begin', fault);
+      const { save: pending } = expectAnswer(await save(caller.client, both('after')), 'SavePendingError');
+      expect(pending).toMatchObject({
+        status: 'APPLYING',
+        finishedAt: null,
+        id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      });
+      expect(vapiCalls(lockstep)).toEqual([]);
+      if (fault === 'reset-before') {
+        // It never began: nobody knows it.
+        expect(await readSave(caller.client, pending.id)).toBeNull();
+        expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+      } else {
+        expect(await ended(pending.id)).toMatchObject({ status: 'COMMITTED' });
+      }
+      expect((await expectLockstep(lockstep, caller.orgId)).agents).toMatchObject([
+        { revision: 2, config: { systemPrompt: 'Inbound, after' } },
+        { revision: 2, config: { systemPrompt: 'Outbound, after' } },
+      ]);
+    },
+  );
+
+  test('it hangs: told as undecided in good time, not when the database lets go', async () => {
+    await savedBefore();
+    const config = { ...supabaseConfig(lockstep.supabase), timeoutMs: 3_600_000 };
+    const patient = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      settings: { answerMs: 500 },
+      config: { supabase: config },
+    });
+    try {
+      lockstep.supabase.outage.begin('hang');
+      const answer = await save(patient.clientFor(caller.token), both('after'));
+      const { save: pending } = expectAnswer(answer, 'SavePendingError');
+      lockstep.supabase.outage.end();
+      // It goes on all the same.
+      expect(await ended(pending.id)).toMatchObject({ status: 'COMMITTED' });
+      await expectLockstep(lockstep, caller.orgId);
+    } finally {
+      await patient.stop();
+    }
+  });
+
+  test('the answer of the beginning is lost once: it is asked for again, and is one save', async () => {
+    await savedBefore();
+    lockstep.supabase.faults.next('save_begin', 'reset-after');
+    const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+    expect(vapiCalls(lockstep)).toHaveLength(2);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+});
+
+describe('[2.2] away after Vapi has taken the change', () => {
+  test.each(['reset-before', 'reset-after', { status: 503, body: { code: 'PGRST001' } }] as const)(
+    'for a moment (%j): committed once, and told so',
+    async (fault) => {
+      await savedBefore();
+      lockstep.supabase.faults.next('save_commit', fault);
+      lockstep.supabase.faults.next('save_commit', fault);
+      const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+      expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+      expect(vapiCalls(lockstep)).toHaveLength(2);
+      expect(databaseCalls(lockstep).filter((call) => call.endsWith('save_commit'))).toHaveLength(3);
+      await expectLockstep(lockstep, caller.orgId);
+    },
+  );
+
+  test('for longer than the lease: told as undecided, and committed by recovery', async () => {
+    await savedBefore();
+    const impatient = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      settings: { leaseMs: 3_000, requestTimeoutMs: 500, lateMs: 100, answerMs: 500 },
+    });
+    try {
+      // Away from the moment at which Vapi has both changes.
+      lockstep.supabase.faults.next(({ path }) => {
+        if (!path.endsWith('save_commit')) return false;
+        lockstep.supabase.outage.begin('reset');
+        return true;
+      }, 'reset-before');
+      const answer = await save(impatient.clientFor(caller.token), both('after'));
+      const { save: pending } = expectAnswer(answer, 'SavePendingError');
+      // Vapi has it; of the database it cannot be said.
+      expect(pending.results).toMatchObject([
+        { success: false, vapiSynced: true, dbUpdated: null },
+        { success: false, vapiSynced: true, dbUpdated: null },
+      ]);
+      await impatient.stop();
+      lockstep.supabase.outage.end();
+      expect(await ended(pending.id)).toMatchObject({
+        status: 'COMMITTED',
+        results: [
+          { success: true, dbUpdated: true },
+          { success: true, dbUpdated: true },
+        ],
+      });
+      expect((await expectLockstep(lockstep, caller.orgId)).agents).toMatchObject([
+        { revision: 2, config: { systemPrompt: 'Inbound, after' } },
+        { revision: 2 },
+      ]);
+    } finally {
+      await impatient.stop();
+    }
+  });
+});
+
+describe('away while a save is turned back', () => {
+  test.each(['save_abort', 'save_rolled_back'])('at %s: rolled back all the same', async (step) => {
+    const before = await savedBefore();
+    lockstep.vapi.faults.add({
+      kind: 'reject',
+      match: { bodyIncludes: 'Outbound, after' },
+      messages: ['no'],
+    });
+    lockstep.supabase.faults.next(step, 'reset-after');
+    lockstep.supabase.faults.next(step, 'reset-before');
+    expectAnswer(await save(caller.client, both('after')), 'SaveFailedError');
+    expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+});
+
+describe('reading', () => {
+  test.each(['reset', '503', 'hang'] as const)(
+    'away (%s): UNAVAILABLE, and nothing of the inside is told',
+    async (kind) => {
+      await savedBefore();
+      lockstep.supabase.outage.begin(kind);
+      const error = await errorOf(readAgents(caller.client));
+      lockstep.supabase.outage.end();
+      expect(error).toMatchObject({ status: 503, extensions: { code: 'UNAVAILABLE' } });
+      expect(JSON.stringify(error)).not.toMatch(/rest\/v1|PGRST|127\.0\.0\.1|ECONN/);
+      expect(await readAgents(caller.client)).toHaveProperty('INBOUND');
+    },
+  );
+
+  test('[2.17] a read is one request: nothing repeats it behind our back', async () => {
+    await savedBefore();
+    const down = { status: 503, body: { code: 'PGRST001', message: 'down' } };
+    lockstep.supabase.faults.next('/agents', down);
+    expect(await errorOf(readAgents(caller.client))).toMatchObject({ extensions: { code: 'UNAVAILABLE' } });
+    expect(databaseCalls(lockstep).filter((call) => call === 'GET agents')).toHaveLength(1);
+  });
+
+  test('/ready says so, and then that it is back; /health is about the process alone', async () => {
+    const status = async (path: string) => (await fetch(`${lockstep.origin}${path}`)).status;
+    await expect.poll(() => status('/ready')).toBe(200);
+    lockstep.supabase.outage.begin('503');
+    await expect.poll(() => status('/ready'), { timeout: 10_000 }).toBe(503);
+    expect(await status('/health')).toBe(200);
+    lockstep.supabase.outage.end();
+    await expect.poll(() => status('/ready'), { timeout: 10_000 }).toBe(200);
+  });
+});
+
+test('a defect inside is masked: an id for the caller, the rest in the log', async () => {
+  await savedBefore();
+  lockstep.supabase.faults.next('/agents', {
+    status: 400,
+    body: { code: '42703', message: 'column agents.secret_sauce does not exist', details: null, hint: null },
+  });
+  const { message, extensions } = await errorOf(readAgents(caller.client));
+  expect(message).toBe('Unexpected error.');
+  const { code, correlationId } = extensions as { code: string; correlationId: string };
+  expect(code).toBe('INTERNAL_SERVER_ERROR');
+  expect(lockstep.log.filter((line) => line.includes(correlationId)).join()).toContain('secret_sauce');
+});
+
+describe('[2.13] no key for the voice provider', () => {
+  test('a save says that it cannot be made, and changes nothing; reads work', async () => {
+    const { agents } = await savedBefore();
+    const keyless = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, vapiKey: null });
+    try {
+      const client = keyless.clientFor(caller.token);
+      const before = await dumpDatabase(lockstep);
+      expectAnswer(await save(client, both('after')), 'VoiceProviderNotConfiguredError');
+      expect(databaseCalls(lockstep)).toEqual([]);
+      expect(vapiCalls(lockstep)).toEqual([]);
+      expect(await dumpDatabase(lockstep)).toEqual(before);
+      expect((await readAgents(client)).INBOUND).toMatchObject({
+        id: agents[0]?.id,
+        sync: { status: 'IN_SYNC' },
+      });
+      // Wrong values are told even so.
+      expectAnswer(await save(client, { inbound: { name: '' } }), 'ValidationError');
+      expect((await fetch(`${keyless.origin}/ready`)).status).toBe(200);
+    } finally {
+      await keyless.stop();
+    }
+  });
+});

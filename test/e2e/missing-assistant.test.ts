@@ -1,0 +1,147 @@
+/** Someone deleted an assistant in the Vapi dashboard. */
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { expectAnswer, readAgents, readSave, type SaveInput, save } from '../support/operations.ts';
+import {
+  databaseCalls,
+  expectLockstep,
+  forgetRequests,
+  type Systems,
+  systemsOf,
+  vapiCalls,
+} from '../support/systems.ts';
+
+let lockstep: TestApp;
+let caller: Caller;
+let before: Systems;
+let [inboundId, outboundId]: string[] = [];
+beforeAll(async () => {
+  lockstep = await createTestApp();
+});
+afterAll(() => lockstep.stop());
+beforeEach(async () => {
+  lockstep.vapi.reset();
+  caller = await lockstep.newCaller();
+  expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
+  before = await systemsOf(lockstep, caller.orgId);
+  [inboundId, outboundId] = before.agents.map((agent) => agent.vapi_assistant_id);
+  lockstep.vapi.dashboardDelete(outboundId ?? '');
+  await forgetRequests(lockstep);
+});
+
+const both = (what: string): SaveInput => ({
+  inbound: { systemPrompt: `Inbound, ${what}` },
+  outbound: { systemPrompt: `Outbound, ${what}` },
+});
+const recreate = (what: string): SaveInput => ({
+  ...both(what),
+  outbound: { systemPrompt: `Outbound, ${what}`, recreateIfMissing: true },
+});
+const failed = async (input: SaveInput) => expectAnswer(await save(caller.client, input), 'SaveFailedError');
+const withoutMissing = ({
+  missing_since: _missing,
+  checked_at: _checked,
+  ...agent
+}: Record<string, unknown>) => agent;
+
+test('[2.6] found out by a save: told, the sibling is as before, nothing is created, the id stays', async () => {
+  const answer = await failed(both('after'));
+  expect(answer).toMatchObject({
+    reason: 'ASSISTANT_MISSING',
+    retryable: false,
+    save: {
+      status: 'ROLLED_BACK',
+      results: [
+        { role: 'INBOUND', success: false, vapiSynced: false, dbUpdated: false },
+        {
+          role: 'OUTBOUND',
+          success: false,
+          vapiSynced: false,
+          dbUpdated: false,
+          error: expect.stringContaining('recreateIfMissing'),
+        },
+      ],
+    },
+  });
+  expect(vapiCalls(lockstep).sort()).toEqual(
+    [
+      `PATCH /assistant/${inboundId}`,
+      `PATCH /assistant/${inboundId}`,
+      `PATCH /assistant/${outboundId}`,
+    ].sort(),
+  );
+  const after = await systemsOf(lockstep, caller.orgId);
+  expect(after.assistants).toEqual(before.assistants.filter(({ id }) => id === inboundId));
+  expect(after.agents[0]).toEqual(before.agents[0]);
+  expect(withoutMissing({ ...after.agents[1] })).toEqual(withoutMissing({ ...before.agents[1] }));
+  expect(after.revisions).toEqual(before.revisions);
+  expect(await readAgents(caller.client)).toMatchObject({
+    INBOUND: { sync: { status: 'IN_SYNC' }, systemPrompt: 'Inbound, before' },
+    OUTBOUND: { sync: { status: 'MISSING' }, systemPrompt: 'Outbound, before', vapiAssistantId: outboundId },
+  });
+});
+
+test('known by then, it is refused before the sibling is touched; the answer can be asked for again', async () => {
+  await failed(both('after'));
+  await forgetRequests(lockstep);
+  const idempotencyKey = 'again';
+  const answer = await failed({ ...both('again'), idempotencyKey });
+  expect(answer).toMatchObject({
+    reason: 'ASSISTANT_MISSING',
+    save: {
+      results: [
+        {
+          role: 'INBOUND',
+          vapiSynced: false,
+          dbUpdated: false,
+          error: expect.stringContaining('Not attempted'),
+        },
+        { role: 'OUTBOUND', vapiSynced: false, dbUpdated: false },
+      ],
+    },
+  });
+  expect(vapiCalls(lockstep)).toEqual([]);
+  expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
+  expect(await readSave(caller.client, answer.save.id)).toEqual(answer.save);
+  expect(await save(caller.client, { ...both('again'), idempotencyKey })).toEqual(answer);
+});
+
+test('the sibling alone can be saved', async () => {
+  await failed(both('after'));
+  const answer = await save(caller.client, { inbound: { systemPrompt: 'Inbound, alone' } });
+  expect(expectAnswer(answer, 'UpdateAgentsSuccess').agents).toMatchObject([{ revision: 2 }]);
+});
+
+test('[2.7] asked for, one new assistant is made, for the same agent', async () => {
+  await failed(both('after'));
+  await forgetRequests(lockstep);
+  const { agents } = expectAnswer(await save(caller.client, recreate('anew')), 'UpdateAgentsSuccess');
+  expect(vapiCalls(lockstep).sort()).toEqual([`PATCH /assistant/${inboundId}`, 'POST /assistant']);
+  expect(agents).toMatchObject([
+    { id: before.agents[0]?.id, vapiAssistantId: inboundId, revision: 2 },
+    { id: before.agents[1]?.id, revision: 2, sync: { status: 'IN_SYNC' } },
+  ]);
+  expect(agents[1]?.vapiAssistantId).not.toBe(outboundId);
+  // One assistant an agent, and the sync is whole again.
+  await expectLockstep(lockstep, caller.orgId);
+  expect(await readAgents(caller.client)).toMatchObject({
+    INBOUND: { sync: { status: 'IN_SYNC' } },
+    OUTBOUND: { sync: { status: 'IN_SYNC' } },
+  });
+});
+
+test('making it anew is undone when the sibling is rejected: still missing, and nothing left behind', async () => {
+  await failed(both('after'));
+  const known = await systemsOf(lockstep, caller.orgId);
+  lockstep.vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Inbound, anew' }, messages: ['no'] });
+  expect(await failed(recreate('anew'))).toMatchObject({ reason: 'VAPI_REJECTED' });
+  expect(await systemsOf(lockstep, caller.orgId)).toEqual(known);
+  expect((await readAgents(caller.client)).OUTBOUND).toMatchObject({ sync: { status: 'MISSING' } });
+});
+
+test('leave to make it anew changes nothing while the assistant is there', async () => {
+  const input = { inbound: { systemPrompt: 'P', recreateIfMissing: true } };
+  const { agents } = expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+  expect(agents).toMatchObject([{ vapiAssistantId: inboundId, revision: 2 }]);
+  expect(vapiCalls(lockstep)).toEqual([`PATCH /assistant/${inboundId}`]);
+});

@@ -1,0 +1,515 @@
+/**
+ * Every table and every function, for every role, by every verb: through the REST API with the publishable key and a real
+ * token, and again in SQL. The lists come from the catalogue; what is not allowed below must be refused.
+ */
+import postgres from 'postgres';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { createTestApp, type TestApp } from '../support/app.ts';
+import {
+  asAuthenticator,
+  become,
+  createOwner,
+  digestOf,
+  type Owner,
+  ROLES,
+  type Role,
+} from './organizations.ts';
+
+/** Signed-in users and the service role read these; nobody writes anything, and nothing else is for anybody. */
+const READABLE = [
+  'agent_revisions',
+  'agent_saves',
+  'agents',
+  'appointments',
+  'call_logs',
+  'knowledge_base_documents',
+  'organizations',
+  'phone_numbers',
+];
+/** The service role moves saves and notes what the sweep saw, each by one of these; nobody else calls anything. */
+const CALLABLE = [
+  'attach_phone_number',
+  'lease_take',
+  'save_abort',
+  'save_begin',
+  'save_cleanup',
+  'save_commit',
+  'save_due',
+  'save_hold',
+  'save_inspect',
+  'save_needs_attention',
+  'save_rolled_back',
+  'save_settle',
+  'save_takeover',
+  'set_drift_policy',
+  'sweep_lookup',
+  'sweep_note',
+  'sweep_orphans',
+  'sweep_page',
+];
+
+const VERBS = ['select', 'insert', 'update', 'delete'] as const;
+type Verb = (typeof VERBS)[number] | 'truncate';
+
+interface Table {
+  schema: string;
+  name: string;
+  columns: string[];
+}
+
+interface Routine {
+  schema: string;
+  name: string;
+  arguments: { name: string; type: string }[];
+}
+
+let lockstep: TestApp;
+let a: Owner;
+let b: Owner;
+let tables: Table[];
+let routines: Routine[];
+
+beforeAll(async () => {
+  // The embedded REST layer prints every refusal.
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  lockstep = await createTestApp();
+  [a, b] = await Promise.all([createOwner(lockstep, 'A'), createOwner(lockstep, 'B')]);
+  const { sql } = lockstep.supabase;
+  tables = await sql<Table[]>`
+    select n.nspname as schema, c.relname as name,
+      array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped order by attnum) as columns
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    order by 1, 2`;
+  routines = await sql<Routine[]>`
+    select n.nspname as schema, p.proname as name,
+      coalesce((select jsonb_agg(jsonb_build_object('name', p.proargnames[i], 'type', format_type(t, null)) order by i)
+        from unnest(p.proargtypes::oid[]) with ordinality as x (t, i)), '[]') as arguments
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname in ('public', 'lockstep') order by 1, 2`;
+});
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await lockstep?.stop();
+});
+
+function mayTable({ schema, name }: Table, role: Role, verb: Verb): boolean {
+  return schema === 'public' && verb === 'select' && role !== 'anonymous' && READABLE.includes(name);
+}
+
+function mayCall({ schema, name }: Routine, role: Role): boolean {
+  return schema === 'public' && role === 'service' && CALLABLE.includes(name);
+}
+
+function ownerOf(role: Role): Owner {
+  return role === 'user of B' ? b : a;
+}
+
+/** The column that names the organization: every table of ours has one. */
+function organizationOf(table: Table): string {
+  return table.name === 'organizations' ? 'id' : 'org_id';
+}
+
+async function rest(
+  role: Role,
+  method: string,
+  path: string,
+  schema: string,
+  body?: object,
+): Promise<{ status: number; body: unknown }> {
+  const { url, publishableKey, secretKey } = lockstep.supabase;
+  const response = await fetch(`${url}/rest/v1/${path}`, {
+    method,
+    headers: {
+      apikey: role === 'service' ? secretKey : publishableKey,
+      ...(role === 'user of A' || role === 'user of B'
+        ? { authorization: `Bearer ${ownerOf(role).token}` }
+        : {}),
+      ...(schema === 'public' ? {} : { 'accept-profile': schema, 'content-profile': schema }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return { status: response.status, body: text === '' ? null : JSON.parse(text) };
+}
+
+/** Refused for want of a right, or because the schema is not exposed; not by a policy behind a right, and not by luck. */
+function isRefused({ status, body }: { status: number; body: unknown }, schema: string): boolean {
+  const { code, message } = {
+    code: '',
+    message: '',
+    ...(body as { code?: string; message?: string } | null),
+  };
+  return schema === 'public'
+    ? (status === 401 || status === 403) && isDenied(`${code} ${message}`)
+    : status === 406 && code === 'PGRST106';
+}
+
+function isDenied(error: string): boolean {
+  return /^42501 permission denied for (table|view|function|schema) /.test(error);
+}
+
+test('the allow-lists name what exists, and every readable table holds rows of both organizations', async () => {
+  const publicTables = tables.filter(({ schema }) => schema === 'public').map(({ name }) => name);
+  expect(publicTables).toEqual(expect.arrayContaining(READABLE));
+  expect(routines.filter(({ schema }) => schema === 'public').map(({ name }) => name)).toEqual(
+    expect.arrayContaining(CALLABLE),
+  );
+  for (const table of tables.filter(({ schema }) => schema === 'public')) {
+    const column = organizationOf(table);
+    const rows = await lockstep.supabase.sql.unsafe<{ org: string }[]>(
+      `select distinct ${column} as org from public.${table.name}`,
+    );
+    const organizations = rows.map(({ org }) => org);
+    expect(organizations, `${table.name}: createOwner must give every organization a row`).toEqual(
+      expect.arrayContaining([a.orgId, b.orgId]),
+    );
+  }
+});
+
+test('REST: every table, role and verb', async () => {
+  const { sql } = lockstep.supabase;
+  const before = await digestOf(sql);
+  const wrong: string[] = [];
+  let refused = 0;
+  let allowed = 0;
+  let seen = 0;
+  for (const table of tables) {
+    const ours = table.schema === 'public' || table.schema === 'lockstep';
+    const organization = organizationOf(table);
+    const hasOrganization = table.columns.includes(organization);
+    for (const role of ROLES) {
+      const own = ownerOf(role).orgId;
+      const [row = {}] =
+        ours && hasOrganization
+          ? await sql.unsafe<Record<string, unknown>[]>(
+              `select to_jsonb(t) as row from ${table.schema}.${table.name} t where ${organization} = '${a.orgId}' limit 1`,
+            )
+          : [];
+      // A row that would be accepted but for the rights: A's, in the caller's name.
+      const body = {
+        ...(row['row'] as object | undefined),
+        ...(hasOrganization ? { [organization]: own } : { id: own }),
+      };
+      const where = hasOrganization ? `?${organization}=eq.${a.orgId}` : '?limit=1';
+      const answers: Record<(typeof VERBS)[number], { status: number; body: unknown }> = {
+        select: await rest(role, 'GET', `${table.name}?limit=1000`, table.schema),
+        insert: await rest(role, 'POST', table.name, table.schema, body),
+        update: await rest(role, 'PATCH', `${table.name}${where}`, table.schema, body),
+        delete: await rest(role, 'DELETE', `${table.name}${where}`, table.schema),
+      };
+      for (const verb of VERBS) {
+        const what = `${role} ${verb} ${table.schema}.${table.name}: ${answers[verb].status}`;
+        if (!mayTable(table, role, verb)) {
+          refused += 1;
+          if (!isRefused(answers[verb], table.schema)) wrong.push(`${what}, expected a refusal`);
+          continue;
+        }
+        allowed += 1;
+        const rows = answers[verb].body as Record<string, unknown>[];
+        if (answers[verb].status !== 200 || rows.length === 0) wrong.push(`${what}, expected rows`);
+        else if (role !== 'service') {
+          seen += rows.length;
+          const foreign = rows.filter((found) => found[organization] !== own);
+          if (foreign.length > 0) wrong.push(`${what}, and ${foreign.length} rows of others`);
+        }
+      }
+      if (role === 'user of B' && mayTable(table, role, 'select')) {
+        const asked = await rest(role, 'GET', `${table.name}${where}`, table.schema);
+        if (JSON.stringify(asked.body) !== '[]') wrong.push(`${role} finds rows of A in ${table.name}`);
+      }
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect(await digestOf(sql)).toEqual(before);
+  expect(refused + allowed).toBe(tables.length * ROLES.length * VERBS.length);
+  console.log(
+    `isolation, REST: ${tables.length} tables x ${ROLES.length} roles x ${VERBS.length} verbs = ${refused + allowed} ` +
+      `attempts, ${allowed} allowed, ${refused} refused; ${seen} rows read by users, none of another organization`,
+  );
+});
+
+test('SQL: every table, role and verb', async () => {
+  const before = await digestOf(lockstep.supabase.sql);
+  const authenticator = asAuthenticator(lockstep.supabase);
+  const verbs = [...VERBS, 'truncate'] as const;
+  const wrong: string[] = [];
+  let refused = 0;
+  let allowed = 0;
+  try {
+    for (const table of tables) {
+      const name = `${table.schema}.${table.name}`;
+      const organization = organizationOf(table);
+      const statements: Record<Verb, string> = {
+        select: `select * from ${name}`,
+        insert: `insert into ${name} default values`,
+        update: `update ${name} set ${table.columns[0]} = null`,
+        delete: `delete from ${name}`,
+        truncate: `truncate ${name}`,
+      };
+      for (const role of ROLES) {
+        for (const verb of verbs) {
+          const what = `${role} ${verb} ${name}`;
+          const outcome = await inSql(authenticator, role, statements[verb]);
+          if (!mayTable(table, role, verb)) {
+            refused += 1;
+            if (typeof outcome !== 'string' || !isDenied(outcome)) {
+              wrong.push(`${what}: ${JSON.stringify(outcome)?.slice(0, 80)}`);
+            }
+            continue;
+          }
+          allowed += 1;
+          if (typeof outcome === 'string' || outcome.length === 0) wrong.push(`${what}: ${outcome}`);
+          else if (role !== 'service' && outcome.some((row) => row[organization] !== ownerOf(role).orgId)) {
+            wrong.push(`${what}: rows of others`);
+          }
+        }
+      }
+    }
+  } finally {
+    await authenticator.end();
+  }
+  expect(wrong).toEqual([]);
+  expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+  expect(refused + allowed).toBe(tables.length * ROLES.length * verbs.length);
+  console.log(
+    `isolation, SQL: ${tables.length} tables x ${ROLES.length} roles x ${verbs.length} verbs = ${refused + allowed} ` +
+      `attempts, ${allowed} allowed, ${refused} refused`,
+  );
+});
+
+test('the catalogue: no other right on a table, a column, a sequence or a schema', async () => {
+  const { sql } = lockstep.supabase;
+  const rights = await sql<{ granted: string }[]>`
+    select r.rolname || ' ' || lower(v) || ' ' || c.oid::regclass::text as granted
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'lockstep')
+    cross join (values ('anon'), ('authenticated'), ('service_role'), ('authenticator')) as r (rolname)
+    cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN']) as v
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') and has_table_privilege(r.rolname, c.oid, v)
+    union
+    select r.rolname || ' ' || lower(v) || ' a column of ' || c.oid::regclass::text
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'lockstep')
+    cross join (values ('anon'), ('authenticated'), ('service_role'), ('authenticator')) as r (rolname)
+    cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) as v
+    where c.relkind in ('r', 'p', 'v', 'm', 'f') and has_any_column_privilege(r.rolname, c.oid, v)
+      and not has_table_privilege(r.rolname, c.oid, v)
+    union
+    select r.rolname || ' ' || lower(v) || ' sequence ' || c.oid::regclass::text
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'lockstep')
+    cross join (values ('anon'), ('authenticated'), ('service_role'), ('authenticator')) as r (rolname)
+    cross join unnest(array['USAGE', 'SELECT', 'UPDATE']) as v
+    -- What is no sequence must not reach the function.
+    where case when c.relkind = 'S' then has_sequence_privilege(r.rolname, c.oid, v) else false end
+    union
+    select r.rolname || ' ' || lower(v) || ' schema ' || s
+    from (values ('anon'), ('authenticated'), ('service_role'), ('authenticator')) as r (rolname)
+    cross join unnest(array['USAGE', 'CREATE']) as v
+    cross join unnest(array['public', 'lockstep']) as s
+    where has_schema_privilege(r.rolname, s, v) and not (v = 'USAGE' and s = 'public')
+    order by 1`;
+  expect(rights.map(({ granted }) => granted)).toEqual(
+    ['authenticated', 'service_role'].flatMap((role) => READABLE.map((table) => `${role} select ${table}`)),
+  );
+
+  const members = await sql<{ member: string; of: string }[]>`
+    select m.rolname as member, o.rolname as of from pg_roles m cross join pg_roles o
+    where m.rolname in ('anon', 'authenticated', 'service_role', 'authenticator')
+      and o.rolname not in ('anon', 'authenticated', 'service_role', 'authenticator')
+      and (pg_has_role(m.rolname, o.oid, 'MEMBER') or pg_has_role(m.rolname, o.oid, 'USAGE'))`;
+  expect(members).toEqual([]);
+});
+
+test('REST: every function and role', async () => {
+  const before = await digestOf(lockstep.supabase.sql);
+  const wrong: string[] = [];
+  let refused = 0;
+  let allowed = 0;
+  for (const routine of routines) {
+    const nulls = Object.fromEntries(routine.arguments.map(({ name }) => [name, null]));
+    const query = routine.arguments.map(({ name }) => `${name}=x`).join('&');
+    for (const role of ROLES) {
+      const what = `${role} calls ${routine.schema}.${routine.name}`;
+      const posted = await rest(role, 'POST', `rpc/${routine.name}`, routine.schema, nulls);
+      if (mayCall(routine, role)) {
+        allowed += 1;
+        const code = (posted.body as { code?: string } | null)?.code;
+        if (isRefused(posted, 'public') || code?.startsWith('PGRST'))
+          wrong.push(`${what}: ${posted.status} ${code}`);
+        continue;
+      }
+      refused += 1;
+      if (!isRefused(posted, routine.schema)) wrong.push(`${what}: ${posted.status}`);
+      // GET runs in a read-only transaction; an argument of the wrong form may be found first.
+      const got = await rest(role, 'GET', `rpc/${routine.name}?${query}`, routine.schema);
+      if (got.status < 400) wrong.push(`${what} by GET: ${got.status}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+  expect(allowed).toBe(CALLABLE.length);
+  console.log(
+    `isolation, REST: ${routines.length} functions x ${ROLES.length} roles = ${refused + allowed} calls, ` +
+      `${allowed} allowed, ${refused} refused`,
+  );
+});
+
+test('SQL: every function and role', async () => {
+  const authenticator = asAuthenticator(lockstep.supabase);
+  const wrong: string[] = [];
+  let refused = 0;
+  let allowed = 0;
+  try {
+    for (const routine of routines) {
+      const nulls = routine.arguments.map(({ type }) => `null::${type}`).join(', ');
+      for (const role of ROLES) {
+        const outcome = await inSql(
+          authenticator,
+          role,
+          `select ${routine.schema}.${routine.name}(${nulls})`,
+        );
+        const may = mayCall(routine, role);
+        if (may) allowed += 1;
+        else refused += 1;
+        if ((typeof outcome === 'string' && isDenied(outcome)) === may)
+          wrong.push(`${role} ${routine.name}: ${JSON.stringify(outcome)}`);
+      }
+    }
+  } finally {
+    await authenticator.end();
+  }
+  expect(wrong).toEqual([]);
+  expect(allowed).toBe(CALLABLE.length);
+  console.log(
+    `isolation, SQL: ${routines.length} functions x ${ROLES.length} roles = ${refused + allowed} calls, ` +
+      `${allowed} allowed, ${refused} refused`,
+  );
+});
+
+test('what a save found and what Vapi answered: no way in, by no profile, no embedding, no other name', async () => {
+  const hidden = tables.filter(({ schema }) => schema === 'lockstep');
+  expect(hidden.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['save_images', 'observed', 'organization_locks', 'deployment']),
+  );
+  const leaks: string[] = [];
+  let tried = 0;
+  for (const { name } of hidden) {
+    for (const parent of READABLE) {
+      for (const select of [
+        `*,${name}(*)`,
+        `*,lockstep.${name}(*)`,
+        `*,x:${name}!inner(*)`,
+        `...${name}(*)`,
+      ]) {
+        const answer = await rest(
+          'user of A',
+          'GET',
+          `${parent}?select=${encodeURIComponent(select)}`,
+          'public',
+        );
+        tried += 1;
+        if (answer.status < 400) leaks.push(`${parent}?select=${select}: ${answer.status}`);
+      }
+    }
+    for (const path of [name, `lockstep.${name}`, `%22lockstep%22.%22${name}%22`, `public.${name}`]) {
+      for (const role of ROLES) {
+        const answer = await rest(role, 'GET', path, 'public');
+        tried += 1;
+        if (answer.status < 400) leaks.push(`${role} GET ${path}: ${answer.status}`);
+      }
+    }
+  }
+  expect(leaks).toEqual([]);
+  console.log(`isolation: ${hidden.length} hidden tables, ${tried} other ways to them tried, none open`);
+});
+
+test('a client cannot name another organization: not by a setting, not by a header, not by other claims', async () => {
+  const authenticator = asAuthenticator(lockstep.supabase);
+  const own = { role: 'authenticated', sub: b.userId, app_metadata: { org_id: b.orgId } };
+  const organizationsSeen = async (claims: object, setting = '') =>
+    authenticator
+      .begin(async (tx) => {
+        await become(tx, 'authenticated', claims);
+        if (setting !== '') await tx`select set_config('lockstep.org_id', ${setting}, false)`;
+        const rows = await tx<{ org_id: string }[]>`
+          select id as org_id from public.organizations union select org_id from public.agents
+          union select org_id from public.agent_saves union select org_id from public.call_logs`;
+        return rows.map((row) => row.org_id);
+      })
+      .catch((error: unknown) => (error instanceof postgres.PostgresError ? error.code : String(error)));
+  try {
+    expect(await organizationsSeen(own)).toEqual([b.orgId]);
+    expect(await organizationsSeen(own, a.orgId)).toEqual([b.orgId]);
+    for (const claims of [
+      {},
+      { app_metadata: {} },
+      { app_metadata: null },
+      { app_metadata: { org_id: null } },
+      { app_metadata: { org_id: '' } },
+      { org_id: a.orgId },
+      { user_metadata: { org_id: a.orgId } },
+      { app_metadata: { user_metadata: { org_id: a.orgId } } },
+    ]) {
+      expect(await organizationsSeen(claims, a.orgId), JSON.stringify(claims)).toEqual([]);
+    }
+    for (const org_id of ['x', '%', `${a.orgId}' or true --`, [a.orgId, b.orgId]]) {
+      expect(await organizationsSeen({ app_metadata: { org_id } }), JSON.stringify(org_id)).toBe('22P02');
+    }
+  } finally {
+    await authenticator.end();
+  }
+
+  const { url, publishableKey } = lockstep.supabase;
+  const headers = { apikey: publishableKey, authorization: `Bearer ${b.token}` };
+  const ids = async (path: string, extra: Record<string, string>) => {
+    const response = await fetch(`${url}/rest/v1/${path}`, { headers: { ...headers, ...extra } });
+    return (await response.text()).includes(a.orgId);
+  };
+  for (const extra of [
+    { 'lockstep.org_id': a.orgId },
+    { 'lockstep-org-id': a.orgId },
+    { 'x-org-id': a.orgId },
+    { prefer: `params=single-object, lockstep.org_id=${a.orgId}` },
+    { 'x-supabase-role': 'service_role' },
+    { role: 'service_role' },
+  ]) {
+    expect(await ids('organizations', extra), JSON.stringify(extra)).toBe(false);
+    expect(await ids('agents', extra), JSON.stringify(extra)).toBe(false);
+  }
+  for (const path of ['rpc/set_config', 'rpc/pg_catalog.set_config']) {
+    const answer = await rest('user of B', 'POST', path, 'public', {
+      setting_name: 'lockstep.org_id',
+      new_value: a.orgId,
+      is_local: false,
+    });
+    expect(answer.status).toBe(404);
+  }
+});
+
+/** Rows, or the error's SQLSTATE and message; whatever was done is undone. */
+async function inSql(
+  authenticator: postgres.Sql,
+  role: Role,
+  statement: string,
+): Promise<Record<string, unknown>[] | string> {
+  let rows: Record<string, unknown>[] = [];
+  const undo = new Error('undo');
+  try {
+    await authenticator.begin(async (tx) => {
+      const claims = { sub: ownerOf(role).userId, app_metadata: { org_id: ownerOf(role).orgId } };
+      if (role === 'anonymous') await become(tx, 'anon', { role: 'anon' });
+      else if (role === 'service') await become(tx, 'service_role', { role: 'service_role' });
+      else await become(tx, 'authenticated', { role: 'authenticated', ...claims });
+      rows = await tx.unsafe(statement);
+      throw undo;
+    });
+  } catch (error) {
+    if (error !== undo) {
+      return error instanceof postgres.PostgresError ? `${error.code} ${error.message}` : String(error);
+    }
+  }
+  return rows;
+}

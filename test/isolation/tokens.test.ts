@@ -1,0 +1,392 @@
+/**
+ * Tokens end to end: the whole server over HTTP, once with a legacy project's shared secret (HS256) and once with a key set
+ * (ES256). Every token but the good ones is answered as the contract says, and none is taken for an anonymous caller.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  base64url,
+  type CryptoKey,
+  exportJWK,
+  exportSPKI,
+  generateKeyPair,
+  type JWK,
+  type JWTHeaderParameters,
+  SignJWT,
+} from 'jose';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
+
+const KID = 'key-1';
+
+/** How a server of this mode knows its users, and how a good token of it is signed. */
+interface Mode {
+  name: string;
+  app: TestApp;
+  key: CryptoKey | Uint8Array;
+  header: JWTHeaderParameters;
+}
+
+interface Answer {
+  status: number;
+  code: string | undefined;
+  data: unknown;
+  text: string;
+}
+
+let supabase: TestSupabase;
+let org: string;
+let other: string;
+let userId: string;
+let es256: { privateKey: CryptoKey; publicKey: CryptoKey; jwk: JWK };
+let strangers: { privateKey: CryptoKey; publicKey: CryptoKey; jwk: JWK };
+let rsa: { privateKey: CryptoKey };
+const modes: Mode[] = [];
+let tried = 0;
+
+async function keyPair() {
+  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true });
+  return {
+    privateKey,
+    publicKey,
+    jwk: { ...(await exportJWK(publicKey)), kid: KID, alg: 'ES256', use: 'sig' },
+  };
+}
+
+beforeAll(async () => {
+  supabase = await createTestSupabase();
+  org = await supabase.createOrganization('Ours');
+  other = await supabase.createOrganization('Theirs');
+  userId = (await supabase.createUser({ orgId: org })).id;
+  [es256, strangers, rsa] = await Promise.all([keyPair(), keyPair(), generateKeyPair('RS256')]);
+  modes.push({
+    name: 'HS256',
+    app: await createTestApp({ supabase }),
+    key: new TextEncoder().encode(supabase.jwtSecret),
+    header: { alg: 'HS256', typ: 'JWT' },
+  });
+  modes.push({
+    name: 'JWKS',
+    app: await createTestApp({
+      supabase,
+      config: { supabase: { ...supabaseConfig(supabase), jwtSecret: null, jwks: { keys: [es256.jwk] } } },
+    }),
+    key: es256.privateKey,
+    header: { alg: 'ES256', typ: 'JWT', kid: KID },
+  });
+});
+afterAll(async () => {
+  console.log(`isolation: ${tried} requests with bad or absent tokens, none answered as anybody`);
+  for (const { app } of modes) await app.stop();
+  await supabase?.stop();
+});
+
+const now = () => Math.floor(Date.now() / 1_000);
+
+/** The claims of a token that Supabase Auth would issue. */
+function claims(): Record<string, unknown> {
+  return {
+    iss: `${supabase.url}/auth/v1`,
+    aud: 'authenticated',
+    sub: userId,
+    role: 'authenticated',
+    iat: now(),
+    exp: now() + 600,
+    app_metadata: { provider: 'email', org_id: org },
+    user_metadata: {},
+  };
+}
+
+function sign(
+  payload: Record<string, unknown>,
+  header: JWTHeaderParameters,
+  key: CryptoKey | Uint8Array,
+): Promise<string> {
+  return new SignJWT(payload).setProtectedHeader(header).sign(key);
+}
+
+/** With the mode's own key, also what the library would not sign. */
+async function signAnything(mode: Mode, header: object, payload: object): Promise<string> {
+  const text = unsigned(header, payload).slice(0, -1);
+  const algorithm = mode.key instanceof Uint8Array ? 'HMAC' : 'ECDSA';
+  const key =
+    mode.key instanceof Uint8Array
+      ? await crypto.subtle.importKey(
+          'raw',
+          Buffer.from(mode.key),
+          { name: 'HMAC', hash: 'SHA-256' },
+          false,
+          ['sign'],
+        )
+      : mode.key;
+  const signature = await crypto.subtle.sign({ name: algorithm, hash: 'SHA-256' }, key, Buffer.from(text));
+  return `${text}.${base64url.encode(new Uint8Array(signature))}`;
+}
+
+/** Parts that are signed by nobody. */
+function unsigned(header: object, payload: object, signature = ''): string {
+  return `${base64url.encode(JSON.stringify(header))}.${base64url.encode(JSON.stringify(payload))}.${signature}`;
+}
+
+async function ask(app: TestApp, query: string, authorization?: string): Promise<Answer> {
+  const response = await fetch(app.url, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json',
+      ...(authorization === undefined ? {} : { authorization }),
+    },
+    body: JSON.stringify({ query }),
+  });
+  const text = await response.text();
+  const body = JSON.parse(text) as { data?: unknown; errors?: { extensions?: { code?: string } }[] };
+  return { status: response.status, code: body.errors?.[0]?.extensions?.code, data: body.data, text };
+}
+
+const SAVE = 'mutation { updateAgents(input: { inbound: { systemPrompt: "x" } }) { __typename } }';
+
+/** Asks three times: what needs an organization, what needs nothing, and what would write. */
+async function refusals(app: TestApp, authorization?: string): Promise<Answer[]> {
+  app.supabase.requests.reset();
+  app.vapi.reset();
+  const answers = [
+    await ask(app, '{ organization { id } }', authorization),
+    await ask(app, SAVE, authorization),
+    await ask(app, '{ __typename }', authorization),
+  ];
+  tried += answers.length;
+  expect(app.supabase.requests.all, 'nothing may reach the database').toEqual([]);
+  expect(app.vapi.requests, 'nothing may reach Vapi').toEqual([]);
+  return answers;
+}
+
+/** Refused altogether, also where no organization is needed: not taken for a caller without a token. */
+async function expectRefused(app: TestApp, authorization: string): Promise<void> {
+  for (const answer of await refusals(app, authorization)) {
+    expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+    expect(answer.data ?? null).toBeNull();
+    expect(answer.text).not.toMatch(/jose|JWS|JWT|signature|at .*\.(ts|js)/);
+  }
+}
+
+/** Anybody's tokens, by what is wrong with them. */
+const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
+  'is garbage': () => 'garbage',
+  'is three parts of garbage': () => 'a.b.c',
+  'is JSON': () => JSON.stringify({ role: 'authenticated' }).replaceAll(' ', ''),
+  'has four parts': async (mode) => `${await sign(claims(), mode.header, mode.key)}.x`,
+  'is cut short': async (mode) => (await sign(claims(), mode.header, mode.key)).slice(0, -3),
+  'had its payload changed after it was signed': async (mode) => {
+    const [header, , signature] = (await sign(claims(), mode.header, mode.key)).split('.');
+    const payload = base64url.encode(JSON.stringify({ ...claims(), app_metadata: { org_id: other } }));
+    return `${header}.${payload}.${signature}`;
+  },
+  'has expired': (mode) => sign({ ...claims(), exp: now() - 60 }, mode.header, mode.key),
+  'never expires': (mode) => {
+    const { exp: _exp, ...rest } = claims();
+    return sign(rest, mode.header, mode.key);
+  },
+  'has a text for its expiry': (mode) =>
+    signAnything(mode, mode.header, { ...claims(), exp: String(now() + 600) }),
+  'is not valid yet': (mode) => sign({ ...claims(), nbf: now() + 600 }, mode.header, mode.key),
+  'is of another issuer': (mode) =>
+    sign({ ...claims(), iss: 'https://other.supabase.co/auth/v1' }, mode.header, mode.key),
+  'is of an issuer that begins like ours': (mode) =>
+    sign({ ...claims(), iss: `${supabase.url}/auth/v1.evil.example` }, mode.header, mode.key),
+  'tells no issuer': (mode) => {
+    const { iss: _iss, ...rest } = claims();
+    return sign(rest, mode.header, mode.key);
+  },
+  'is for another audience': (mode) => sign({ ...claims(), aud: 'anon' }, mode.header, mode.key),
+  'tells no audience': (mode) => {
+    const { aud: _aud, ...rest } = claims();
+    return sign(rest, mode.header, mode.key);
+  },
+  'tells no subject': (mode) => {
+    const { sub: _sub, ...rest } = claims();
+    return sign(rest, mode.header, mode.key);
+  },
+  'is of role anon': (mode) => sign({ ...claims(), role: 'anon' }, mode.header, mode.key),
+  'is of role service_role': (mode) => sign({ ...claims(), role: 'service_role' }, mode.header, mode.key),
+  'tells no role': (mode) => {
+    const { role: _role, ...rest } = claims();
+    return sign(rest, mode.header, mode.key);
+  },
+  'is signed by another key under the real kid': (mode) =>
+    mode.name === 'JWKS'
+      ? sign(claims(), mode.header, strangers.privateKey)
+      : sign(claims(), { ...mode.header, kid: KID }, new TextEncoder().encode('x'.repeat(64))),
+  'is signed under a kid that nobody has': (mode) =>
+    sign(
+      claims(),
+      { ...mode.header, kid: 'no-such-key' },
+      mode.name === 'JWKS' ? strangers.privateKey : new Uint8Array(64),
+    ),
+  'brings its own key in its header': () =>
+    sign(
+      claims(),
+      { alg: 'ES256', kid: KID, jwk: strangers.jwk } as JWTHeaderParameters,
+      strangers.privateKey,
+    ),
+  'tells where its key is to be fetched': () =>
+    sign(
+      claims(),
+      { alg: 'ES256', kid: KID, jku: 'http://127.0.0.1:9/jwks.json' } as JWTHeaderParameters,
+      strangers.privateKey,
+    ),
+  'has alg none': () => unsigned({ alg: 'none', typ: 'JWT' }, claims()),
+  'has alg None and the real kid': () => unsigned({ alg: 'None', typ: 'JWT', kid: KID }, claims()),
+  'has alg none and a signature': async (mode) =>
+    unsigned({ alg: 'none' }, claims(), (await sign(claims(), mode.header, mode.key)).split('.')[2]),
+  'is HS256, signed with the public key as PEM': async () =>
+    sign(claims(), { alg: 'HS256', kid: KID }, new TextEncoder().encode(await exportSPKI(es256.publicKey))),
+  'is HS256, signed with the public key as JWK': () =>
+    sign(claims(), { alg: 'HS256', kid: KID }, new TextEncoder().encode(JSON.stringify(es256.jwk))),
+  'is HS256, signed with an empty-looking key': () => sign(claims(), { alg: 'HS256' }, new Uint8Array(32)),
+  'is RS256, by a stranger, under the real kid': () =>
+    sign(claims(), { alg: 'RS256', kid: KID }, rsa.privateKey),
+  'is good for a server of the other mode': (mode) => {
+    const there = modes.find((candidate) => candidate !== mode);
+    if (there === undefined) throw new Error('no other mode');
+    return sign(claims(), there.header, there.key);
+  },
+  'asks for an extension that nobody knows': (mode) =>
+    signAnything(mode, { ...mode.header, crit: ['lockstep'], lockstep: true }, claims()),
+  'is the publishable key': () => supabase.publishableKey,
+  'is the secret key': () => supabase.secretKey,
+  'is the master key': () => 'canary-7f3a9c51-master-key-0b8e',
+  'is as long as a header may be': () => 'x'.repeat(12_000),
+};
+
+describe.each(['HS256', 'JWKS'])('%s', (name) => {
+  let mode: Mode;
+  beforeAll(() => {
+    const found = modes.find((candidate) => candidate.name === name);
+    if (found === undefined) throw new Error(`no mode ${name}`);
+    mode = found;
+  });
+
+  test('a good token is its user, of its organization', async () => {
+    const token = await sign(claims(), mode.header, mode.key);
+    const saved = await ask(mode.app, SAVE, `Bearer ${token}`);
+    expect(saved).toMatchObject({ status: 200, data: { updateAgents: { __typename: expect.any(String) } } });
+    const [journal] = await supabase.sql`
+      select org_id, actor from public.agent_saves order by started_at desc limit 1`;
+    expect(journal).toEqual({ org_id: org, actor: userId });
+  });
+
+  test('what is signed by hand below would be good, were it not for what is wrong with it', async () => {
+    const token = await signAnything(mode, mode.header, claims());
+    expect((await ask(mode.app, '{ __typename }', `Bearer ${token}`)).status).toBe(200);
+  });
+
+  test('no token: UNAUTHENTICATED where an organization is needed, and nothing else is refused', async () => {
+    const [read, write, neither] = await refusals(mode.app);
+    expect(read).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+    expect(write).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+    expect(neither).toMatchObject({ status: 200, data: { __typename: 'Query' } });
+  });
+
+  test.each(Object.entries(BAD))('a token that %s is refused', async (_what, make) => {
+    await expectRefused(mode.app, `Bearer ${await make(mode)}`);
+  });
+
+  test.each([
+    ['no scheme', (token: string) => token],
+    ['the scheme Basic', (token: string) => `Basic ${token}`],
+    ['a scheme and no token', () => 'Bearer'],
+    ['two tokens', (token: string) => `Bearer ${token} ${token}`],
+    ['two tokens with a comma', (token: string) => `Bearer ${token}, Bearer ${token}`],
+    ['nothing at all', () => ''],
+  ])('a good token with %s is refused', async (_what, header) => {
+    await expectRefused(mode.app, header(await sign(claims(), mode.header, mode.key)));
+  });
+
+  test.each<[string, () => Record<string, unknown>]>([
+    ['no app_metadata', () => ({ app_metadata: undefined })],
+    ['an app_metadata that is null', () => ({ app_metadata: null })],
+    ['an app_metadata that is a text', () => ({ app_metadata: 'org_id' })],
+    ['no organization', () => ({ app_metadata: { provider: 'email' } })],
+    ['an organization that is null', () => ({ app_metadata: { org_id: null } })],
+    ['an organization that is empty', () => ({ app_metadata: { org_id: '' } })],
+    ['an organization that is no UUID', () => ({ app_metadata: { org_id: 'north-dental' } })],
+    ['an organization with something after it', () => ({ app_metadata: { org_id: `${org} ` } })],
+    ['a list of organizations', () => ({ app_metadata: { org_id: [org] } })],
+    ['an organization at the top', () => ({ app_metadata: {}, org_id: org })],
+    ["someone's organization in user_metadata", () => ({ app_metadata: {}, user_metadata: { org_id: org } })],
+    [
+      "someone's organization in user_metadata.app_metadata",
+      () => ({ app_metadata: {}, user_metadata: { app_metadata: { org_id: org } } }),
+    ],
+  ])('a good token with %s is FORBIDDEN', async (_what, change) => {
+    const token = await sign({ ...claims(), ...change() }, mode.header, mode.key);
+    const [read, write, neither] = await refusals(mode.app, `Bearer ${token}`);
+    expect(read).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+    expect(write).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+    expect(neither).toMatchObject({ status: 200, data: { __typename: 'Query' } });
+  });
+
+  test('what user_metadata says does not matter beside what app_metadata says', async () => {
+    const token = await sign(
+      { ...claims(), user_metadata: { org_id: other, app_metadata: { org_id: other } }, org_id: other },
+      mode.header,
+      mode.key,
+    );
+    await ask(mode.app, SAVE, `Bearer ${token}`);
+    const rows = await supabase.sql`select from public.agent_saves where org_id = ${other}`;
+    expect(rows.length).toBe(0);
+  });
+
+  test('an organization that does not exist: FORBIDDEN, and nothing is made', async () => {
+    const token = await sign({ ...claims(), app_metadata: { org_id: randomUUID() } }, mode.header, mode.key);
+    mode.app.vapi.reset();
+    const saved = await ask(mode.app, SAVE, `Bearer ${token}`);
+    expect(saved).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+    expect(mode.app.vapi.requests).toEqual([]);
+  });
+});
+
+test('a user moved to another organization: the old token is of the old one until it expires, the next of the new', async () => {
+  const app = modes[0]?.app;
+  if (app === undefined) throw new Error('no server');
+  const user = await supabase.createUser({ orgId: org });
+  const { accessToken, client } = await supabase.signIn(user.email, user.password);
+  const organizationOf = async (token: string) =>
+    (await ask(app, '{ organization { id } }', `Bearer ${token}`)).data;
+  expect(await organizationOf(accessToken)).toEqual({ organization: { id: org } });
+
+  await supabase.sql`
+    update auth.users set raw_app_meta_data = raw_app_meta_data || ${supabase.sql.json({ org_id: other })}
+    where id = ${user.id}`;
+  expect(await organizationOf(accessToken)).toEqual({ organization: { id: org } });
+  const { data } = await client.auth.refreshSession();
+  expect(await organizationOf(data.session?.access_token ?? '')).toEqual({ organization: { id: other } });
+
+  await supabase.sql`
+    update auth.users set raw_app_meta_data = raw_app_meta_data - 'org_id' where id = ${user.id}`;
+  const removed = await client.auth.refreshSession();
+  const answer = await ask(app, '{ organization { id } }', `Bearer ${removed.data.session?.access_token}`);
+  expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+});
+
+test('keys that cannot be fetched: UNAVAILABLE, never anonymous', async () => {
+  const app = await createTestApp({
+    supabase,
+    config: {
+      supabase: {
+        ...supabaseConfig(supabase),
+        jwtSecret: null,
+        jwks: new URL('http://127.0.0.1:9/jwks.json'),
+      },
+    },
+  });
+  try {
+    const token = await sign(claims(), { alg: 'ES256', kid: KID }, es256.privateKey);
+    for (const answer of await refusals(app, `Bearer ${token}`)) {
+      expect(answer).toMatchObject({ status: 503, code: 'UNAVAILABLE' });
+      expect(answer.data ?? null).toBeNull();
+    }
+  } finally {
+    await app.stop();
+  }
+});

@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const NAMES = [
+  'function.validate',
+  'function.canonical_json',
+  'function.render',
+  'function.compare',
+  'function.observed_form',
+  'sql.save_begin',
+  'sql.save_commit',
+  'server.save.throughput',
+  'server.save.latency',
+  'server.save.cpu',
+  'server.read.throughput',
+  'server.read.latency',
+  'server.read.cpu',
+  'start.first',
+  'start.again',
+  'local.save',
+  'start.memory',
+  'start.memory.postgres',
+];
+const hasProc = existsSync('/proc/self/smaps_rollup');
+
+test('the benchmarks run, and print a line of JSON per figure', { timeout: 120_000 }, async () => {
+  const main = resolve(import.meta.dirname, '..', '..', 'bench', 'main.ts');
+  const { stdout } = await promisify(execFile)(process.execPath, [main, '--scale', '0.002'], {
+    timeout: 110_000,
+  });
+  const figures = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { name: string; value: number; unit: string });
+  expect(figures.map(({ name }) => name)).toEqual(
+    NAMES.filter((name) => hasProc || !/\.(cpu|memory.*)$/.test(name)),
+  );
+  for (const figure of figures)
+    expect(figure).toMatchObject({ value: expect.any(Number), unit: expect.any(String) });
+  // CPU time is counted in hundredths of a second: of a few requests it can be none.
+  for (const { name, value } of figures) if (!name.endsWith('.cpu')) expect(value).toBeGreaterThan(0);
+});
