@@ -4,6 +4,13 @@ import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
+/** As if there were no limits of our own: a benchmark asks for more than they are meant to give. */
+const UNLIMITED = {
+  VAPI_REQUESTS_PER_SECOND: '10000',
+  VAPI_BURST: '10000',
+  ORG_SAVES_PER_MINUTE: '100000',
+};
+
 const MAIN = resolve(import.meta.dirname, '..', 'src', 'main.ts');
 
 export interface ServerProcess {
@@ -22,7 +29,7 @@ export async function startServer(
 ): Promise<ServerProcess> {
   const child: ChildProcess = spawn(process.execPath, [MAIN], {
     cwd,
-    env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'info', ...variables },
+    env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'info', ...UNLIMITED, ...variables },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

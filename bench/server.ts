@@ -208,6 +208,7 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
     const body = JSON.parse(await text(request)) as { p_save_id: string; p_request: BeginRequest };
     if (path === '/rest/v1/rpc/save_begin') return begin(body.p_save_id, body.p_request);
     if (path === '/rest/v1/rpc/save_commit') return commit(body.p_save_id);
+    if (path === '/rest/v1/rpc/replica_beat') return { replicas: 1, known: true };
     return [];
   };
   const server = createServer((request, response) => {

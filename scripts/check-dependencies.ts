@@ -1,4 +1,4 @@
-/** What package-lock.json would install: exact, from the public registry, under licences and with install scripts that were looked at. */
+/** What package-lock.json would install: exact, complete, from a registry, under licences and with install scripts that were looked at. */
 import { readFile } from 'node:fs/promises';
 
 /** Anyone may use, change and redistribute under these without giving anything of their own away. */
@@ -24,7 +24,6 @@ const UNDECLARED: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
-const REGISTRY = 'https://registry.npmjs.org/';
 /** Two copies do not know each other's types: "Cannot use GraphQLSchema from another module or realm". */
 const SINGLE = ['graphql'];
 
@@ -41,6 +40,7 @@ export interface LockedPackage {
   integrity?: string;
   license?: string;
   link?: boolean;
+  optionalDependencies?: Record<string, string>;
   dev?: boolean;
   hasInstallScript?: boolean;
 }
@@ -67,12 +67,17 @@ export function checkDependencies(manifest: Manifest, lock: Lock): string[] {
       problems.push(`${name} is wanted as ${wanted} and locked as ${version ?? 'nothing'}`);
   }
 
-  for (const { path, name, version, resolved, integrity, link } of locked) {
-    // A lock without addresses is npm's `omit-lockfile-registry-resolved`: the integrity alone decides.
-    if (link === true || (resolved !== undefined && !resolved.startsWith(REGISTRY))) {
-      problems.push(`${path} comes from ${resolved ?? 'a link'}, not from the public registry`);
+  for (const { path, name, version, resolved, integrity, link, optionalDependencies } of locked) {
+    // Packages of the registry are locked without an address (.npmrc): whoever has one is from elsewhere.
+    if (link === true || resolved !== undefined) {
+      problems.push(`${path} comes from ${resolved ?? 'a link'}, not from the registry`);
     }
     if (!integrity?.startsWith('sha512-')) problems.push(`${name}@${version} has no sha512 integrity`);
+    // A registry that lacks a platform's package makes npm leave it out, and then `npm ci` refuses the lock on every platform.
+    for (const optional of Object.keys(optionalDependencies ?? {})) {
+      if (!isLocked(lock, path, optional))
+        problems.push(`${name}@${version} may need ${optional}, which is not locked`);
+    }
   }
 
   for (const { path, name, version, license, dev } of locked) {
@@ -110,6 +115,14 @@ export function checkDependencies(manifest: Manifest, lock: Lock): string[] {
     }
   }
   return problems;
+}
+
+/** As Node looks for it: beside the package that asks, then in each folder above. */
+function isLocked(lock: Lock, from: string, name: string): boolean {
+  for (let at = from; ; at = at.slice(0, at.lastIndexOf('/node_modules/'))) {
+    if (lock.packages[`${at}/node_modules/${name}`] !== undefined) return true;
+    if (!at.includes('/node_modules/')) return lock.packages[`node_modules/${name}`] !== undefined;
+  }
 }
 
 function nameOf(path: string): string {

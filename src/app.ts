@@ -7,16 +7,28 @@ import {
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
 import { createRpcJournal } from './adapters/supabase/rpc-journal.ts';
+import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createTenantReads } from './adapters/supabase/tenant-reads.ts';
 import { systemClock, systemIds, systemRandom } from './adapters/system/system.ts';
 import { createVoiceProvider } from './adapters/vapi/got-voice-provider.ts';
+import {
+  type BreakerSettings,
+  createCircuit,
+  guardVoiceProvider,
+} from './adapters/vapi/guarded-voice-provider.ts';
+import { KeyRing, type Rotation } from './adapters/vapi/key-ring.ts';
 import { type AppContext, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
+import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
+import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
 import { createGraphql } from './server/graphql.ts';
-import { createHttpServer, MAX_BODY_BYTES } from './server/http.ts';
+import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
+import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
+import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
+import { takingTurns } from './services/admission/taking-turns.ts';
 import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
 import { type RecoveryRound, recoverAbandonedSaves } from './services/saves/recovery.ts';
@@ -25,8 +37,18 @@ import { lateTimeMs, type SaveSettings } from './services/saves/settings.ts';
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
 export interface AppConfig {
   supabase: SupabaseConfig;
-  vapi: { baseUrl: string; key: Secret | null };
+  vapi: {
+    baseUrl: string;
+    key: Secret | null;
+    /** The active one, as soon as it is seen to read the same Vapi organization. */
+    nextKey?: Secret | null;
+  };
   settings: SaveSettings;
+  /** Absent: the account is not shared out, whatever is asked of it. */
+  pace?: PaceSettings | undefined;
+  breaker: BreakerSettings;
+  edge?: Partial<EdgeOptions> | undefined;
+  timeouts?: Partial<HttpTimeouts> | undefined;
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
@@ -43,11 +65,16 @@ export interface App {
   recover(): Promise<RecoveryRound | null>;
   /** One sweep, now. Null: there is no key to work with. */
   sweep(): Promise<SweepReport | null>;
+  /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
+  rotateKey(next: Secret): Promise<Rotation>;
   /** Takes no more work, lets running saves end within `drainMs`, and closes. */
   stop(drainMs: number): Promise<void>;
 }
 
 const READINESS_CACHE_MS = 1_000;
+const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { headers: 10_000, request: 30_000 };
+/** How long a request of the sweep may wait for its turn, milliseconds. */
+const SWEEP_WAIT_MS = 30_000;
 /** Saves whose keys and images are forgotten in one go, after a sweep. */
 const CLEANUP_BATCH = 500;
 
@@ -58,19 +85,44 @@ export function createApp(config: AppConfig): App {
   const journal = createRpcJournal(serviceClient);
   const metrics = createMetrics();
   const running = new Set<Promise<unknown>>();
-  const openVoiceProvider = (key: Secret) =>
-    createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log });
-  // One for all saves, so that connections are shared.
-  const voice = vapi.key === null ? null : openVoiceProvider(vapi.key);
+  const { meter } = metrics;
+
+  const pacer = config.pace && new Pacer(config.pace, { clock: systemClock, meter });
+  const circuit = createCircuit(config.breaker, { meter, log }, (ms) => pacer?.pause(ms));
+  const keys = new KeyRing(
+    vapi.key,
+    (key) =>
+      guardVoiceProvider(
+        createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log }),
+        {
+          circuit,
+          breaker: config.breaker,
+          fingerprint: key.fingerprint(),
+          onLimited: (retryAfterMs) => pacer?.limited(retryAfterMs),
+          meter,
+          log,
+        },
+      ),
+    { log, meter },
+  );
+  let nextKey = vapi.nextKey ?? null;
+  const rotate = async (): Promise<Rotation> => {
+    await keys.learnAccount();
+    if (nextKey === null) return 'ACTIVE';
+    const rotation = await keys.rotate(nextKey);
+    if (rotation !== 'UNDECIDED') nextKey = null;
+    return rotation;
+  };
 
   const executorPorts: ExecutorPorts<ServiceClient> = {
     openJournal: (supabase) => (supabase === serviceClient ? journal : createRpcJournal(supabase)),
-    openVoiceProvider: (key) => (voice !== null && key === vapi.key ? voice : openVoiceProvider(key)),
+    openVoiceProvider: (key) => keys.voiceOf(key),
+    admission: pacer,
     clock: systemClock,
     ids: systemIds,
     random: systemRandom,
     log,
-    meter: metrics.meter,
+    meter,
     settings,
     owner: systemIds.uuid(),
     track: (work) => {
@@ -85,7 +137,9 @@ export function createApp(config: AppConfig): App {
     verifier: createTokenVerifier(config.supabase),
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
     serviceClient,
-    vapiApiKey: vapi.key,
+    get vapiApiKey() {
+      return keys.active;
+    },
     executorPorts,
     ids: systemIds,
     log,
@@ -108,10 +162,12 @@ export function createApp(config: AppConfig): App {
     return readiness.ready;
   };
 
+  const edge = { ...EDGE_DEFAULTS, ...config.edge };
   const server = createHttpServer({
     graphql: createGraphql({
       createContext: createContext as (request: Request, requestId: string) => Promise<AppContext>,
       corsOrigins: config.corsOrigins,
+      edge,
       log,
       exampleHeaders: config.exampleHeaders,
     }),
@@ -119,8 +175,20 @@ export function createApp(config: AppConfig): App {
     metrics: metrics.text,
     newRequestId: systemIds.uuid,
     log,
-    maxBodyBytes: MAX_BODY_BYTES,
+    maxBodyBytes: edge.maxBodyBytes,
+    timeouts: {
+      ...SLOW_CLIENTS,
+      // Nothing is heard from a save while it waits for its turn and for its answer.
+      idle: (config.pace?.waitMs ?? 0) + settings.answerMs + SLOW_CLIENTS.request,
+      ...config.timeouts,
+    },
   });
+  if (pacer !== undefined) {
+    const rate = 'Requests a second that this replica may send to Vapi now.';
+    metrics.gauge('lockstep_vapi_requests_per_second', rate, () => pacer.state.requestsPerSecond);
+    const waiting = 'Saves and requests that wait for their turn at Vapi.';
+    metrics.gauge('lockstep_vapi_waiting', waiting, () => pacer.state.waiting);
+  }
 
   const stopping = new AbortController();
   /** Background work: at once, then again and again with this pause, whatever happened. */
@@ -134,18 +202,19 @@ export function createApp(config: AppConfig): App {
   }
   const sweepStore = createRpcSweepStore(serviceClient);
   const recoverOnce = async () =>
-    voice === null ? null : recoverAbandonedSaves(journal, voice, executorPorts);
+    keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts);
   const sweepOnce = async () => {
-    if (voice === null) return null;
+    if (keys.voice === null) return null;
+    const voice = pacer === undefined ? keys.voice : takingTurns(keys.voice, pacer, 'sweep', SWEEP_WAIT_MS);
     const report = await sweep({
       store: sweepStore,
       voice,
       clock: systemClock,
       log,
-      meter: metrics.meter,
+      meter,
       owner: executorPorts.owner,
       save: (update, kind) =>
-        executeTransactionalAgentUpdate(serviceClient, [update], vapi.key, {
+        executeTransactionalAgentUpdate(serviceClient, [update], keys.active, {
           kind,
           alwaysWrite: true,
           ports: executorPorts,
@@ -162,6 +231,17 @@ export function createApp(config: AppConfig): App {
   return {
     server,
     start: () => {
+      if (pacer !== undefined) {
+        const registry = createRpcReplicaRegistry(serviceClient);
+        pacer.share(0);
+        const beat = () =>
+          takeShare(registry, pacer, executorPorts.owner).catch((error: unknown) => {
+            // Without the database no save begins either; others tell of it.
+            if (!(error instanceof DatabaseError)) throw error;
+          });
+        executorPorts.track(forever('replica', BEAT_MS, beat));
+      }
+      if (vapi.key !== null) executorPorts.track(forever('key', config.breaker.keyRetryMs, rotate));
       executorPorts.track(forever('recovery', config.recoveryIntervalMs, recoverOnce));
       if (config.reconcileIntervalMs > 0) {
         executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
@@ -169,6 +249,10 @@ export function createApp(config: AppConfig): App {
     },
     recover: recoverOnce,
     sweep: sweepOnce,
+    rotateKey: (next) => {
+      nextKey = next;
+      return rotate();
+    },
     stop: async (drainMs) => {
       draining = true;
       stopping.abort();

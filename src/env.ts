@@ -1,7 +1,11 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { SupabaseConfig } from './adapters/supabase/clients.ts';
+import type { BreakerSettings } from './adapters/vapi/guarded-voice-provider.ts';
 import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { Secret } from './domain/secret.ts';
+import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
+import type { PaceSettings } from './services/admission/pacer.ts';
 import { type SaveSettings, settingsProblems } from './services/saves/settings.ts';
 
 /**
@@ -19,8 +23,14 @@ export interface Config {
     /** Null: Vapi itself, or in embedded mode the stand-in. */
     baseUrl: string | null;
     key: Secret | null;
+    nextKey: Secret | null;
+    /** Read again on SIGHUP. */
+    files: { key: string | undefined; nextKey: string | undefined };
   };
   settings: SaveSettings;
+  pace: PaceSettings;
+  breaker: BreakerSettings;
+  edge: EdgeOptions;
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
@@ -45,6 +55,7 @@ const wholeNumber = (min: number, max: number) => {
     .transform(Number)
     .refine((value) => value >= min && value <= max, problem);
 };
+const onOff = z.enum(['on', 'off'], 'must be on or off').default('on');
 const DAY = 86_400_000;
 const ms = (min: number) => wholeNumber(min, DAY);
 
@@ -82,6 +93,8 @@ export const variables = {
   SUPABASE_JWT_SECRET: z.string().min(32, 'must be at least 32 characters').optional(),
   VAPI_PRIVATE_KEY: z.string().optional(),
   VAPI_PRIVATE_KEY_FILE: z.string().optional(),
+  VAPI_PRIVATE_KEY_NEXT: z.string().optional(),
+  VAPI_PRIVATE_KEY_NEXT_FILE: z.string().optional(),
   VAPI_BASE_URL: webAddress.optional(),
   VAPI_TIMEOUT_MS: ms(100).default(10_000),
   SAVE_LEASE_MS: ms(100).default(30_000),
@@ -90,6 +103,23 @@ export const variables = {
   VAPI_LATE_MS: ms(0).default(22_000),
   RECOVERY_INTERVAL_MS: ms(50).default(5_000),
   RECONCILE_INTERVAL_MS: ms(0).default(300_000),
+  VAPI_REQUESTS_PER_SECOND: wholeNumber(1, 10_000).default(20),
+  VAPI_BURST: wholeNumber(2, 10_000).default(40),
+  VAPI_RESERVE: wholeNumber(0, 1_000).default(4),
+  VAPI_RATE_RECOVERY_MS: ms(1_000).default(60_000),
+  VAPI_BREAKER_FAILURES: wholeNumber(1, 10_000).default(10),
+  VAPI_BREAKER_MS: ms(0).default(5_000),
+  VAPI_KEY_RETRY_MS: ms(100).default(10_000),
+  SAVE_WAIT_MS: ms(0).default(2_000),
+  ORG_SAVES_PER_MINUTE: wholeNumber(1, 100_000).default(120),
+  HTTP_MAX_BODY_BYTES: wholeNumber(1_024, 100_000_000).default(EDGE_DEFAULTS.maxBodyBytes),
+  GRAPHQL_MAX_TOKENS: wholeNumber(100, 1_000_000).default(EDGE_DEFAULTS.maxTokens),
+  GRAPHQL_MAX_DEPTH: wholeNumber(1, 1_000).default(EDGE_DEFAULTS.maxDepth),
+  GRAPHQL_MAX_ALIASES: wholeNumber(0, 10_000).default(EDGE_DEFAULTS.maxAliases),
+  GRAPHQL_MAX_COMPLEXITY: wholeNumber(100, 100_000_000).default(EDGE_DEFAULTS.maxComplexity),
+  GRAPHQL_INTROSPECTION: onOff,
+  GRAPHIQL: onOff,
+  GRAPHQL_DOCUMENTS_FILE: z.string().optional(),
   CORS_ORIGINS: z
     .string()
     .transform((value) => value.split(',').map((origin) => origin.trim()))
@@ -101,9 +131,29 @@ export const variables = {
   LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 };
 
+/** Taken out of the environment once they are read: child processes and crash reports show it. */
+export const SECRET_VARIABLES = [
+  'SUPABASE_SECRET_KEY',
+  'SUPABASE_JWT_SECRET',
+  'VAPI_PRIVATE_KEY',
+  'VAPI_PRIVATE_KEY_NEXT',
+] as const;
+
 const keySet = z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })).min(1) });
 
-const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, string>> = {
+const environment = z.object(variables);
+
+/** The variables of the protocol's times. */
+const TIMES = {
+  SAVE_LEASE_MS: true,
+  SAVE_DEADLINE_MS: true,
+  SAVE_ANSWER_MS: true,
+  VAPI_LATE_MS: true,
+  VAPI_TIMEOUT_MS: true,
+  RECONCILE_INTERVAL_MS: true,
+} as const;
+
+const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, keyof typeof TIMES>> = {
   leaseMs: 'SAVE_LEASE_MS',
   deadlineMs: 'SAVE_DEADLINE_MS',
   answerMs: 'SAVE_ANSWER_MS',
@@ -111,6 +161,11 @@ const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, string>> = {
   requestTimeoutMs: 'VAPI_TIMEOUT_MS',
   confirmMs: 'RECONCILE_INTERVAL_MS',
 };
+
+function settingsOf(times: Record<keyof typeof TIMES, number>): SaveSettings {
+  const settings = Object.entries(SETTING_VARIABLES).map(([setting, variable]) => [setting, times[variable]]);
+  return Object.fromEntries(settings) as SaveSettings;
+}
 
 /** Reads the environment. An empty variable is an unset one. */
 export function loadEnv(
@@ -121,7 +176,7 @@ export function loadEnv(
       .map((name) => [name, source[name]?.trim()] as const)
       .filter(([, value]) => value !== undefined && value !== ''),
   );
-  const parsed = z.object(variables).safeParse(given);
+  const parsed = environment.safeParse(given);
   const problems: EnvProblem[] = (parsed.error?.issues ?? []).map((issue) => ({
     variable: String(issue.path[0]),
     problem: issue.message,
@@ -156,23 +211,51 @@ export function loadEnv(
     });
   }
 
-  if (!parsed.success || 'problem' in master) return { problems };
-  const env = parsed.data;
-  const settings: SaveSettings = {
-    leaseMs: env.SAVE_LEASE_MS,
-    deadlineMs: env.SAVE_DEADLINE_MS,
-    answerMs: env.SAVE_ANSWER_MS,
-    lateMs: env.VAPI_LATE_MS,
-    requestTimeoutMs: env.VAPI_TIMEOUT_MS,
-    confirmMs: env.RECONCILE_INTERVAL_MS,
-  };
-  problems.push(
-    ...settingsProblems(settings).map(({ setting, problem }) => ({
+  const next = resolveMasterKey({
+    value: given['VAPI_PRIVATE_KEY_NEXT'],
+    // It may come later, with the rotation.
+    file: existing(given['VAPI_PRIVATE_KEY_NEXT_FILE']),
+    name: 'VAPI_PRIVATE_KEY_NEXT',
+  });
+  if ('problem' in next) {
+    problems.push({
+      variable: has('VAPI_PRIVATE_KEY_NEXT_FILE') ? 'VAPI_PRIVATE_KEY_NEXT_FILE' : 'VAPI_PRIVATE_KEY_NEXT',
+      problem: next.problem,
+    });
+  }
+  if (!has('VAPI_PRIVATE_KEY') && !has('VAPI_PRIVATE_KEY_FILE')) {
+    for (const name of ['VAPI_PRIVATE_KEY_NEXT', 'VAPI_PRIVATE_KEY_NEXT_FILE'] as const) {
+      if (has(name)) problems.push({ variable: name, problem: 'means nothing without VAPI_PRIVATE_KEY' });
+    }
+  }
+  const documents = readDocuments(given['GRAPHQL_DOCUMENTS_FILE']);
+  if (typeof documents === 'string') {
+    problems.push({ variable: 'GRAPHQL_DOCUMENTS_FILE', problem: documents });
+  }
+
+  // Told as well where something else is wrong, if the times themselves can be read.
+  const times = environment.pick(TIMES).safeParse(given);
+  const settings = times.success ? settingsOf(times.data) : null;
+  for (const { setting, problem } of settings === null ? [] : settingsProblems(settings)) {
+    problems.push({
       variable: SETTING_VARIABLES[setting],
-      problem,
-    })),
-  );
-  if (problems.length > 0) return { problems };
+      problem: problem.replace(
+        /\b[a-z]+[A-Za-z]*Ms\b/g,
+        (name) => SETTING_VARIABLES[name as keyof SaveSettings],
+      ),
+    });
+  }
+  if (
+    problems.length > 0 ||
+    !parsed.success ||
+    settings === null ||
+    'problem' in master ||
+    'problem' in next ||
+    typeof documents === 'string'
+  ) {
+    return { problems };
+  }
+  const env = parsed.data;
 
   const url = env.SUPABASE_URL;
   return {
@@ -196,12 +279,59 @@ export function loadEnv(
               jwtSecret: env.SUPABASE_JWT_SECRET === undefined ? null : new Secret(env.SUPABASE_JWT_SECRET),
               timeoutMs: DATABASE_TIMEOUT_MS,
             },
-      vapi: { baseUrl: env.VAPI_BASE_URL ?? null, key: master.key },
+      vapi: {
+        baseUrl: env.VAPI_BASE_URL ?? null,
+        key: master.key,
+        nextKey: next.key,
+        files: { key: env.VAPI_PRIVATE_KEY_FILE, nextKey: env.VAPI_PRIVATE_KEY_NEXT_FILE },
+      },
       settings,
+      pace: {
+        requestsPerSecond: env.VAPI_REQUESTS_PER_SECOND,
+        burst: env.VAPI_BURST,
+        reserve: env.VAPI_RESERVE,
+        recoveryMs: env.VAPI_RATE_RECOVERY_MS,
+        waitMs: env.SAVE_WAIT_MS,
+        savesPerMinute: env.ORG_SAVES_PER_MINUTE,
+      },
+      breaker: {
+        failures: env.VAPI_BREAKER_FAILURES,
+        openMs: env.VAPI_BREAKER_MS,
+        keyRefusals: 2,
+        keyRetryMs: env.VAPI_KEY_RETRY_MS,
+      },
+      edge: {
+        maxBodyBytes: env.HTTP_MAX_BODY_BYTES,
+        maxTokens: env.GRAPHQL_MAX_TOKENS,
+        maxDepth: env.GRAPHQL_MAX_DEPTH,
+        maxAliases: env.GRAPHQL_MAX_ALIASES,
+        maxComplexity: env.GRAPHQL_MAX_COMPLEXITY,
+        introspection: env.GRAPHQL_INTROSPECTION === 'on',
+        graphiql: env.GRAPHIQL === 'on',
+        persistedDocuments: documents,
+      },
       recoveryIntervalMs: env.RECOVERY_INTERVAL_MS,
       reconcileIntervalMs: env.RECONCILE_INTERVAL_MS,
     },
   };
+}
+
+/** The file's name, if there is such a file. */
+export function existing(file: string | undefined): string | undefined {
+  return file !== undefined && existsSync(file) ? file : undefined;
+}
+
+/** The documents by id, null where no file is named, or what is wrong with it. Whether they fit the schema is seen later. */
+function readDocuments(file: string | undefined): ReadonlyMap<string, string> | null | string {
+  if (file === undefined) return null;
+  try {
+    const parsed = z.record(z.string(), z.string()).safeParse(jsonOrNull(readFileSync(file, 'utf8')));
+    return parsed.success
+      ? new Map(Object.entries(parsed.data))
+      : 'must name a file that holds a JSON object of documents by id: {"<id>": "query …"}';
+  } catch (error) {
+    return `names a file that cannot be read (${error instanceof Error && 'code' in error ? error.code : 'unknown error'})`;
+  }
 }
 
 function jsonOrNull(text: string): unknown {

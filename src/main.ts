@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createLogger } from './adapters/system/logger.ts';
+import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { createApp } from './app.ts';
 import type { Secret } from './domain/secret.ts';
-import { type Config, DATABASE_TIMEOUT_MS, loadEnv, VAPI_BASE_URL } from './env.ts';
+import { type Config, DATABASE_TIMEOUT_MS, existing, loadEnv, SECRET_VARIABLES, VAPI_BASE_URL } from './env.ts';
 import type { Embedded } from './local/embedded.ts';
 
 /** The process: environment in, server up, signals handled. */
@@ -14,6 +15,7 @@ const EX_CONFIG = 78;
 const DRAIN_MS = 20_000;
 
 const loaded = loadEnv(process.env);
+for (const name of SECRET_VARIABLES) delete process.env[name];
 if ('problems' in loaded) {
   console.error('Lockstep cannot start; the environment is wrong:');
   for (const { variable, problem } of loaded.problems) console.error(`  ${variable} ${problem}`);
@@ -28,16 +30,20 @@ async function main(config: Config): Promise<void> {
   const embedded = config.supabase === null ? await startEmbedded(config) : null;
   const supabase = config.supabase ?? embedded?.supabase;
   if (supabase === undefined) throw new Error('there is no database');
+  const { nextKey } = config.vapi;
   const vapi = embedded?.vapi ?? { baseUrl: config.vapi.baseUrl ?? VAPI_BASE_URL, key: config.vapi.key };
 
-  const secrets = [vapi.key, supabase.secretKey, supabase.jwtSecret].filter(
+  const secrets = [vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret].filter(
     (secret): secret is Secret => secret !== null,
   );
   const log = createLogger(config.logLevel, secrets);
   const app = createApp({
     supabase,
-    vapi,
+    vapi: { ...vapi, nextKey },
     settings: config.settings,
+    pace: config.pace,
+    breaker: config.breaker,
+    edge: config.edge,
     recoveryIntervalMs: config.recoveryIntervalMs,
     reconcileIntervalMs: config.reconcileIntervalMs,
     corsOrigins: config.corsOrigins,
@@ -56,6 +62,21 @@ async function main(config: Config): Promise<void> {
   );
   if (vapi.key === null) log.warn({}, 'no VAPI_PRIVATE_KEY: reads work, saves are refused');
   if (embedded !== null) console.log(welcome(url, embedded));
+
+  const { files } = config.vapi;
+  if (files.key !== undefined || files.nextKey !== undefined) {
+    process.on('SIGHUP', () => {
+      const file = existing(files.nextKey) ?? files.key;
+      const read = resolveMasterKey({ value: undefined, file });
+      if ('problem' in read || read.key === null) {
+        log.error({ file, problem: 'problem' in read ? read.problem : 'is gone' }, 'no key could be read');
+        return;
+      }
+      // Before it is used: the log cuts out what is on this list.
+      secrets.push(read.key);
+      void app.rotateKey(read.key);
+    });
+  }
 
   let stopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -18,6 +18,10 @@ export class Secret {
     return this.#value;
   }
 
+  equals(other: Secret): boolean {
+    return this.#value === other.#value;
+  }
+
   /** Names the secret in logs without telling it: 8 hex digits of an HMAC. */
   fingerprint(): string {
     return createHmac('sha256', 'lockstep-fingerprint').update(this.#value).digest('hex').slice(0, 8);

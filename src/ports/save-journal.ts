@@ -30,12 +30,20 @@ export interface BeginRequest {
   requestHash: string;
   kind: SaveKind;
   actor: string | null;
+  /** Absent: the organization may begin as many saves as it likes. */
+  limit?: SaveLimit | undefined;
   leaseMs: number;
   deadlineMs: number;
   /** How recently Vapi must have been seen to agree for a save without changes to be answered without a write. */
   confirmMs: number;
   mappingVersion: number;
   updates: BeginUpdate[];
+}
+
+/** So many saves of one organization that users asked for, in so many milliseconds. */
+export interface SaveLimit {
+  saves: number;
+  perMs: number;
 }
 
 export type BeginOutcome =
@@ -46,7 +54,8 @@ export type BeginOutcome =
   | { outcome: 'IN_PROGRESS'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
   | { outcome: 'NO_AGENT'; role: AgentRole }
   | { outcome: 'REVISION_CONFLICT'; agents: AgentRecord[] }
-  | { outcome: 'INCOMPLETE'; missing: { role: AgentRole; field: string }[] };
+  | { outcome: 'INCOMPLETE'; missing: { role: AgentRole; field: string }[] }
+  | { outcome: 'RATE_LIMITED'; retryAfterMs: number };
 
 /** A transition that took place, was repeated, or came too late (`STALE`: another epoch or status; `NO_SAVE`). */
 export type TransitionOutcome =
@@ -133,7 +142,13 @@ export interface SaveJournal {
   settle(
     ref: SaveRef,
     status: 'COMMITTED' | 'ROLLED_BACK',
-    request: { agents?: CommittedAgent[]; results?: TransactionResult[]; lateMs: number },
+    request: {
+      agents?: CommittedAgent[];
+      results?: TransactionResult[];
+      /** Agents whose assistant is gone; for ROLLED_BACK. */
+      missing?: AgentRole[];
+      lateMs: number;
+    },
   ): Promise<TransitionOutcome>;
 }
 

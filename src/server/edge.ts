@@ -1,5 +1,8 @@
 import { maxAliasesRule } from '@escape.tech/graphql-armor-max-aliases';
-import { usePersistedOperations } from '@graphql-yoga/plugin-persisted-operations';
+import {
+  defaultExtractPersistedOperationId,
+  usePersistedOperations,
+} from '@graphql-yoga/plugin-persisted-operations';
 import { createComplexityRule } from '@pothos/plugin-complexity';
 import {
   type DocumentNode,
@@ -119,8 +122,10 @@ function limits({ maxTokens, maxDepth, maxAliases, maxComplexity }: EdgeOptions)
 
 /** 400, or 200 where the caller wants `application/json`: as for every document that is not valid. */
 function asRefusal({ message, nodes, extensions }: GraphQLError): GraphQLError {
-  const http = { spec: true, status: 400 };
-  return new GraphQLError(message, { nodes, extensions: { code: 'BAD_USER_INPUT', ...extensions, http } });
+  return new GraphQLError(message, {
+    nodes: nodes ?? null,
+    extensions: { code: 'BAD_USER_INPUT', ...extensions, http: { spec: true, status: 400 } },
+  });
 }
 
 /** No introspection, and no names of fields and types offered for those that were guessed wrong. */
@@ -144,10 +149,11 @@ function persistedDocuments(documents: ReadonlyMap<string, string>, schema: Grap
   return usePersistedOperations({
     allowArbitraryOperations: false,
     // GraphQL over HTTP's own parameter, and the one that Apollo and Relay clients send.
-    extractPersistedOperationId: ({ documentId, extensions }: Record<string, unknown>) => {
-      if (typeof documentId === 'string') return documentId;
-      const { persistedQuery } = (extensions ?? {}) as { persistedQuery?: { sha256Hash?: unknown } };
-      return typeof persistedQuery?.sha256Hash === 'string' ? persistedQuery.sha256Hash : null;
+    extractPersistedOperationId: (params, request, context) => {
+      const { documentId } = params as { documentId?: unknown };
+      return typeof documentId === 'string'
+        ? documentId
+        : defaultExtractPersistedOperationId(params, request, context);
     },
     getPersistedOperation: (id) => documents.get(id) ?? null,
   }) as Plugin;

@@ -1,8 +1,15 @@
-import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Meter } from '../ports/telemetry.ts';
 
+export interface Metrics {
+  meter: Meter;
+  /** A value that is read when somebody asks. */
+  gauge(name: string, help: string, read: () => number): void;
+  text(): Promise<{ contentType: string; body: string }>;
+}
+
 /** The process's metrics, in a registry of its own. No label holds an organization, an id or a word that a caller chose. */
-export function createMetrics(): { meter: Meter; text(): Promise<{ contentType: string; body: string }> } {
+export function createMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const events = new Counter({
@@ -13,6 +20,16 @@ export function createMetrics(): { meter: Meter; text(): Promise<{ contentType: 
   });
   return {
     meter: { count: (event, by = 1) => events.inc({ event }, by) },
+    gauge: (name, help, read) => {
+      new Gauge({
+        name,
+        help,
+        registers: [registry],
+        collect() {
+          this.set(read());
+        },
+      });
+    },
     text: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

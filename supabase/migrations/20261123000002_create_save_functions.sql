@@ -490,7 +490,8 @@ end
 $$;
 
 -- An operator ends a save that needed attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
--- p_request: agents (COMMITTED, see apply_commit), results (ROLLED_BACK), lateMs. outcome: p_status | STALE | NO_SAVE
+-- p_request: agents (COMMITTED, see apply_commit), results and missing [role] (ROLLED_BACK), lateMs.
+-- outcome: p_status | STALE | NO_SAVE
 create function public.save_settle(p_org_id uuid, p_save_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -510,6 +511,7 @@ begin
     else
       update public.agent_saves set status = 'ROLLED_BACK', results = p_request -> 'results', finished_at = clock_timestamp()
         where id = p_save_id returning * into v_save;
+      perform lockstep.note_missing(p_save_id, p_request -> 'missing');
       v_answer := jsonb_build_object('outcome', 'ROLLED_BACK', 'save', lockstep.save_json(v_save), 'agents', '[]'::jsonb);
     end if;
     perform lockstep.raise_fence(p_org_id, p_save_id, (p_request ->> 'lateMs')::bigint);

@@ -1,288 +1,523 @@
-/** What was not finished: taken up by whoever is there, carried on or undone, and never twice. */
+/** What was not finished: taken up by whoever is there, carried on or undone, and never twice. Two replicas throughout. */
 import { randomUUID } from 'node:crypto';
-import { SignJWT } from 'jose';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import type { GraphQLClient } from 'graphql-request';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { FaultInput } from '../../src/local/vapi/faults.ts';
+import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
 import { lateTimeMs, type SaveSettings } from '../../src/services/saves/settings.ts';
-import { type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import { CANARY_KEY, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { both, ended, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
-import { type AgentSave, expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
-import { type Proxy, rpc, startProxy } from '../support/proxy.ts';
-import type { Fault } from '../support/supabase.ts';
-import { expectLockstep, systemsOf } from '../support/systems.ts';
+import { expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
+import { accessToken, type HttpProxy, lost, rpc, startProxy } from '../support/proxy.ts';
+import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
+import { expectLockstep, type Systems, systemsOf } from '../support/systems.ts';
 
 const SETTINGS: SaveSettings = {
   requestTimeoutMs: 500,
   lateMs: 200,
-  leaseMs: 2_000,
-  deadlineMs: 5_000,
+  // The guard leaves 1.5 seconds for tries.
+  leaseMs: 3_000,
+  deadlineMs: 6_000,
   answerMs: 4_000,
   confirmMs: 0,
 };
 const LATE_MS = lateTimeMs(SETTINGS);
-const REJECT = { kind: 'reject', messages: ['no'] } as const;
+const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
 
-let lockstep: TestApp;
-let caller: Caller;
-let orgId: string;
+// They mostly wait.
+vi.setConfig({ maxConcurrency: 6 });
+
+/** A server that looks for abandoned saves all the time, and its own way to the database. */
+interface Replica extends TestApp {
+  proxy: HttpProxy;
+}
+
+let supabase: TestSupabase;
+let vapi: VapiStandIn;
+let one: Replica;
+let two: Replica;
 beforeAll(async () => {
-  lockstep = await createTestApp({ settings: SETTINGS });
+  supabase = await createTestSupabase();
+  vapi = await startVapiStandIn({ key: CANARY_KEY });
+  [one, two] = await Promise.all([startReplica(SETTINGS), startReplica(SETTINGS)]);
 });
-afterAll(() => lockstep.stop());
-beforeEach(async () => {
-  lockstep.vapi.reset();
-  caller = await lockstep.newCaller();
-  orgId = caller.orgId;
+afterAll(async () => {
+  await Promise.all([one.stop(), two.stop()]);
+  await vapi.stop();
+  await supabase.stop();
 });
-afterEach(() => lockstep.supabase.faults.clear());
 
-async function savedBefore(): Promise<void> {
-  expectAnswer(await save(caller.client, both(orgId, 'before')), 'UpdateAgentsSuccess');
+/** `recovers: false`: it leaves abandoned saves to the others. */
+async function startReplica(
+  settings: SaveSettings,
+  { of = supabase, recovers = true }: { of?: TestSupabase; recovers?: boolean } = {},
+): Promise<Replica> {
+  const proxy = await startProxy(of.url);
+  const app = await createTestApp({
+    settings,
+    supabase: of,
+    vapi,
+    ...(recovers ? { recoveryIntervalMs: 50 } : {}),
+    config: { supabase: { ...supabaseConfig(of), url: proxy.url } },
+  });
+  const stop = async () => {
+    await app.stop();
+    await proxy.stop();
+  };
+  return { ...app, proxy, stop };
 }
 
-/** Rounds of recovery, until the save is over or waits for a person. */
-async function recovered(saveId: string, by: TestApp = lockstep): Promise<AgentSave> {
-  return vi.waitFor(
-    async () => {
-      await by.app.recover();
-      const found = await readSave(caller.client, saveId);
-      if (found === null || ['APPLYING', 'ROLLING_BACK'].includes(found.status)) {
-        throw new Error(`${saveId} is ${found?.status}`);
-      }
-      return found;
-    },
-    { timeout: 15_000, interval: 50 },
-  );
-}
+/** An organization of its own for each test, so that they can run at the same time. */
+class Organization {
+  readonly orgId: string;
+  readonly replica: Replica;
+  readonly client: GraphQLClient;
 
-const prompts = async () =>
-  (await expectLockstep(lockstep, orgId)).agents.map(({ config }) => config.systemPrompt);
-const promptsOf = (what: string) => [prompt(orgId, 'Inbound', what), prompt(orgId, 'Outbound', what)];
-const metric = async (event: string) => {
-  const text = await (await fetch(`${lockstep.origin}/metrics`)).text();
-  return Number(new RegExp(`event="${event}"} (\\d+)`).exec(text)?.[1] ?? 0);
-};
+  constructor(orgId: string, replica: Replica, client: GraphQLClient) {
+    this.orgId = orgId;
+    this.replica = replica;
+    this.client = client;
+  }
 
-describe('a request that takes effect late', () => {
-  test('inside the fence: the next save has waited, so it is overtaken by nothing', async () => {
-    await savedBefore();
+  static async make(replica = one): Promise<Organization> {
+    const orgId = await replica.supabase.createOrganization();
+    return new Organization(orgId, replica, await clientOf(orgId, replica));
+  }
+
+  static async saved(replica = one): Promise<Organization> {
+    const organization = await Organization.make(replica);
+    const answer = await save(organization.client, both(organization.orgId, 'before'));
+    expectAnswer(answer, 'UpdateAgentsSuccess');
+    return organization;
+  }
+
+  /** The same organization at another replica. */
+  at(replica: Replica): Promise<GraphQLClient> {
+    return clientOf(this.orgId, replica);
+  }
+
+  /** A save that is in doubt. */
+  async pending(what: string): Promise<string> {
+    return expectAnswer(await save(this.client, both(this.orgId, what)), 'SavePendingError').save.id;
+  }
+
+  /** One whose creation got no answer. */
+  async abandoned(): Promise<string> {
+    this.strike({ kind: 'reset-after' }, 'Inbound', 'after');
+    return this.pending('after');
+  }
+
+  strike(fault: FaultInput, side: 'Inbound' | 'Outbound', what: string): number {
+    return strike(vapi, fault, this.orgId, side, what);
+  }
+
+  writes(side: 'Inbound' | 'Outbound', what: string) {
+    return writes(vapi, this.orgId, side, what);
+  }
+
+  /** The first request with this content takes effect when the test says so; its sender waits no longer than ever. */
+  late(side: 'Inbound' | 'Outbound', what: string): () => Promise<void> {
     const late = gate();
-    strike(lockstep.vapi, { kind: 'hold', until: late.until }, orgId, 'Inbound', 'one');
+    this.strike({ kind: 'hold', until: late.until }, side, what);
+    return async () => {
+      late.open();
+      await expect.poll(() => this.writes(side, what)[0]?.appliedAt).not.toBeNull();
+    };
+  }
+
+  systems(): Promise<Systems> {
+    return systemsOf(this.replica, this.orgId);
+  }
+
+  /** Both systems hold this, and nothing is open. */
+  async expectHolds(what: string | null): Promise<Systems> {
+    const systems = await expectLockstep(this.replica, this.orgId);
+    const prompts = systems.agents.map(({ config }) => config.systemPrompt);
+    const sides = ['Inbound', 'Outbound'] as const;
+    expect(prompts).toEqual(what === null ? [] : sides.map((side) => prompt(this.orgId, side, what)));
+    return systems;
+  }
+
+  async openSave(): Promise<{ id: string; status: string; epoch: number; quarantineMs: number } | undefined> {
+    const [open] = await this.replica.supabase.sql<
+      { id: string; status: string; epoch: number; quarantineMs: number }[]
+    >`select id, status, epoch,
+        coalesce(extract(epoch from not_before - clock_timestamp()) * 1000, 0)::int as "quarantineMs"
+      from public.agent_saves where org_id = ${this.orgId} and finished_at is null`;
+    return open;
+  }
+}
+
+async function clientOf(orgId: string, replica: Replica): Promise<GraphQLClient> {
+  const caller = { orgId, userId: randomUUID() };
+  return replica.clientFor(await accessToken(replica.supabase, replica.proxy.url, caller));
+}
+
+describe.concurrent('a request that takes effect late', () => {
+  test('inside the fence: the next save has waited, so it is overtaken by nothing', async () => {
+    const org = await Organization.saved();
+    const arrive = org.late('Inbound', 'one');
     // The second attempt succeeds; the first is still on its way.
-    expectAnswer(await save(caller.client, both(orgId, 'one')), 'UpdateAgentsSuccess');
-    const refused = expectAnswer(await save(caller.client, both(orgId, 'two')), 'SaveInProgressError');
+    expectAnswer(await save(org.client, both(org.orgId, 'one')), 'UpdateAgentsSuccess');
+    const refused = expectAnswer(await save(org.client, both(org.orgId, 'two')), 'SaveInProgressError');
     expect(refused).toMatchObject({ status: 'COMMITTED' });
-    late.open();
-    await expect.poll(() => writes(lockstep.vapi, orgId, 'Inbound', 'one')[0]?.appliedAt).not.toBeNull();
-    expect(await prompts()).toEqual(promptsOf('one'));
-    await saveWhenFree(caller, both(orgId, 'two'));
-    expect(await prompts()).toEqual(promptsOf('two'));
+    await arrive();
+    await org.expectHolds('one');
+    await saveWhenFree(org, both(org.orgId, 'two'));
+    await org.expectHolds('two');
   });
 
   test('inside the quarantine: the undo has waited, so it comes last', async () => {
-    await savedBefore();
-    const late = gate();
-    strike(lockstep.vapi, { kind: 'hold', until: late.until, times: Infinity }, orgId, 'Inbound', 'one');
-    strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'one');
-    const told = expectAnswer(await save(caller.client, both(orgId, 'one')), 'SavePendingError');
-    expect(told.save).toMatchObject({
-      status: 'ROLLING_BACK',
-      results: [{ vapiSynced: null }, { vapiSynced: false }],
-    });
-    expect(await lockstep.app.recover()).toEqual({ taken: 0, finished: 0 });
-    expect(writes(lockstep.vapi, orgId, 'Inbound', 'before')).toHaveLength(1);
-    late.open();
-    expect(await recovered(told.save.id)).toMatchObject({ status: 'ROLLED_BACK' });
-    expect(writes(lockstep.vapi, orgId, 'Inbound', 'one')[0]?.appliedAt).not.toBeNull();
-    expect(await prompts()).toEqual(promptsOf('before'));
+    const org = await Organization.saved();
+    const arrive = org.late('Inbound', 'one');
+    org.strike({ kind: 'hang-before', times: Infinity, match: { nth: 2 } }, 'Inbound', 'one');
+    org.strike(REJECT, 'Outbound', 'one');
+    const saveId = await org.pending('one');
+    await expect
+      .poll(() => org.openSave(), { timeout: 5_000, interval: 20 })
+      .toMatchObject({
+        id: saveId,
+        status: 'ROLLING_BACK',
+        quarantineMs: expect.toSatisfy((ms) => ms < 400),
+      });
+    await arrive();
+    expect(await ended(org, saveId)).toMatchObject({ status: 'ROLLED_BACK' });
+    await org.expectHolds('before');
     // The fence: an undo may be late as well.
-    expectAnswer(await save(caller.client, both(orgId, 'two')), 'SaveInProgressError');
-    await saveWhenFree(caller, both(orgId, 'two'));
-    expect(await prompts()).toEqual(promptsOf('two'));
+    const refused = expectAnswer(await save(org.client, both(org.orgId, 'two')), 'SaveInProgressError');
+    expect(refused).toMatchObject({ saveId, status: 'ROLLED_BACK' });
+    await saveWhenFree(org, both(org.orgId, 'two'));
+    await org.expectHolds('two');
   });
-
-  test.for(['committed', 'rolled back'])(
-    'later than every bound, its save %s: the next sweep repairs it, and counts it',
-    async (how) => {
-      await savedBefore();
-      const lateWrites = await metric('vapi.late_write');
-      strike(lockstep.vapi, { kind: 'late', ms: 600_000, answer: 'reset' }, orgId, 'Inbound', 'one');
-      if (how === 'committed') {
-        expectAnswer(await save(caller.client, both(orgId, 'one')), 'UpdateAgentsSuccess');
-      } else {
-        strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'one');
-        const told = expectAnswer(await save(caller.client, both(orgId, 'one')), 'SavePendingError');
-        expect(await recovered(told.save.id)).toMatchObject({ status: 'ROLLED_BACK' });
-      }
-      const { agents } = await saveWhenFree(caller, both(orgId, 'two'));
-      expect(lockstep.vapi.applyLate()).toBe(1);
-      const assistant = lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, agents[0]?.vapiAssistantId ?? '');
-      expect(JSON.stringify(assistant)).toContain(prompt(orgId, 'Inbound', 'one'));
-
-      expect(await lockstep.app.sweep()).toMatchObject({ repaired: 1, drifted: 0, adopted: 0 });
-      expect(await prompts()).toEqual(promptsOf('two'));
-      expect(await metric('vapi.late_write')).toBe(lateWrites + 1);
-    },
-  );
-
-  test.for(['committed', 'rolled back'])(
-    'a creation later than every bound, its save %s: the sweep deletes what nobody keeps',
-    async (how) => {
-      strike(lockstep.vapi, { kind: 'late', ms: 600_000, answer: 'reset' }, orgId, 'Inbound', 'one');
-      if (how === 'rolled back') strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'one');
-      const told = expectAnswer(await save(caller.client, both(orgId, 'one')), 'SavePendingError');
-      expect((await recovered(told.save.id)).status).toBe(how === 'committed' ? 'COMMITTED' : 'ROLLED_BACK');
-      expect(lockstep.vapi.applyLate()).toBe(1);
-      const kept = how === 'committed' ? 2 : 0;
-      expect((await systemsOf(lockstep, orgId)).assistants).toHaveLength(kept + 1);
-      // Left alone until the save has been closed for longer than any late request of its own.
-      expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 0 });
-      await expect
-        .poll(async () => (await lockstep.app.sweep())?.orphansDeleted, { timeout: 4 * LATE_MS })
-        .toBe(1);
-      expect((await expectLockstep(lockstep, orgId)).assistants).toHaveLength(kept);
-    },
-  );
 });
 
-describe('creating', () => {
-  test('of two assistants with the stamp, the oldest is kept and the other deleted', async () => {
-    strike(lockstep.vapi, { kind: 'late', ms: 600_000, answer: 'reset' }, orgId, 'Inbound', 'one');
-    const told = expectAnswer(await save(caller.client, both(orgId, 'one')), 'SavePendingError');
-    // Recovery does not find it, makes it again, and that answer is lost as well.
-    strike(lockstep.vapi, { kind: 'reset-after' }, orgId, 'Inbound', 'one');
-    await expect
-      .poll(
-        async () => {
-          await lockstep.app.recover();
-          return (await systemsOf(lockstep, orgId)).assistants.length;
-        },
-        { timeout: 10_000 },
-      )
-      .toBe(2);
-    const oldest = writes(lockstep.vapi, orgId, 'Inbound', 'one').map(({ method }) => method);
-    expect(oldest).toEqual(['POST', 'POST']);
-    const [second] = (await systemsOf(lockstep, orgId)).assistants
-      .filter((assistant) => JSON.stringify(assistant).includes(prompt(orgId, 'Inbound', 'one')))
-      .map(({ id }) => id);
-    expect(lockstep.vapi.applyLate()).toBe(1);
-    expect((await systemsOf(lockstep, orgId)).assistants).toHaveLength(3);
+describe.concurrent('the database does not answer recovery: as if nothing had been', () => {
+  const LOST = (['before', 'after'] as const).map((when) => ({ when }));
+  /** At either replica: whichever takes the save. */
+  const lose = (org: Organization, step: string, when: 'before' | 'after') => {
+    const text = step === 'save_due' ? '' : org.orgId;
+    const struck = [one, two].map(({ proxy }) => proxy.add({ match: rpc(step, text), [when]: lost }));
+    return () => expect(Math.max(...struck.map((times) => times()))).toBe(1);
+  };
 
-    expect(await recovered(told.save.id)).toMatchObject({ status: 'COMMITTED' });
-    const { agents } = await expectLockstep(lockstep, orgId);
-    expect(agents[0]?.vapi_assistant_id).toBe(second);
+  test.for(LOST)('handing over, lost $when it is done', async ({ when }) => {
+    const org = await Organization.make();
+    const expectLost = lose(org, 'save_hold', when);
+    const saveId = await org.abandoned();
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    expectLost();
+    await org.expectHolds('after');
   });
 
-  test('anew, of an agent whose assistant was deleted: adopted; rolled back, it is as missing as before', async () => {
-    await savedBefore();
-    const [agent] = (await systemsOf(lockstep, orgId)).agents;
-    const missing = agent?.vapi_assistant_id ?? '';
-    lockstep.vapi.dashboardDelete(missing);
-    await lockstep.app.sweep();
-    const anew = (what: string) => {
-      const input = both(orgId, what);
-      return { ...input, inbound: { ...input.inbound, recreateIfMissing: true } };
+  test.for(
+    ['save_due', 'save_takeover', 'save_commit'].flatMap((step) => LOST.map((rest) => ({ step, ...rest }))),
+  )('going forward, $step, lost $when it is done', async ({ step, when }) => {
+    const org = await Organization.make();
+    const saveId = await org.abandoned();
+    const expectLost = lose(org, step, when);
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    expectLost();
+    await org.expectHolds('after');
+  });
+
+  test.for(
+    ['save_abort', 'save_takeover', 'save_rolled_back'].flatMap((step) =>
+      LOST.map((rest) => ({ step, ...rest })),
+    ),
+  )('turning back, $step, lost $when it is done', async ({ step, when }) => {
+    const org = await Organization.make();
+    const saveId = await org.abandoned();
+    org.strike(REJECT, 'Outbound', 'after');
+    const expectLost = lose(org, step, when);
+    expect(await ended(org, saveId)).toMatchObject({ status: 'ROLLED_BACK' });
+    expectLost();
+    await org.expectHolds(null);
+  });
+
+  test('away while a rejected save is to be undone: undone when it is back', async () => {
+    const org = await Organization.saved();
+    const before = await org.systems();
+    let away = true;
+    const reach = async () => (away ? lost() : undefined);
+    for (const { proxy } of [one, two]) {
+      const match = rpc('save_rolled_back', org.orgId);
+      proxy.add({ match, times: Infinity, before: reach });
+    }
+    org.strike(REJECT, 'Outbound', 'after');
+    const saveId = await org.pending('after');
+    expect(await org.openSave()).toMatchObject({ id: saveId, status: 'ROLLING_BACK' });
+    away = false;
+    expect(await ended(org, saveId)).toMatchObject({ status: 'ROLLED_BACK' });
+    expect(await org.systems()).toEqual(before);
+  });
+
+  test.for(['save_commit', 'save_rolled_back'])(
+    'the answer of %s comes after its deadline: asked for again',
+    async (step) => {
+      const org = await Organization.saved();
+      // A lease in which a request to the database can last to its deadline, 2 seconds here, and be repeated.
+      const long = { ...SETTINGS, leaseMs: 5_000, deadlineMs: 10_000 };
+      const patient = await startReplica(long, { recovers: false });
+      try {
+        const stuck = gate();
+        patient.proxy.add({ match: rpc(step, org.orgId), after: stuck.until });
+        if (step === 'save_rolled_back') org.strike(REJECT, 'Outbound', 'after');
+        const answer = await save(await org.at(patient), both(org.orgId, 'after'));
+        const isCommit = step === 'save_commit';
+        expect(answer.__typename).toBe(isCommit ? 'UpdateAgentsSuccess' : 'SaveFailedError');
+        await org.expectHolds(isCommit ? 'after' : 'before');
+        stuck.open();
+      } finally {
+        await patient.stop();
+      }
+    },
+  );
+
+  test('whether a save began is not known: its key finds it all the same', async () => {
+    const org = await Organization.make();
+    one.proxy.add({ match: rpc('save_begin', org.orgId), times: 3, after: lost });
+    const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
+    const told = expectAnswer(await save(org.client, input), 'SavePendingError');
+    expect(await ended(org, told.save.id)).toMatchObject({ status: 'COMMITTED' });
+    const again = expectAnswer(await save(await org.at(two), input), 'UpdateAgentsSuccess');
+    expect(again).toMatchObject({ save: { id: told.save.id }, agents: [{ revision: 1 }, { revision: 1 }] });
+    await org.expectHolds('after');
+  });
+});
+
+describe.concurrent('two owners', () => {
+  test('one loses its lease before it commits: the other commits, once, and both tell the same', async () => {
+    const org = await Organization.saved();
+    const stuck = gate();
+    one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    const answer = save(org.client, both(org.orgId, 'after'));
+    await stuck.reached;
+    const saveId = (await org.openSave())?.id ?? '';
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    stuck.open();
+    // Its own commit is refused by the epoch, with what the save has become.
+    const told = await answer;
+    expect(told).toMatchObject({ save: { id: saveId } });
+    expect(['UpdateAgentsSuccess', 'SavePendingError']).toContain(told.__typename);
+    const { agents } = await org.expectHolds('after');
+    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+  });
+
+  test('one wants to turn back after its lease, while the other goes forward: the epoch stops it', async () => {
+    const org = await Organization.saved();
+    // The first owner sees outbound rejected, once, and is stuck on its way to say so.
+    org.strike(REJECT, 'Outbound', 'after');
+    const stuck = gate();
+    one.proxy.add({ match: rpc('save_abort', org.orgId), times: Infinity, before: stuck.until });
+    const answer = save(org.client, both(org.orgId, 'after'));
+    await stuck.reached;
+    // Whoever takes over is now in the middle of sending the same content again.
+    const sending = gate();
+    org.strike({ kind: 'hold', until: sending.until }, 'Inbound', 'after');
+    await sending.reached;
+    stuck.open();
+    const told = expectAnswer(await answer, 'SavePendingError');
+    expect(told.save.status).toBe('APPLYING');
+    sending.open();
+    expect(await ended(org, told.save.id)).toMatchObject({ status: 'COMMITTED' });
+    await org.expectHolds('after');
+    // Nothing was undone.
+    expect(org.writes('Inbound', 'before')).toHaveLength(1);
+  });
+
+  test('each takeover is made by one of them', async () => {
+    const org = await Organization.make();
+    const saveId = await org.abandoned();
+    await ended(org, saveId);
+    const takeovers = [one, two]
+      .flatMap(({ log }) => log)
+      .filter((line) => line.includes(saveId) && line.includes('taking over'))
+      .map((line) => (JSON.parse(line) as { epoch: number }).epoch)
+      .sort();
+    expect(takeovers).toEqual([2]);
+    expect(org.writes('Inbound', 'after').map(({ method }) => method)).toEqual(['POST', 'PATCH']);
+    await org.expectHolds('after');
+  });
+
+  test('the same key at the other one, while the save is in doubt and after: one save, one answer', async () => {
+    const org = await Organization.saved();
+    const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
+    const stuck = gate();
+    one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    const first = save(org.client, input);
+    await stuck.reached;
+    const client = await org.at(two);
+    const second = save(client, input);
+    const saveId = (await org.openSave())?.id ?? '';
+    await ended(org, saveId);
+    stuck.open();
+    const after = expectAnswer(await save(client, input), 'UpdateAgentsSuccess');
+    expect(after.save).toMatchObject({ id: saveId, status: 'COMMITTED' });
+    for (const told of await Promise.all([first, second])) {
+      if (told.__typename === 'UpdateAgentsSuccess') expect(told).toEqual(after);
+      else expect(expectAnswer(told, 'SavePendingError').save.id).toBe(saveId);
+    }
+    // And after a restart.
+    const restarted = await startReplica(SETTINGS, { recovers: false });
+    try {
+      expect(await save(await org.at(restarted), input)).toEqual(after);
+    } finally {
+      await restarted.stop();
+    }
+    const { agents } = await org.expectHolds('after');
+    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+  });
+});
+
+describe.concurrent('whatever the settings, it ends', () => {
+  const SHORT: SaveSettings = {
+    requestTimeoutMs: 300,
+    leaseMs: 2_000,
+    deadlineMs: 2_100,
+    // Longer than the lease, and than the deadline.
+    lateMs: 3_000,
+    answerMs: 2_000,
+    confirmMs: 0,
+  };
+  // Not among the others: they would do its work.
+  let alone: TestSupabase;
+  let short: Replica;
+  beforeAll(async () => {
+    alone = await createTestSupabase();
+    short = await startReplica(SHORT, { of: alone });
+  });
+  afterAll(async () => {
+    await short.stop();
+    await alone.stop();
+  });
+
+  test('a quarantine longer than the lease: undone', async () => {
+    const org = await Organization.saved(short);
+    org.strike({ kind: 'reset-after', times: Infinity }, 'Inbound', 'after');
+    org.strike(REJECT, 'Outbound', 'after');
+    expect(await ended(org, await org.pending('after'))).toMatchObject({ status: 'ROLLED_BACK' });
+    await org.expectHolds('before');
+  });
+
+  test('a quarantine longer than the lease and the deadline: created', async () => {
+    const org = await Organization.make(short);
+    // Past its deadline by far; one attempt forward all the same.
+    expect(await ended(org, await org.abandoned())).toMatchObject({ status: 'COMMITTED' });
+    await org.expectHolds('after');
+  });
+
+  test('a save that cannot be carried on keeps no other from it', async () => {
+    const poisoned = await Organization.make();
+    const stuck = await poisoned.abandoned();
+    await supabase.sql`update public.agent_saves set mapping_version = 99 where id = ${stuck}`;
+    const org = await Organization.make();
+    expect(await ended(org, await org.abandoned())).toMatchObject({ status: 'COMMITTED' });
+    await expect
+      .poll(() => [...one.log, ...two.log].filter((line) => line.includes(stuck)).join(''))
+      .toContain('unknown mapping version 99');
+    expect(await readSave(poisoned.client, stuck)).toMatchObject({ status: 'APPLYING' });
+    await supabase.sql`update public.agent_saves set mapping_version = 1 where id = ${stuck}`;
+    expect(await ended(poisoned, stuck)).toMatchObject({ status: 'COMMITTED' });
+    await poisoned.expectHolds('after');
+  });
+});
+
+// One at a time: a sweep looks at every organization.
+describe('what no protocol can exclude is found by the next sweep', () => {
+  const lateWrites = async () => {
+    const text = await (await fetch(`${one.origin}/metrics`)).text();
+    return Number(/event="vapi.late_write"} (\d+)/.exec(text)?.[1] ?? 0);
+  };
+
+  test.for(['committed', 'rolled back'])(
+    'a change later than every bound, its save %s: repaired, and counted',
+    async (how) => {
+      const org = await Organization.saved();
+      const arrive = org.late('Inbound', 'one');
+      if (how === 'committed') {
+        expectAnswer(await save(org.client, both(org.orgId, 'one')), 'UpdateAgentsSuccess');
+      } else {
+        org.strike({ kind: 'hang-before', times: Infinity, match: { nth: 2 } }, 'Inbound', 'one');
+        org.strike(REJECT, 'Outbound', 'one');
+        expect((await ended(org, await org.pending('one'))).status).toBe('ROLLED_BACK');
+      }
+      await saveWhenFree(org, both(org.orgId, 'two'));
+      const counted = await lateWrites();
+      await arrive();
+      expect(JSON.stringify((await org.systems()).assistants)).toContain(prompt(org.orgId, 'Inbound', 'one'));
+
+      expect(await one.app.sweep()).toMatchObject({ repaired: 1, drifted: 0, adopted: 0 });
+      await org.expectHolds('two');
+      expect(await lateWrites()).toBe(counted + 1);
+    },
+  );
+
+  test.for(['committed', 'rolled back'])(
+    'a creation later than every bound, its save %s: what nobody keeps is deleted',
+    async (how) => {
+      const org = await Organization.make();
+      const arrive = org.late('Inbound', 'one');
+      if (how === 'rolled back') org.strike(REJECT, 'Outbound', 'one');
+      const end = await ended(org, await org.pending('one'));
+      expect(end.status).toBe(how === 'committed' ? 'COMMITTED' : 'ROLLED_BACK');
+      await arrive();
+      const kept = how === 'committed' ? 2 : 0;
+      expect((await org.systems()).assistants).toHaveLength(kept + 1);
+      // Left alone until the save has been closed for longer than any late request of its own.
+      expect(await one.app.sweep()).toMatchObject({ orphansDeleted: 0 });
+      await expect
+        .poll(async () => (await one.app.sweep())?.orphansDeleted, { timeout: 4 * LATE_MS })
+        .toBe(1);
+      await org.expectHolds(how === 'committed' ? 'one' : null);
+    },
+  );
+
+  test('of two assistants with the stamp, recovery keeps the oldest and deletes the other', async () => {
+    const org = await Organization.make();
+    const arrive = org.late('Inbound', 'one');
+    // Recovery does not find it, makes it again, and that answer is lost as well.
+    org.strike({ kind: 'reset-after', match: { nth: 2 } }, 'Inbound', 'one');
+    const saveId = await org.pending('one');
+    const made = async () =>
+      (await org.systems()).assistants.filter((assistant) =>
+        JSON.stringify(assistant).includes(prompt(org.orgId, 'Inbound', 'one')),
+      );
+    await expect.poll(async () => (await made()).length, { timeout: 5_000 }).toBe(1);
+    const oldest = (await made())[0]?.['id'];
+    await arrive();
+    expect(await made()).toHaveLength(2);
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    expect(org.writes('Inbound', 'one').map(({ method }) => method)).toEqual(['POST', 'POST', 'PATCH']);
+    const { agents } = await org.expectHolds('one');
+    expect(agents[0]?.vapi_assistant_id).toBe(oldest);
+  });
+
+  test('an assistant is made anew, its answer lost: undone, it is as missing as before; done, adopted', async () => {
+    const org = await Organization.saved();
+    const missing = (await org.systems()).agents[0]?.vapi_assistant_id ?? '';
+    vapi.dashboardDelete(missing);
+    await one.app.sweep();
+    const anew = async (what: string) => {
+      const input = both(org.orgId, what);
+      org.strike({ kind: 'reset-after' }, 'Inbound', what);
+      const wanted = { ...input, inbound: { ...input.inbound, recreateIfMissing: true } };
+      return expectAnswer(await save(org.client, wanted), 'SavePendingError').save.id;
     };
 
-    strike(lockstep.vapi, { kind: 'reset-after' }, orgId, 'Inbound', 'one');
-    strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'one');
-    const undone = expectAnswer(await save(caller.client, anew('one')), 'SavePendingError');
-    expect(await recovered(undone.save.id)).toMatchObject({ status: 'ROLLED_BACK' });
-    expect((await systemsOf(lockstep, orgId)).assistants).toHaveLength(1);
-    expect((await readAgents(caller.client)).INBOUND).toMatchObject({
+    org.strike(REJECT, 'Outbound', 'one');
+    expect(await ended(org, await anew('one'))).toMatchObject({ status: 'ROLLED_BACK' });
+    expect((await org.systems()).assistants).toHaveLength(1);
+    expect((await readAgents(org.client)).INBOUND).toMatchObject({
       vapiAssistantId: missing,
       revision: 1,
       sync: { status: 'MISSING' },
     });
 
-    strike(lockstep.vapi, { kind: 'reset-after' }, orgId, 'Inbound', 'two');
-    await vi.waitFor(
-      async () => {
-        const told = expectAnswer(await save(caller.client, anew('two')), 'SavePendingError');
-        expect(await recovered(told.save.id)).toMatchObject({ status: 'COMMITTED' });
-      },
-      { timeout: 10_000 },
-    );
-    const { agents } = await expectLockstep(lockstep, orgId);
+    const saveId = await vi.waitFor(() => anew('two'), { timeout: 5_000, interval: 100 });
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    const { agents } = await org.expectHolds('two');
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
     expect(agents[0]?.vapi_assistant_id).not.toBe(missing);
   });
-});
-
-describe('the database does not answer once, at each step: as if nothing had been', () => {
-  const FAULTS: [string, Fault][] = [
-    ['lost before it was done', 'reset-before'],
-    ['lost after it was done', 'reset-after'],
-    ['503 in place of it', { status: 503, body: { code: 'PGRST001', message: 'no connection' } }],
-    ['answered after the deadline', { answerAfterMs: 2_200 }],
-  ];
-  /** What leads to the step, and what its caller is told. */
-  const STEPS: [string, () => Promise<unknown>, string][] = [
-    ['save_begin', savedBefore, 'UpdateAgentsSuccess'],
-    ['save_commit', savedBefore, 'UpdateAgentsSuccess'],
-    [
-      'save_abort',
-      async () => {
-        await savedBefore();
-        strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'after');
-      },
-      'SaveFailedError',
-    ],
-    [
-      'save_rolled_back',
-      async () => {
-        await savedBefore();
-        strike(lockstep.vapi, REJECT, orgId, 'Outbound', 'after');
-      },
-      'SaveFailedError',
-    ],
-    [
-      'save_hold',
-      async () => strike(lockstep.vapi, { kind: 'reset-after' }, orgId, 'Inbound', 'after'),
-      'SavePendingError',
-    ],
-  ];
-
-  test.for(STEPS.flatMap((step) => FAULTS.map((fault) => [...step, ...fault] as const)))(
-    '%s %s',
-    async ([step, prepare, answered, _what, fault]) => {
-      await prepare();
-      const before = await systemsOf(lockstep, orgId);
-      lockstep.supabase.faults.next(`rpc/${step}`, fault);
-      const answer = await save(caller.client, both(orgId, 'after'));
-      expect(answer.__typename).toBe(answered);
-      if (answer.__typename === 'SavePendingError') {
-        expect(await recovered(answer.save.id)).toMatchObject({ status: 'COMMITTED' });
-        expect(await prompts()).toEqual(promptsOf('after'));
-      } else if (answer.__typename === 'UpdateAgentsSuccess') {
-        expect(answer.agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
-        expect(await prompts()).toEqual(promptsOf('after'));
-      } else {
-        expect(await systemsOf(lockstep, orgId)).toEqual(before);
-        await expectLockstep(lockstep, orgId);
-      }
-    },
-  );
-
-  test.for(['save_due', 'save_takeover'].flatMap((step) => FAULTS.map((fault) => [step, ...fault] as const)))(
-    'in recovery: %s %s',
-    async ([step, _what, fault]) => {
-      strike(lockstep.vapi, { kind: 'reset-after' }, orgId, 'Inbound', 'after');
-      const { save: pending } = expectAnswer(
-        await save(caller.client, both(orgId, 'after')),
-        'SavePendingError',
-      );
-      lockstep.supabase.faults.next(`rpc/${step}`, fault);
-      await vi.waitFor(
-        async () => {
-          // A round without its list is no round: the next one has it.
-          await lockstep.app.recover().catch(() => undefined);
-          expect((await readSave(caller.client, pending.id))?.status).toBe('COMMITTED');
-        },
-        { timeout: 15_000, interval: 50 },
-      );
-      expect(await prompts()).toEqual(promptsOf('after'));
-    },
-  );
 });

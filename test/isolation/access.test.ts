@@ -30,6 +30,7 @@ const READABLE = [
 const CALLABLE = [
   'attach_phone_number',
   'lease_take',
+  'replica_beat',
   'save_abort',
   'save_begin',
   'save_cleanup',

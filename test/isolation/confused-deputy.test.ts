@@ -84,7 +84,8 @@ function collect(
     kind: isCursor ? 'cursor' : 'id',
     operation: (value) => {
       const keyword = root === schema.getMutationType() ? 'mutation' : 'query';
-      return `${keyword} ${write(path, trail, value)}`;
+      // Cursors stand near the root of what is selected, and related objects have ids of their own.
+      return `${keyword} ${write(path, trail, value, isCursor ? 3 : 4)}`;
     },
   });
 }
@@ -93,6 +94,7 @@ function write(
   [step, ...rest]: Step[],
   trail: (GraphQLArgument | GraphQLInputField)[],
   value: string,
+  depth: number,
 ): string {
   if (step === undefined) return '';
   const given = step.field.args
@@ -106,10 +108,10 @@ function write(
   const next = rest[0];
   const selection =
     next === undefined
-      ? selectionOf(step.field.type, 4)
+      ? selectionOf(step.field.type, depth)
       : isUnionType(result)
-        ? `{ __typename ... on ${next.on} ${write(rest, trail, value)} }`
-        : write(rest, trail, value);
+        ? `{ __typename ... on ${next.on} ${write(rest, trail, value, depth)} }`
+        : write(rest, trail, value, depth);
   return `{ ${step.field.name}${given.length > 0 ? `(${given.join(', ')})` : ''} ${selection} }`;
 }
 
@@ -196,7 +198,7 @@ function belongings(owner: Owner): Record<string, string> {
   };
 }
 
-/** An answer, without the value that was sent, which an error may repeat. */
+/** An answer, without the id that was sent, which an error may repeat. */
 function without(answer: string, value: string): string {
   return answer.replaceAll(value, '<the value>');
 }
@@ -252,8 +254,7 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ operation
   });
 
   test('what is no id at all finds nothing either, and is no error from inside', async () => {
-    const unknown = randomUUID();
-    const expected = without(await ask(b, operation(unknown)), unknown);
+    const expected = await ask(b, operation(randomUUID()));
     for (const value of [
       'x',
       '',
@@ -267,8 +268,7 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ operation
       '../agents',
     ]) {
       attacks += 1;
-      const answer = await ask(b, operation(value));
-      expect(value === '' ? answer : without(answer, value), JSON.stringify(value)).toBe(expected);
+      expect(await ask(b, operation(value)), JSON.stringify(value)).toBe(expected);
     }
   });
 });

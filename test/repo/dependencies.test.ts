@@ -58,15 +58,27 @@ describe('the locked dependencies', () => {
     ],
     [
       'from somewhere else',
-      'node_modules/added comes from git+ssh://git@github.com/a/b.git#c, not from the public registry',
+      'node_modules/added comes from git+ssh://git@example.com/a/b.git#c, not from the registry',
       manifest(),
-      lock(added({ resolved: 'git+ssh://git@github.com/a/b.git#c' })),
+      lock(added({ resolved: 'git+ssh://git@example.com/a/b.git#c' })),
     ],
     [
       'no integrity',
       'added@1.0.0 has no sha512 integrity',
       manifest(),
       lock(added({ integrity: 'sha1-abc' })),
+    ],
+    [
+      "a platform's package is left out",
+      'added@1.0.0 may need added-darwin, which is not locked',
+      manifest(),
+      lock({
+        ...added({
+          optionalDependencies: { 'added-darwin': '1.0.0', 'added-linux': '1.0.0', nested: '1.0.0' },
+        }),
+        'node_modules/added-linux': { version: '1.0.0', license: 'MIT', integrity },
+        'node_modules/added/node_modules/nested': { version: '1.0.0', license: 'MIT', integrity },
+      }),
     ],
     [
       'a licence',
@@ -160,16 +172,16 @@ describe('the audit', () => {
   test('a registry without an audit endpoint: said plainly, not fatal', () => {
     // As npm 11 prints it for a registry that refuses the request.
     const output = JSON.stringify({
-      message: '405 Method Not Allowed - POST https://registry.npmjs.org/-/npm/v1/security/advisories/bulk',
+      message: '405 Method Not Allowed - POST https://registry.example/-/npm/v1/security/advisories/bulk',
       method: 'POST',
-      uri: 'https://registry.npmjs.org/-/npm/v1/security/advisories/bulk',
+      uri: 'https://registry.example/-/npm/v1/security/advisories/bulk',
       statusCode: 405,
       body: '',
       error: { summary: '', detail: '' },
     });
     expect(auditVerdict(output)).toEqual({
       ok: true,
-      text: 'https://registry.npmjs.org offers no audit endpoint (HTTP 405): NOTHING WAS CHECKED. Run this where it does.',
+      text: 'https://registry.example offers no audit endpoint (HTTP 405): NOTHING WAS CHECKED. Run this where it does.',
     });
   });
 

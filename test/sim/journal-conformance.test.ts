@@ -75,6 +75,8 @@ const save = (choice: Partial<Extract<Command, { op: 'begin' }>> = {}): Command 
   key: null,
   hash: 'x',
   kind: 'USER',
+  actor: null,
+  limit: null,
   lease: FAR,
   deadline: FAR,
   confirm: 0,
@@ -121,6 +123,7 @@ const settle = (to: 'COMMITTED' | 'ROLLED_BACK'): Command => ({
   on,
   to,
   assistants: [0, 1],
+  missing: [],
   late: FAR,
 });
 
@@ -237,6 +240,16 @@ describe('the journal model is the SQL', () => {
         'settle COMMITTED',
         'settle STALE',
       ],
+    },
+    'so many saves of users in a time, and no more; what is known already is answered all the same': {
+      commands: [
+        save({ key: 'a', actor: 'somebody', limit: { saves: 1, perMs: FAR } }),
+        commit(),
+        save({ on: next, actor: 'somebody', limit: { saves: 1, perMs: FAR } }),
+        save({ on: next, key: 'a', actor: 'somebody', limit: { saves: 1, perMs: FAR } }),
+        save({ on: next, actor: 'somebody', limit: { saves: 1, perMs: 0 } }),
+      ],
+      outcomes: ['begin BEGUN', 'commit COMMITTED', 'begin RATE_LIMITED', 'begin REPLAY', 'begin BEGUN'],
     },
     'what a person rolled back leaves a fence': {
       commands: [save(), abort(), { op: 'needsAttention', on }, settle('ROLLED_BACK'), save({ on: next })],

@@ -86,6 +86,8 @@ export type Command =
       key: 'a' | 'b' | null;
       hash: 'x' | 'y';
       kind: SaveKind;
+      actor: 'somebody' | null;
+      limit: { saves: number; perMs: Soon } | null;
       lease: Soon;
       deadline: Soon;
       confirm: Soon;
@@ -106,7 +108,14 @@ export type Command =
   | { op: 'needsAttention'; on: Target }
   | { op: 'hold'; on: Target; ambiguous: boolean; notBefore: Soon }
   | { op: 'takeover'; on: Target; owner: 'one' | 'two'; lease: Soon }
-  | { op: 'settle'; on: Target; to: 'COMMITTED' | 'ROLLED_BACK'; assistants: number[]; late: Soon }
+  | {
+      op: 'settle';
+      on: Target;
+      to: 'COMMITTED' | 'ROLLED_BACK';
+      assistants: number[];
+      missing: AgentRole[];
+      late: Soon;
+    }
   | { op: 'inspect'; on: Target }
   | { op: 'due' }
   | { op: 'lookup' }
@@ -141,7 +150,7 @@ const update = (role: AgentRole): fc.Arbitrary<UpdateChoice> =>
     recreateIfMissing: fc.boolean(),
   });
 
-export const command: fc.Arbitrary<Command> = fc.oneof(
+export const command = fc.oneof(
   {
     weight: 8,
     arbitrary: fc.record({
@@ -151,6 +160,13 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       key: mostly<'a' | 'b' | null>(null, 'a', 'b'),
       hash: mostly<'x' | 'y'>('x', 'y'),
       kind: fc.constantFrom<SaveKind>('USER', 'REVERT', 'ADOPT'),
+      actor: fc.constantFrom<'somebody' | null>('somebody', null),
+      limit: mostly<{ saves: number; perMs: Soon } | null>(
+        null,
+        { saves: 1, perMs: FAR },
+        { saves: 2, perMs: FAR },
+        { saves: 1, perMs: 0 },
+      ),
       lease: soon,
       deadline: soon,
       confirm: soon,
@@ -221,6 +237,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       on: target,
       to: fc.constantFrom<'COMMITTED' | 'ROLLED_BACK'>('COMMITTED', 'ROLLED_BACK'),
       assistants,
+      missing,
       late: mostly<Soon>(0, FAR),
     }),
   },
@@ -253,7 +270,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       policy: fc.constantFrom<DriftPolicy>('REVERT', 'ADOPT'),
     }),
   },
-);
+) as fc.Arbitrary<Command>;
 
 /** Carries one command out. Answers what the journal answered, comparable between journals. `before`: its tables until now. */
 export async function carryOut(
@@ -280,7 +297,8 @@ export async function carryOut(
             idempotencyKey: one.key,
             requestHash: one.hash,
             kind: one.kind,
-            actor: null,
+            actor: one.actor,
+            limit: one.limit ?? undefined,
             leaseMs: one.lease,
             deadlineMs: one.deadline,
             confirmMs: one.confirm,
@@ -357,6 +375,7 @@ export async function carryOut(
           await journal.settle(ref(one.on), one.to, {
             agents: AGENT_ROLES.map((role) => seen(role, one.assistants)),
             results: results(ref(one.on).saveId),
+            missing: one.missing,
             lateMs: one.late,
           }),
         );

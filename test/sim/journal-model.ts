@@ -1,5 +1,5 @@
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agent-config.ts';
-import { canonicalJson, type JsonObject, jsonEqual } from '../../src/domain/json.ts';
+import { type JsonObject, jsonEqual } from '../../src/domain/json.ts';
 import type {
   AgentRecord,
   FieldDrift,
@@ -126,10 +126,10 @@ export class JournalModel {
   readonly #onChange: (change: JournalChange) => void;
   readonly #organizations = new Map<string, { driftPolicy: DriftPolicy }>();
   readonly #locks = new Map<string, LockRow>();
-  readonly #agents = new Map<string, AgentRow>();
+  protected readonly agents = new Map<string, AgentRow>();
   readonly #saves = new Map<string, SaveRow>();
   readonly #revisions: RevisionRow[] = [];
-  readonly #images = new Map<string, ImageRow[]>();
+  protected readonly images = new Map<string, ImageRow[]>();
   readonly #observed = new Map<string, JsonObject>();
   #sweepLease: { owner: string; until: number } | null = null;
 
@@ -147,6 +147,10 @@ export class JournalModel {
     const found = this.#enter(orgId);
     if (found) this.#organizations.set(orgId, { driftPolicy });
     return found;
+  }
+
+  get now(): number {
+    return this.#now();
   }
 
   // What is there, for whoever checks. Rows are replaced, never changed, except a save's.
@@ -178,12 +182,22 @@ export class JournalModel {
     return undefined;
   }
 
+  /** The unique index on open saves, for a test of the tests to leave out. */
+  protected blockingSaveOf(orgId: string): SaveRow | undefined {
+    return this.openSaveOf(orgId);
+  }
+
+  /** The unique key (organization, role), likewise. */
+  protected refusesSecondOfRole(): boolean {
+    return true;
+  }
+
   revisionsOf(agentId: string): RevisionRow[] {
     return this.#revisions.filter((revision) => revision.agentId === agentId);
   }
 
   imagesOf(saveId: string): ImageRow[] {
-    return this.#images.get(saveId) ?? [];
+    return this.images.get(saveId) ?? [];
   }
 
   observedOf(agentId: string): JsonObject | undefined {
@@ -215,6 +229,8 @@ export class JournalModel {
 
   #begin(orgId: string, saveId: string, owner: string, request: BeginRequest): BeginOutcome {
     if (!this.#enter(orgId)) return { outcome: 'NO_ORGANIZATION' };
+    const limited = this.#limited(orgId, saveId, request);
+    if (limited !== null) return { outcome: 'RATE_LIMITED', retryAfterMs: limited };
     const now = this.#now();
     let known = this.#find(orgId, saveId);
     if (known === undefined && request.idempotencyKey !== null) {
@@ -228,7 +244,7 @@ export class JournalModel {
         : { outcome: 'REPLAY', save: saveJson(known), agents: this.#saveAgents(known) };
     }
 
-    const open = this.openSaveOf(orgId);
+    const open = this.blockingSaveOf(orgId);
     if (open !== undefined) {
       const until = Math.max(open.leaseUntil ?? -Infinity, open.notBefore ?? -Infinity);
       return {
@@ -347,13 +363,30 @@ export class JournalModel {
       save.leaseUntil = null;
       save.finishedAt = now;
     } else {
-      this.#images.set(saveId, images);
+      this.images.set(saveId, images);
     }
     this.#saves.set(saveId, save);
     this.#changed('begin', save, 1, null);
     if (refused) return { outcome: 'REFUSED_MISSING', save: saveJson(save), agents: [] };
     if (unchanged) return { outcome: 'UNCHANGED', save: saveJson(save), agents: this.#saveAgents(save) };
     return this.#begun(save);
+  }
+
+  /** How long until the organization may begin one more save; null = it may now, or this save is known already. */
+  #limited(orgId: string, saveId: string, { limit, idempotencyKey }: BeginRequest): number | null {
+    if (limit == null) return null;
+    const saves = this.savesOf(orgId);
+    if (
+      saves.some(
+        (save) => save.id === saveId || (idempotencyKey !== null && save.idempotencyKey === idempotencyKey),
+      )
+    )
+      return null;
+    const since = this.#now() - limit.perMs;
+    const oldest = saves
+      .filter((save) => save.actor !== null && save.startedAt > since)
+      .sort((a, b) => b.startedAt - a.startedAt)[limit.saves - 1];
+    return oldest === undefined ? null : this.#msUntil(oldest.startedAt + limit.perMs);
   }
 
   commit(
@@ -417,6 +450,7 @@ export class JournalModel {
         if (status === 'COMMITTED') return this.#applyCommit(save, request.agents ?? []);
         if (request.results === undefined) throw new Error('a save that is rolled back has results');
         save.results = request.results;
+        this.#noteMissing(save.id, request.missing ?? []);
         return [];
       },
     });
@@ -479,7 +513,7 @@ export class JournalModel {
 
   lookup(assistantIds: string[]): Awaited<ReturnType<SweepStore['lookup']>> {
     const wanted = new Set(assistantIds);
-    return [...this.#agents.values()]
+    return [...this.agents.values()]
       .filter((agent) => wanted.has(agent.assistantId))
       .map((agent) => ({
         orgId: agent.orgId,
@@ -498,7 +532,7 @@ export class JournalModel {
   }
 
   page(afterAgentId: string | null, limit: number): Awaited<ReturnType<SweepStore['page']>> {
-    return [...this.#agents.values()]
+    return [...this.agents.values()]
       .filter((agent) => afterAgentId === null || agent.id > afterAgentId)
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .slice(0, limit)
@@ -516,7 +550,7 @@ export class JournalModel {
     const noted: string[] = [];
     for (const note of [...notes].sort((a, b) => (a.orgId < b.orgId ? -1 : a.orgId > b.orgId ? 1 : 0))) {
       if (!this.#enter(note.orgId)) continue;
-      const agent = this.#agents.get(note.agentId);
+      const agent = this.agents.get(note.agentId);
       if (
         agent === undefined ||
         agent.orgId !== note.orgId ||
@@ -527,7 +561,7 @@ export class JournalModel {
         continue;
       }
       const now = this.#now();
-      this.#agents.set(agent.id, {
+      this.agents.set(agent.id, {
         ...agent,
         checkedAt: now,
         drift: note.state === 'DRIFTED' ? (note.drift ?? []) : [],
@@ -568,11 +602,11 @@ export class JournalModel {
       .sort((a, b) => (a.finishedAt ?? 0) - (b.finishedAt ?? 0))
       .slice(0, limit);
     for (const save of keys) save.idempotencyKey = null;
-    const images = [...this.#images].filter(
+    const images = [...this.images].filter(
       ([saveId, rows]) => expired(this.#saves.get(saveId)) && rows.some((row) => row.afterConfig !== null),
     );
     for (const [saveId, rows] of images)
-      this.#images.set(
+      this.images.set(
         saveId,
         rows.map((row) => ({ ...row, before: null, afterConfig: null })),
       );
@@ -595,7 +629,7 @@ export class JournalModel {
   }
 
   #agentOf(orgId: string, role: AgentRole): AgentRow | undefined {
-    for (const agent of this.#agents.values()) if (agent.orgId === orgId && agent.role === role) return agent;
+    for (const agent of this.agents.values()) if (agent.orgId === orgId && agent.role === role) return agent;
     return undefined;
   }
 
@@ -675,7 +709,7 @@ export class JournalModel {
   #applyCommit(save: SaveRow, seen: CommittedAgent[]): AgentRecord[] {
     const now = this.#now();
     // Row by row, on a copy: one refusal takes all of them back.
-    const agents = new Map(this.#agents);
+    const agents = new Map(this.agents);
     const rows: AgentRow[] = [];
     for (const image of this.imagesOf(save.id)) {
       const answer = seen.find(({ role }) => role === image.role);
@@ -708,7 +742,7 @@ export class JournalModel {
       rows.push(row);
     }
     for (const row of rows) {
-      this.#agents.set(row.id, row);
+      this.agents.set(row.id, row);
       this.#revisions.push({
         agentId: row.id,
         orgId: row.orgId,
@@ -748,10 +782,10 @@ export class JournalModel {
   #noteMissing(saveId: string, roles: AgentRole[]): void {
     const now = this.#now();
     for (const image of this.imagesOf(saveId)) {
-      const agent = this.#agents.get(image.agentId);
+      const agent = this.agents.get(image.agentId);
       if (!roles.includes(image.role) || agent === undefined || agent.assistantId !== image.assistantId)
         continue;
-      this.#agents.set(agent.id, { ...agent, missingSince: agent.missingSince ?? now, checkedAt: now });
+      this.agents.set(agent.id, { ...agent, missingSince: agent.missingSince ?? now, checkedAt: now });
     }
   }
 
@@ -841,9 +875,4 @@ function agentJson(agent: AgentRow): AgentRecord {
 
 function iso(time: number): string {
   return new Date(time).toISOString();
-}
-
-/** One line that is equal for equal content. */
-export function describeRow(row: object): string {
-  return canonicalJson(row);
 }

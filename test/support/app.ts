@@ -77,6 +77,13 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     recoveryIntervalMs: options.recoveryIntervalMs ?? 3_600_000,
     reconcileIntervalMs: options.reconcileIntervalMs ?? 0,
     corsOrigins: [],
+    // Faults are what tests are about: no breaker hides them, unless a test asks for it.
+    breaker: {
+      failures: Number.POSITIVE_INFINITY,
+      openMs: 0,
+      keyRefusals: Number.POSITIVE_INFINITY,
+      keyRetryMs: 60_000,
+    },
     log: createLogger(options.logLevel ?? 'debug', secrets, lines(log)),
     ...options.config,
   });

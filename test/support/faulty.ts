@@ -1,8 +1,8 @@
 /** One organization among several on one stand-in: what it saves, and the requests that carry it. */
+import type { GraphQLClient } from 'graphql-request';
 import { vi } from 'vitest';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import type { VapiStandIn } from '../../src/local/vapi/server.ts';
-import type { Caller } from './app.ts';
 import {
   type AgentSave,
   expectAnswer,
@@ -44,7 +44,11 @@ export function writes(vapi: VapiStandIn, ...[orgId, side, what]: Parameters<typ
 }
 
 /** The save as soon as it is over, or waits for a person. */
-export async function ended({ client }: Caller, saveId: string, timeout = 20_000): Promise<AgentSave> {
+export async function ended(
+  { client }: { client: GraphQLClient },
+  saveId: string,
+  timeout = 20_000,
+): Promise<AgentSave> {
   const over: SaveStatus[] = ['COMMITTED', 'ROLLED_BACK', 'NEEDS_ATTENTION'];
   return vi.waitFor(
     async () => {
@@ -58,7 +62,7 @@ export async function ended({ client }: Caller, saveId: string, timeout = 20_000
 
 /** Saves as soon as nothing stands in the way: no open save, no fence. */
 export async function saveWhenFree(
-  { client }: Caller,
+  { client }: { client: GraphQLClient },
   input: SaveInput,
   timeout = 20_000,
 ): Promise<Extract<SaveAnswer, { __typename: 'UpdateAgentsSuccess' }>> {

@@ -1,6 +1,7 @@
 /** An HTTP proxy between a server and what it talks to: requests can be held on either side of their effect, or lost. */
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { SignJWT } from 'jose';
 
 export interface PassingRequest {
   readonly method: string;
@@ -12,15 +13,16 @@ export interface Rule {
   readonly match: (request: PassingRequest) => boolean;
   /** How many requests it applies to; default: one. */
   readonly times?: number;
-  /** Settles before the request is passed on. */
+  /** Settles before the request is passed on; cuts its connection where it rejects. */
   readonly before?: () => Promise<unknown>;
-  /** Settles before its answer is. */
+  /** Likewise, before its answer is. */
   readonly after?: () => Promise<unknown>;
 }
 
-export interface Proxy {
+export interface HttpProxy {
   readonly url: string;
-  readonly add: (rule: Rule) => void;
+  /** The result tells how often it has applied. */
+  readonly add: (rule: Rule) => () => number;
   readonly clear: () => void;
   /** Cuts every connection, in both directions, as a failing network would; new ones are taken. */
   readonly cut: () => void;
@@ -32,9 +34,30 @@ export function rpc(name: string, text = ''): Rule['match'] {
   return ({ path, body }) => path === `/rest/v1/rpc/${name}` && body.includes(text);
 }
 
-export async function startProxy(target: string): Promise<Proxy> {
+/** For a rule: the connection is cut at this point, and its client learns nothing. */
+export async function lost(): Promise<never> {
+  throw new Error('lost');
+}
+
+/** A user's token as Auth would issue it at this address: a server checks the issuer, and sees the proxy as its project. */
+export function accessToken(
+  { jwtSecret }: { jwtSecret: string },
+  projectUrl: string,
+  { orgId, userId }: { orgId: string; userId: string },
+): Promise<string> {
+  return new SignJWT({ role: 'authenticated', app_metadata: { org_id: orgId } })
+    .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+    .setSubject(userId)
+    .setIssuer(`${projectUrl}/auth/v1`)
+    .setAudience('authenticated')
+    .setIssuedAt()
+    .setExpirationTime('1h')
+    .sign(new TextEncoder().encode(jwtSecret));
+}
+
+export async function startProxy(target: string): Promise<HttpProxy> {
   const { hostname, port } = new URL(target);
-  let rules: { rule: Rule; left: number }[] = [];
+  let rules: { rule: Rule; struck: number }[] = [];
   const outgoing = new Set<ReturnType<typeof send>>();
   const server = createServer((incoming, response) => {
     pass(incoming, response).catch(() => incoming.socket.resetAndDestroy());
@@ -47,8 +70,8 @@ export async function startProxy(target: string): Promise<Proxy> {
     const body = Buffer.concat(chunks);
     const { method = 'GET', url = '/', headers } = incoming;
     const passing = { method, path: url.split('?', 1)[0] ?? url, body: body.toString() };
-    const found = rules.find(({ rule, left }) => left > 0 && rule.match(passing));
-    if (found) found.left -= 1;
+    const found = rules.find(({ rule, struck }) => struck < (rule.times ?? 1) && rule.match(passing));
+    if (found) found.struck += 1;
     await found?.rule.before?.();
     const answer = await forward(method, url, headers, body);
     await found?.rule.after?.();
@@ -83,7 +106,9 @@ export async function startProxy(target: string): Promise<Proxy> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     add: (rule) => {
-      rules.push({ rule, left: rule.times ?? 1 });
+      const added = { rule, struck: 0 };
+      rules.push(added);
+      return () => added.struck;
     },
     clear: () => {
       rules = [];

@@ -48,7 +48,12 @@ export function createTokenVerifier(config: SupabaseConfig): TokenVerifier {
 
 /** Nothing but `app_metadata` names the organization: users can write `user_metadata` themselves. */
 function verdictOf(claims: JWTPayload): TokenVerdict {
-  if (typeof claims.sub !== 'string' || typeof claims.exp !== 'number' || claims['role'] !== AUDIENCE) {
+  if (
+    typeof claims.sub !== 'string' ||
+    claims.sub === '' ||
+    typeof claims.exp !== 'number' ||
+    claims['role'] !== AUDIENCE
+  ) {
     return { problem: 'bad_token' };
   }
   const metadata = claims['app_metadata'];

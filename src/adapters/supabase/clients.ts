@@ -34,6 +34,12 @@ const SETUP_ERRORS = new Set([
   'EHOSTUNREACH',
   'ENETUNREACH',
   'UND_ERR_CONNECT_TIMEOUT',
+  // A certificate is judged before anything is sent.
+  'CERT_HAS_EXPIRED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
 ]);
 
 /**
@@ -45,7 +51,8 @@ function boundedFetch(timeoutMs: number): typeof fetch {
     try {
       const deadline = AbortSignal.timeout(timeoutMs);
       const signal = init?.signal ? AbortSignal.any([init.signal, deadline]) : deadline;
-      const response = await fetch(input, { ...init, signal });
+      // A redirect would carry the keys in the `apikey` header wherever it points.
+      const response = await fetch(input, { ...init, signal, redirect: 'manual' });
       // Read here, so that a connection lost in the middle of the body is told apart as well.
       const body = await response.arrayBuffer();
       return new Response(body.byteLength === 0 ? null : body, {

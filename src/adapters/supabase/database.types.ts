@@ -435,6 +435,10 @@ export type Database = {
         Args: { p_ms: number; p_name: string; p_owner: string }
         Returns: boolean
       }
+      replica_beat: {
+        Args: { p_replica: string; p_ttl_ms: number }
+        Returns: Json
+      }
       save_abort: {
         Args: {
           p_epoch: number

@@ -87,8 +87,12 @@ export function databaseError(error: { code: string; message: string }, status: 
   const { code } = error;
   if (code === NOT_SENT || NO_CONNECTION.has(code)) return new DatabaseError(code, false);
   if (code === NO_ANSWER || status === 0) return new DatabaseError(code || NO_ANSWER, true);
+  // supabase-js calls it an error where a success has a body that is no JSON.
+  if (status < 300) return new DatabaseError('UNREADABLE_ANSWER', true);
   if (TRANSIENT_SQLSTATE.test(code)) return new DatabaseError(code, code.startsWith('57P'));
-  if (status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
+  // Of the gateway before the REST layer: 429 has let nothing through.
+  if (status === 429) return new DatabaseError(`HTTP_${status}`, false);
+  if (status === 408 || status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
   return new Error(`the database refused a call with ${code || status}: ${error.message}`);
 }
 

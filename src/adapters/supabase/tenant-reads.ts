@@ -119,9 +119,12 @@ interface Ordered {
 /** Keyset paging by `column` and id. */
 function within<Query extends Ordered>(query: Query, column: string, window: Window): Query {
   const { descending, after, before, limit, fromEnd } = window;
-  let bounded = query;
-  if (after !== null) bounded = bounded.or(beyond(column, after, descending ? 'lt' : 'gt'));
-  if (before !== null) bounded = bounded.or(beyond(column, before, descending ? 'gt' : 'lt'));
+  const bounds = [
+    ...(after === null ? [] : [beyond(column, after, descending ? 'lt' : 'gt')]),
+    ...(before === null ? [] : [beyond(column, before, descending ? 'gt' : 'lt')]),
+  ];
+  // In one parameter: the embedded Supabase heeds only one `or`.
+  const bounded = bounds.length === 0 ? query : query.or(`and(${bounds.join(',')})`);
   const ascending = descending === fromEnd;
   return bounded.order(column, { ascending }).order('id', { ascending }).limit(limit);
 }
@@ -129,7 +132,7 @@ function within<Query extends Ordered>(query: Query, column: string, window: Win
 /** PostgREST has no row comparison. The first condition says nothing new, but gives the index a range to begin in. */
 function beyond(column: string, { value, id }: Position, side: 'lt' | 'gt'): string {
   const at = `"${value}"`;
-  return `and(${column}.${side}e.${at},or(${column}.${side}.${at},and(${column}.eq.${at},id.${side}.${id})))`;
+  return `${column}.${side}e.${at},or(${column}.${side}.${at},and(${column}.eq.${at},id.${side}.${id}))`;
 }
 
 /** The database's checks hold what these casts say. */

@@ -4,50 +4,82 @@ import type { Log } from '../../ports/system.ts';
 
 const REDACTED = '[redacted]';
 
-/** Fields that hold a credential wherever they turn up. */
-const CREDENTIAL_KEYS = ['authorization', 'apikey', 'apiKey', 'password', 'secret', 'token', 'access_token'];
+/** Fields that hold a credential wherever they turn up, down to `err.options.headers.authorization`. */
+const CREDENTIAL_KEYS = [
+  ...['authorization', 'Authorization', 'cookie', 'apikey', 'apiKey', 'password', 'secret'],
+  ...['token', 'access_token', 'refresh_token'],
+];
 
-/**
- * Every form in which a secret could turn up in text. Base64 has three alignments; the middle of each is what does not depend
- * on what stands around it.
- */
+/** Shorter forms would strike words that have nothing to do with a secret. */
+const LEAST_LENGTH = 8;
+
+/** Every form in which a secret could turn up in text: plain, base64, base64url, URL-encoded, and each of these inside JSON. */
 export function secretForms(secrets: readonly Secret[]): string[] {
-  return secrets.flatMap((secret) => {
-    const value = secret.reveal();
-    const bytes = Buffer.from(value);
-    const base64 = [0, 1, 2].map((offset) => {
-      const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
-      return text.slice(
-        Math.ceil((offset * 4) / 3) + (offset === 0 ? 0 : 1),
-        Math.floor(((bytes.length + offset) * 4) / 3 / 4) * 4 - 4,
-      );
-    });
-    const url = encodeURIComponent(value);
-    const forms = [
-      value,
-      url,
-      ...base64,
-      ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_')),
-    ];
-    return [...new Set(forms)].filter((form) => form.length >= 8);
+  const forms = secrets.flatMap((secret) => {
+    const value = secret.reveal().toWellFormed();
+    const base64 = base64Forms(Buffer.from(value));
+    const plain = [value, ...base64, ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))];
+    return [...plain, ...plain.flatMap(urlForms)].flatMap((text) => [
+      text,
+      inJson(text),
+      inJson(inJson(text)),
+    ]);
   });
+  // The longest first: what is left of a secret that holds another one would still tell of it.
+  return [...new Set(forms)]
+    .filter((form) => form.length >= LEAST_LENGTH)
+    .sort((a, b) => b.length - a.length);
 }
 
-/** The process's log: JSON lines by pino, redacted by path and, last of all, by value: a line that holds a secret loses it. */
+/** Base64 has three alignments. Of each, the characters that hold bits of these bytes only, whatever stands around them. */
+function base64Forms(bytes: Buffer): string[] {
+  return [0, 1, 2].map((offset) =>
+    Buffer.concat([Buffer.alloc(offset), bytes])
+      .toString('base64')
+      .slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6)),
+  );
+}
+
+/** As a part of an address and as a field of a form, in either case of the hexadecimal digits. */
+function urlForms(text: string): string[] {
+  return [encodeURIComponent(text), new URLSearchParams([['', text]]).toString().slice(1)].flatMap((form) => [
+    form,
+    form.replace(/%[0-9A-F]{2}/g, (digits) => digits.toLowerCase()),
+  ]);
+}
+
+function inJson(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
+
+/**
+ * The process's log: JSON lines by pino, redacted by path and, last of all, by value: a line that holds a secret loses it.
+ * `secrets` may grow: a key that comes later counts from then on.
+ */
 export function createLogger(
   level: string,
   secrets: readonly Secret[],
   destination: DestinationStream = pino.destination({ dest: 1, sync: true }),
 ): Log {
-  const forms = secretForms(secrets);
+  let known = secrets.length;
+  let forms = secretForms(secrets);
   const logger = pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      redact: { paths: CREDENTIAL_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: REDACTED },
+      redact: {
+        paths: CREDENTIAL_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`, `*.*.*.${key}`]),
+        censor: REDACTED,
+      },
       hooks: {
-        streamWrite: (line) => forms.reduce((text, form) => text.replaceAll(form, REDACTED), line),
+        streamWrite: (line) => {
+          if (secrets.length !== known) {
+            known = secrets.length;
+            forms = secretForms(secrets);
+          }
+          return forms.reduce((text, form) => text.replaceAll(form, REDACTED), line);
+        },
       },
     },
     destination,

@@ -100,9 +100,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
           ...extra,
           headers: { authorization: `Bearer ${key.reveal()}` },
         });
-        // A gateway's error page may repeat the request that it got; what it says reaches callers and the database.
-        const body = response.body.replaceAll(key.reveal(), '[redacted]');
-        return read(response.statusCode, response.headers['retry-after'], body, shape);
+        return read(method, response, shape, key);
       } catch (error) {
         return failed(error);
       }
@@ -183,7 +181,10 @@ function jsonOrNull(body: string): unknown {
   }
 }
 
-/** Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. Never the key, should it echo it. */
+/**
+ * Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. A gateway may repeat the request
+ * that it got, and what it says reaches callers and the database: the key is taken out.
+ */
 function messages(status: number, body: string, key: Secret): string[] {
   const json = jsonOrNull(body);
   const parsed = isJsonObject(json) ? errorAnswer.safeParse(json) : undefined;

@@ -8,13 +8,15 @@ import { Secret } from '../../domain/secret.ts';
 export function resolveMasterKey(source: {
   value: string | undefined;
   file: string | undefined;
+  /** The variable of the value, for the message. */
+  name?: string;
 }): { key: Secret | null } | { problem: string } {
-  const { value, file } = source;
-  if (value !== undefined && file !== undefined)
-    return { problem: 'is set beside VAPI_PRIVATE_KEY: set one of them' };
+  const { value, file, name = 'VAPI_PRIVATE_KEY' } = source;
+  if (value !== undefined && file !== undefined) return { problem: `is set beside ${name}: set one of them` };
   if (file === undefined) return value === undefined ? { key: null } : checked(value);
   try {
-    return checked(readFileSync(file, 'utf8').trim());
+    const read = checked(readFileSync(file, 'utf8').trim());
+    return 'problem' in read ? { problem: `names a file whose content ${read.problem}` } : read;
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
     return { problem: `names a file that cannot be read (${code})` };

@@ -89,7 +89,7 @@ function windowOf<T>(listing: Listing<T>, args: ConnectionArgs): Window {
 
 const cursorShape = z.tuple([z.string(), z.string().max(100), z.string()]);
 
-export function encodeCursor<T>(listing: Listing<T>, { value, id }: Position): string {
+function encodeCursor<T>(listing: Listing<T>, { value, id }: Position): string {
   return Buffer.from(JSON.stringify([tagOf(listing), value, id])).toString('base64url');
 }
 

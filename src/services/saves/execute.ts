@@ -3,7 +3,13 @@ import { type AgentRole, defaultConfig } from '../../domain/agent-config.ts';
 import { canonicalJson } from '../../domain/json.ts';
 import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/save.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { type BeginOutcome, DatabaseError, type SaveJournal } from '../../ports/save-journal.ts';
+import type { Admission, Admitted } from '../../ports/admission.ts';
+import {
+  type BeginOutcome,
+  DatabaseError,
+  type SaveJournal,
+  type SaveLimit,
+} from '../../ports/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
@@ -17,6 +23,8 @@ import type { SaveSettings } from './settings.ts';
 export interface ExecutorPorts<Db> {
   openJournal(supabase: Db): SaveJournal;
   openVoiceProvider(vapiApiKey: Secret): VoiceProvider;
+  /** Shares the provider's account among all organizations. Absent: nothing is limited. */
+  admission?: Admission | undefined;
   clock: Clock;
   ids: Ids;
   random: Random;
@@ -57,6 +65,7 @@ export type SaveOutcome =
 const PENDING_RETRY_MS = 1_000;
 const UNAVAILABLE_RETRY_MS = 2_000;
 const BEGIN_ATTEMPTS = 3;
+const UNLIMITED: Admitted = { admitted: true, unused: () => {} };
 
 /**
  * Saves one organization's agents in both systems, or in neither. Two database calls and one Vapi call per agent where all
@@ -81,6 +90,9 @@ export async function executeTransactionalAgentUpdate<Db>(
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
+  const admitted = (await ports.admission?.admit(first.orgId, updates.length)) ?? UNLIMITED;
+  if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
+  const { unused } = admitted;
   const saveId = ports.ids.uuid();
   const leaseFrom = instant(ports.clock);
   const unseen = unseenSave(saveId, leaseFrom.wall);
@@ -89,6 +101,7 @@ export async function executeTransactionalAgentUpdate<Db>(
   async function save(orgId: string): Promise<SaveOutcome> {
     const begun = await begin(journal, orgId, saveId, updates, options);
     if (begun.outcome !== 'BEGUN') {
+      unused();
       if (!('save' in begun)) return refusalOf(begun, unseen);
       if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
       let running = begun.save;
@@ -157,16 +170,18 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
       return { kind: 'revision_conflict', agents: begun.agents };
     case 'INCOMPLETE':
       return { kind: 'incomplete', missing: begun.missing };
+    case 'RATE_LIMITED':
+      return { kind: 'rate_limited', retryAfterMs: begun.retryAfterMs };
   }
 }
 
 export function runPorts(
-  ports: Pick<RunPorts, 'clock' | 'random' | 'log' | 'meter' | 'settings'>,
+  ports: Pick<RunPorts, 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'>,
   journal: SaveJournal,
   voice: VoiceProvider,
 ): RunPorts {
-  const { clock, random, log, meter, settings } = ports;
-  return { journal, voice, clock, random, log, meter, settings };
+  const { admission, clock, random, log, meter, settings } = ports;
+  return { journal, voice, admission, clock, random, log, meter, settings };
 }
 
 type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };
@@ -185,6 +200,7 @@ async function begin<Db>(
     requestHash: requestHash(updates),
     kind: options.kind ?? 'USER',
     actor: options.actor ?? null,
+    limit: limitOf(ports.admission, options),
     leaseMs: settings.leaseMs,
     deadlineMs: settings.deadlineMs,
     confirmMs: options.alwaysWrite === true ? 0 : settings.confirmMs,
@@ -249,6 +265,12 @@ export function outcomeOf(save: SaveRecord, agents: AgentRecord[]): SaveOutcome 
     return { kind: 'failed', save, failure };
   }
   return { kind: 'pending', save, retryAfterMs: save.status === 'NEEDS_ATTENTION' ? null : PENDING_RETRY_MS };
+}
+
+/** For what users ask for; the sweep's repairs are bounded by what was edited. */
+function limitOf(admission: Admission | undefined, { actor }: SaveOptions): SaveLimit | undefined {
+  if (admission === undefined || actor === undefined || actor === null) return undefined;
+  return { saves: admission.savesPerMinute, perMs: 60_000 };
 }
 
 /** The same for the same change: absent is not null, and the order of keys is not meaning. */

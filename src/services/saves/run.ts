@@ -9,6 +9,7 @@ import type {
   SaveStatus,
   TransactionResult,
 } from '../../domain/save.ts';
+import type { Admission } from '../../ports/admission.ts';
 import {
   DatabaseError,
   type SaveJournal,
@@ -41,6 +42,8 @@ import { fitsLease, lateTimeMs, type SaveSettings } from './settings.ts';
 export interface RunPorts {
   journal: SaveJournal;
   voice: VoiceProvider;
+  /** Absent: requests take no turns. */
+  admission?: Admission | undefined;
   clock: Clock;
   random: Random;
   log: Log;
@@ -306,6 +309,14 @@ export class SaveRun {
     });
   }
 
+  /** A turn for one more request, and then the guard: nothing may queue between that and the write. */
+  async #cleared(): Promise<boolean> {
+    const { admission, clock, settings, voice } = this.#ports;
+    const leftMs = settings.leaseMs - elapsed(clock, this.#leaseFrom) - voice.timeoutMs;
+    if (admission !== undefined && !(await admission.turn(leftMs))) return false;
+    return this.#guard();
+  }
+
   #backoff(attempt: number, baseMs: number, mostMs: number): number {
     const full = Math.min(mostMs, baseMs * 2 ** Math.min(attempt, 16));
     return Math.round(full / 2 + (full / 2) * this.#ports.random.next());
@@ -325,7 +336,9 @@ export class SaveRun {
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
-      if (!this.#guard()) return;
+      // The first request had its turn before the save began.
+      const admitted = attempt === 0 && !this.#held.taken;
+      if (!(admitted ? this.#guard() : await this.#cleared())) return;
       target.sending = true;
       const reply =
         target.assistantId === null
@@ -401,7 +414,7 @@ export class SaveRun {
     }
     const [oldest, ...others] = found.value;
     for (const other of others) {
-      if (!this.#guard()) return this.#undecided(target);
+      if (!(await this.#cleared())) return this.#undecided(target);
       const reply = await this.#ports.voice.deleteAssistant(other.id);
       if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#undecided(target);
     }
@@ -421,7 +434,7 @@ export class SaveRun {
     const found = new Map<string, ProviderAssistant>();
     let before: string | undefined;
     for (;;) {
-      if (!this.#guard()) return { kind: 'not_sent', code: 'LEASE' };
+      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
       const page = await this.#ports.voice.listAssistants({
         limit: pageSize,
         createdAtGe: since,
@@ -447,7 +460,8 @@ export class SaveRun {
   async #undo(target: Target): Promise<void> {
     target.undo = 'blocked';
     for (let attempt = 0; ; attempt += 1) {
-      if (!this.#guard()) return;
+      // What a creation needs is asked for one by one.
+      if (!(target.creates ? this.#guard() : await this.#cleared())) return;
       target.sending = true;
       const waitMs = target.creates
         ? await this.#undoCreate(target, attempt)
@@ -495,7 +509,7 @@ export class SaveRun {
     // Known from here on, so that a refusal can name what is left.
     target.assistantId ??= ids[0] ?? null;
     for (const id of ids) {
-      if (!this.#guard()) return null;
+      if (!(await this.#cleared())) return null;
       const reply = await this.#ports.voice.deleteAssistant(id);
       if (reply.kind !== 'ok' && reply.kind !== 'gone')
         return this.#learnUndo(target, reply.kind, reply, attempt, 'DELETE');

@@ -31,22 +31,22 @@ export function lateTimeMs(settings: SaveSettings): number {
 }
 
 /**
- * Combinations under which a save could not end, each with the reason. Empty = fine.
+ * Combinations under which a save could not end, each with the reason, in which settings are named and never quoted. Empty = fine.
  * A quarantine may be longer than the lease: it is stored, and recovery takes the save with a fresh lease after it.
  */
 export function settingsProblems(settings: SaveSettings): { setting: keyof SaveSettings; problem: string }[] {
   const problems: { setting: keyof SaveSettings; problem: string }[] = [];
-  const least = settings.requestTimeoutMs + GUARD_MARGIN_MS;
-  if (settings.leaseMs <= least) {
+  if (settings.leaseMs <= settings.requestTimeoutMs + GUARD_MARGIN_MS) {
     problems.push({
       setting: 'leaseMs',
-      problem: `must be more than ${least}: one request to Vapi (${settings.requestTimeoutMs}) and a margin of ${GUARD_MARGIN_MS} must fit inside a lease, or no save could ever send anything`,
+      problem: `must be more than requestTimeoutMs and a margin of ${GUARD_MARGIN_MS} together: one request to Vapi must fit inside a lease, or no save could ever send anything`,
     });
   }
   if (settings.deadlineMs <= settings.leaseMs) {
     problems.push({
       setting: 'deadlineMs',
-      problem: `must be more than the lease (${settings.leaseMs}): recovery would turn every abandoned save back without trying to finish it`,
+      problem:
+        'must be more than leaseMs: recovery would turn every abandoned save back without trying to finish it',
     });
   }
   return problems;

@@ -1,3 +1,4 @@
+import type { AgentRole } from '../../domain/agent-config.ts';
 import type { SaveImage, SaveRecord, TransactionResult } from '../../domain/save.ts';
 import type { Stamp } from '../../domain/stamp.ts';
 import type { CommittedAgent, SaveJournal } from '../../ports/save-journal.ts';
@@ -13,7 +14,8 @@ export type Settlement =
 
 /**
  * Ends a save that needs attention, as an operator asks, but only if Vapi shows that very content now: every agent's new one
- * for COMMITTED, every agent's old one for ROLLED_BACK. Nothing is sent to Vapi but reads. Throws `DatabaseError`.
+ * for COMMITTED, every agent's old one (or no assistant at all) for ROLLED_BACK. Nothing is sent to Vapi but reads.
+ * Throws `DatabaseError`.
  */
 export async function settleSave(
   ports: { journal: SaveJournal; voice: VoiceProvider; settings: SaveSettings },
@@ -31,6 +33,7 @@ export async function settleSave(
 
   const agents: CommittedAgent[] = [];
   const results: TransactionResult[] = [];
+  const missing: AgentRole[] = [];
   const reasons: string[] = [];
   for (const image of images) {
     const assistantId = image.assistantId ?? resultOf(save, image)?.assistantId ?? null;
@@ -44,6 +47,7 @@ export async function settleSave(
     if (reason !== null) reasons.push(`${image.role}: ${reason}`);
     if (found !== null)
       agents.push({ role: image.role, assistantId: found.id, observed: observedForm(found) });
+    else if (image.assistantId !== null) missing.push(image.role);
     const before = resultOf(save, image);
     if (before !== undefined) results.push({ ...before, vapiSynced: false, dbUpdated: false });
   }
@@ -52,6 +56,7 @@ export async function settleSave(
   const answer = await journal.settle({ orgId, saveId, epoch: save.epoch }, status, {
     agents,
     results,
+    missing,
     lateMs: lateTimeMs(settings),
   });
   if (answer.outcome !== status || !('save' in answer)) {
@@ -76,8 +81,8 @@ export async function settleSave(
   function differsFromOld(image: SaveImage, found: ProviderAssistant | null): string | null {
     if (image.assistantId === null)
       return found === null ? null : 'the assistant that this save made still exists';
-    if (found === null) return 'the assistant does not exist any more: make the agent anew afterwards';
-    if (image.before === null) return null;
+    // Somebody has deleted it: nothing of this save is left there, and nobody could ever put the old content back.
+    if (found === null || image.before === null) return null;
     const { config, mappingVersion, ...of } = image.before;
     return told(
       differences(renderAssistant(mappingVersion, config, stamp(image, of)), found).map(

@@ -1,0 +1,336 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { inspect } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Config, type EnvProblem, loadEnv, variables } from './env.ts';
+
+type Name = keyof typeof variables;
+type Environment = Partial<Record<Name, string>>;
+
+function configOf(environment: Environment): Config {
+  const loaded = loadEnv(environment);
+  if ('problems' in loaded) throw new Error(JSON.stringify(loaded.problems));
+  return loaded.config;
+}
+
+function problemsOf(environment: Environment): EnvProblem[] {
+  const loaded = loadEnv(environment);
+  return 'problems' in loaded ? loaded.problems : [];
+}
+
+const named = (environment: Environment) => problemsOf(environment).map(({ variable }) => variable);
+
+const HOSTED: Environment = {
+  SUPABASE_URL: 'https://project.supabase.co',
+  SUPABASE_PUBLISHABLE_KEY: 'sb_publishable_abc',
+  SUPABASE_SECRET_KEY: 'sb_secret_abc',
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'EC', kid: 'k', crv: 'P-256', x: 'x', y: 'y' }] });
+const SHARED = 'a shared secret of at least 32 characters';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lockstep-env-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function file(name: string, content: string): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, content);
+  return path;
+}
+
+describe('nothing set', () => {
+  test('the defaults of the contract', () => {
+    expect(configOf({})).toMatchObject({
+      ...{ host: '127.0.0.1', port: 4_000, corsOrigins: [], logLevel: 'info', supabase: null },
+      vapi: { baseUrl: null, key: null, nextKey: null },
+      settings: {
+        ...{ requestTimeoutMs: 10_000, leaseMs: 30_000, deadlineMs: 120_000, answerMs: 12_000 },
+        ...{ lateMs: 22_000, confirmMs: 300_000 },
+      },
+      ...{ recoveryIntervalMs: 5_000, reconcileIntervalMs: 300_000 },
+    });
+  });
+
+  test.each(Object.keys(variables) as Name[])('%s: empty, or nothing but space, is unset', (name) => {
+    for (const value of ['', ' ', '\t\n']) expect(loadEnv({ [name]: value })).toEqual(loadEnv({}));
+  });
+
+  test('what is not a variable of ours is not looked at', () => {
+    expect(loadEnv({ PATH: '/bin', SUPABASE_ANON_KEY: 'x', vapi_private_key: 'x' })).toEqual(loadEnv({}));
+  });
+});
+
+describe('everything set', () => {
+  test('each variable reaches its place, without the space around it', () => {
+    const config = configOf({
+      ...HOSTED,
+      ...{ HOST: ' 0.0.0.0 ', PORT: '0', LOG_LEVEL: 'trace', SUPABASE_JWKS: JWKS },
+      CORS_ORIGINS: 'https://app.example.com, http://localhost:5173',
+      ...{ VAPI_PRIVATE_KEY: ' key-of-vapi\n', VAPI_BASE_URL: 'https://api.eu.vapi.ai/' },
+      ...{ VAPI_TIMEOUT_MS: '1000', SAVE_LEASE_MS: '4000', SAVE_DEADLINE_MS: '8000', SAVE_ANSWER_MS: '3000' },
+      ...{ VAPI_LATE_MS: '0', RECOVERY_INTERVAL_MS: '50', RECONCILE_INTERVAL_MS: '0' },
+    });
+    expect(config).toMatchObject({
+      ...{ host: '0.0.0.0', port: 0, logLevel: 'trace', reconcileIntervalMs: 0, recoveryIntervalMs: 50 },
+      corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
+      supabase: {
+        ...{ url: 'https://project.supabase.co', publishableKey: 'sb_publishable_abc', jwtSecret: null },
+        jwks: JSON.parse(JWKS) as object,
+      },
+      vapi: { baseUrl: 'https://api.eu.vapi.ai' },
+      settings: {
+        ...{ requestTimeoutMs: 1_000, leaseMs: 4_000, deadlineMs: 8_000, answerMs: 3_000 },
+        ...{ lateMs: 0, confirmMs: 0 },
+      },
+    });
+    expect(config.vapi.key?.reveal()).toBe('key-of-vapi');
+    expect(config.supabase?.secretKey.reveal()).toBe('sb_secret_abc');
+  });
+
+  test("the project's keys: its own endpoint, another one, a list, or the legacy secret", () => {
+    const { supabase } = configOf(HOSTED);
+    expect(String(supabase?.jwks)).toBe('https://project.supabase.co/auth/v1/.well-known/jwks.json');
+    const elsewhere = configOf({ ...HOSTED, SUPABASE_JWKS_URL: 'https://keys.example/jwks.json' });
+    expect(String(elsewhere.supabase?.jwks)).toBe('https://keys.example/jwks.json');
+    expect(configOf({ ...HOSTED, SUPABASE_JWKS: JWKS }).supabase?.jwks).toEqual(JSON.parse(JWKS));
+    const legacy = configOf({ ...HOSTED, SUPABASE_JWT_SECRET: SHARED }).supabase;
+    expect([legacy?.jwks, legacy?.jwtSecret?.reveal()]).toEqual([null, SHARED]);
+  });
+
+  test('an address loses the slash at its end: the issuer of tokens has none', () => {
+    expect(configOf({ ...HOSTED, SUPABASE_URL: 'https://project.supabase.co//' }).supabase?.url).toBe(
+      'https://project.supabase.co',
+    );
+  });
+
+  test('a hosted project without a Vapi key starts: reads work, saves are refused', () => {
+    expect(configOf(HOSTED).vapi.key).toBeNull();
+  });
+
+  test('no secret shows in the configuration', () => {
+    const config = configOf({ ...HOSTED, SUPABASE_JWT_SECRET: SHARED, VAPI_PRIVATE_KEY: 'key-of-vapi' });
+    const shown = `${inspect(config, { depth: null, showHidden: true })}${JSON.stringify(config)}`;
+    for (const secret of ['sb_secret_abc', SHARED, 'key-of-vapi']) expect(shown).not.toContain(secret);
+  });
+});
+
+describe('wrong values', () => {
+  const wrong: [Name, string[]][] = [
+    ['PORT', ['-1', '65536', 'http', '4000.5', '0x10', '1e3', '４０００']],
+    ['VAPI_TIMEOUT_MS', ['99', '86400001', '10s', '-1', '']],
+    ['SAVE_LEASE_MS', ['99', '86400001', 'long']],
+    ['SAVE_DEADLINE_MS', ['99', '86400001', '2 minutes']],
+    ['SAVE_ANSWER_MS', ['99', '86400001', 'soon']],
+    ['VAPI_LATE_MS', ['-1', '86400001', 'never']],
+    ['RECOVERY_INTERVAL_MS', ['49', '86400001', 'often']],
+    ['RECONCILE_INTERVAL_MS', ['-1', '86400001', 'off']],
+    [
+      'SUPABASE_URL',
+      ['project.supabase.co', 'http://project.supabase.co', 'ftp://x', 'https://', 'http://10.0.0.1'],
+    ],
+    ['SUPABASE_JWKS_URL', ['http://keys.example/jwks.json', 'file:///etc/jwks.json', '/jwks.json']],
+    [
+      'VAPI_BASE_URL',
+      ['api.vapi.ai', 'http://api.vapi.ai', 'http://127.evil.example', 'http://localhost.evil.example'],
+    ],
+    ['SUPABASE_JWKS', ['{', '[]', '{"keys":[]}', '{"keys":[{}]}', 'null', '"keys"']],
+    ['SUPABASE_JWT_SECRET', ['short']],
+    ['VAPI_PRIVATE_KEY', ['two words', 'läuft', 'line\nbreak', `${'x'.repeat(513)}`]],
+    [
+      'CORS_ORIGINS',
+      ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://a.example,,https://b.example'],
+    ],
+    ['LOG_LEVEL', ['INFO', 'verbose', '3']],
+  ];
+
+  test.each(
+    wrong.flatMap(([name, values]) => values.filter((v) => v !== '').map((v): [Name, string] => [name, v])),
+  )('%s %j', (name, value) => {
+    const found = problemsOf({ ...HOSTED, [name]: value });
+    expect(new Set(found.map(({ variable }) => variable))).toEqual(new Set([name]));
+    for (const { problem } of found) expect(problem).toMatch(/^(must|names|is|means) .+/);
+  });
+
+  test.each(['http://127.0.0.1:54321', 'http://localhost:54321', 'http://[::1]:54321', 'https://x.example'])(
+    'an address on this machine, or over TLS: %s',
+    (url) => {
+      expect(
+        problemsOf({ ...HOSTED, SUPABASE_URL: url, VAPI_BASE_URL: url, SUPABASE_JWKS_URL: url }),
+      ).toEqual([]);
+    },
+  );
+
+  test('all problems at once: by name, and nothing of a value anywhere', () => {
+    const environment = Object.fromEntries(wrong.map(([name]) => [name, `canary ${name.toLowerCase()} \n`]));
+    const { SUPABASE_JWKS: _one, SUPABASE_JWKS_URL: _other, ...rest } = environment;
+    const found = problemsOf({ ...rest, SUPABASE_JWT_SECRET: 'canary' });
+    const names = wrong.map(([name]) => name).filter((name) => !/JWKS/.test(name));
+    expect([...new Set(found.map(({ variable }) => variable))].sort()).toEqual(
+      [...names, 'SUPABASE_PUBLISHABLE_KEY', 'SUPABASE_SECRET_KEY'].sort(),
+    );
+    expect(JSON.stringify(found)).not.toContain('canary');
+  });
+});
+
+describe('what goes together', () => {
+  test('a Supabase project needs both of its keys', () => {
+    expect(problemsOf({ SUPABASE_URL: 'https://project.supabase.co' })).toEqual([
+      { variable: 'SUPABASE_PUBLISHABLE_KEY', problem: 'is needed with SUPABASE_URL' },
+      { variable: 'SUPABASE_SECRET_KEY', problem: 'is needed with SUPABASE_URL' },
+    ]);
+  });
+
+  test.each<[Name, string]>([
+    ['SUPABASE_PUBLISHABLE_KEY', 'k'],
+    ['SUPABASE_SECRET_KEY', 'k'],
+    ['SUPABASE_JWKS_URL', 'https://keys.example'],
+    ['SUPABASE_JWKS', JWKS],
+    ['SUPABASE_JWT_SECRET', SHARED],
+  ])('%s means nothing without a project', (name, value) => {
+    expect(problemsOf({ [name]: value })).toEqual([
+      { variable: name, problem: 'means nothing without SUPABASE_URL' },
+    ]);
+  });
+
+  test('one source of the keys that sign tokens; every other one is told', () => {
+    const environment = {
+      ...HOSTED,
+      ...{ SUPABASE_JWKS_URL: 'https://keys.example', SUPABASE_JWKS: JWKS, SUPABASE_JWT_SECRET: SHARED },
+    };
+    expect(problemsOf(environment)).toEqual([
+      { variable: 'SUPABASE_JWKS', problem: 'is set beside SUPABASE_JWKS_URL: set one of them' },
+      { variable: 'SUPABASE_JWT_SECRET', problem: 'is set beside SUPABASE_JWKS_URL: set one of them' },
+    ]);
+  });
+});
+
+describe('impossible times are refused with a sentence that says why', () => {
+  test('a lease that cannot hold one request', () => {
+    expect(problemsOf({ SAVE_LEASE_MS: '11000', VAPI_TIMEOUT_MS: '10000' })).toEqual([
+      {
+        variable: 'SAVE_LEASE_MS',
+        problem:
+          'must be more than VAPI_TIMEOUT_MS and a margin of 1000 together: one request to Vapi must fit inside a lease, or no save could ever send anything',
+      },
+    ]);
+    expect(problemsOf({ SAVE_LEASE_MS: '11001', VAPI_TIMEOUT_MS: '10000' })).toEqual([]);
+  });
+
+  test('a timeout that is too long for the default lease is told as well', () => {
+    expect(named({ VAPI_TIMEOUT_MS: '29000' })).toEqual(['SAVE_LEASE_MS']);
+  });
+
+  test('a deadline within the lease', () => {
+    expect(problemsOf({ SAVE_DEADLINE_MS: '30000' })).toEqual([
+      {
+        variable: 'SAVE_DEADLINE_MS',
+        problem:
+          'must be more than SAVE_LEASE_MS: recovery would turn every abandoned save back without trying to finish it',
+      },
+    ]);
+  });
+
+  test('both, and beside every other problem; the values are not in the sentences', () => {
+    const found = problemsOf({
+      ...{ SAVE_LEASE_MS: '4567', SAVE_DEADLINE_MS: '3456', VAPI_TIMEOUT_MS: '5678' },
+      ...{ PORT: 'x', VAPI_PRIVATE_KEY_FILE: join(folder, 'nowhere') },
+    });
+    expect(found.map(({ variable }) => variable).sort()).toEqual(
+      ['PORT', 'SAVE_DEADLINE_MS', 'SAVE_LEASE_MS', 'VAPI_PRIVATE_KEY_FILE'].sort(),
+    );
+    expect(JSON.stringify(found)).not.toMatch(/4567|3456|5678|6678|nowhere/);
+  });
+
+  test('where a time itself cannot be read, nothing is said of what follows from it', () => {
+    expect(named({ SAVE_LEASE_MS: 'long', VAPI_TIMEOUT_MS: '86400000' })).toEqual(['SAVE_LEASE_MS']);
+  });
+});
+
+describe('the file of the master key', () => {
+  test.each(['file-key', 'file-key\n', '\r\nfile-key \n\n'])(
+    'is read, without the space around it: %j',
+    async (content) => {
+      const config = configOf({ VAPI_PRIVATE_KEY_FILE: await file('key', content) });
+      expect(config.vapi.key?.reveal()).toBe('file-key');
+    },
+  );
+
+  test('is missing, a folder, empty, or holds something else: told by name, never by path or content', async () => {
+    await mkdir(join(folder, 'folder'), { recursive: true });
+    const cases: [string, string][] = [
+      [join(folder, 'canary-missing'), 'names a file that cannot be read (ENOENT)'],
+      [join(folder, 'folder'), 'names a file that cannot be read (EISDIR)'],
+      [await file('empty', '\n'), 'names a file whose content must be 1 to 512 visible ASCII'],
+      [
+        await file('two', 'canary one\ncanary two\n'),
+        'names a file whose content must be 1 to 512 visible ASCII',
+      ],
+    ];
+    for (const [path, problem] of cases) {
+      const found = problemsOf({ VAPI_PRIVATE_KEY_FILE: path });
+      expect(found).toEqual([
+        { variable: 'VAPI_PRIVATE_KEY_FILE', problem: expect.stringContaining(problem) as string },
+      ]);
+      expect(JSON.stringify(found)).not.toMatch(/canary|lockstep-env/);
+    }
+  });
+
+  test.skipIf(process.getuid?.() === 0)(
+    'may not be read (skipped for root, who may read everything)',
+    async () => {
+      const path = await file('forbidden', 'file-key');
+      await chmod(path, 0o000);
+      expect(problemsOf({ VAPI_PRIVATE_KEY_FILE: path })).toEqual([
+        { variable: 'VAPI_PRIVATE_KEY_FILE', problem: 'names a file that cannot be read (EACCES)' },
+      ]);
+    },
+  );
+
+  test('beside the key itself', async () => {
+    const path = await file('key', 'file-key');
+    expect(problemsOf({ VAPI_PRIVATE_KEY: 'key', VAPI_PRIVATE_KEY_FILE: path })).toEqual([
+      { variable: 'VAPI_PRIVATE_KEY_FILE', problem: 'is set beside VAPI_PRIVATE_KEY: set one of them' },
+    ]);
+  });
+});
+
+describe('the process', () => {
+  /** `node src/main.ts` with this environment and nothing else. */
+  async function start(environment: Record<string, string>) {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts')], {
+      cwd: folder,
+      env: environment,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [out, err, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'exit'),
+    ]);
+    return { out, err, code: code as number };
+  }
+
+  test('ends with EX_CONFIG (78) and every problem on stderr, by name and never by value', async () => {
+    const { out, err, code } = await start({
+      ...{ PORT: 'canary-port', SUPABASE_URL: 'canary-url', SUPABASE_SECRET_KEY: 'canary-secret' },
+      ...{ VAPI_PRIVATE_KEY: 'canary key with spaces', SAVE_LEASE_MS: '1234' },
+    });
+    expect([code, out]).toEqual([78, '']);
+    const lines = err.trim().split('\n');
+    expect(lines[0]).toBe('Lockstep cannot start; the environment is wrong:');
+    expect(
+      lines
+        .slice(1)
+        .map((line) => line.trim().split(' ')[0])
+        .sort(),
+    ).toEqual([...['PORT', 'SAVE_LEASE_MS', 'SUPABASE_PUBLISHABLE_KEY', 'SUPABASE_URL', 'VAPI_PRIVATE_KEY']]);
+    expect(err).toContain('one request to Vapi must fit inside a lease');
+    expect(err).not.toMatch(/canary|1234|at .*\.ts/);
+  });
+});

@@ -1,0 +1,35 @@
+/** The voice provider's one account, shared among all organizations. */
+export interface Admission {
+  /** Saves that one organization may begin in a minute, whatever replica it asks; the database counts them. */
+  readonly savesPerMinute: number;
+  /**
+   * Waits for the organization's turn to send so many requests, before its save begins; `withinMs` at most, where given. Refused:
+   * nothing began, and nothing is owed.
+   */
+  admit(orgId: string, requests: number, withinMs?: number): Promise<Admitted | Refused>;
+  /**
+   * A turn for a request that finishes or undoes what has begun: served before everything else, and from a reserve. False: there
+   * is none within `withinMs`.
+   */
+  turn(withinMs: number): Promise<boolean>;
+}
+
+export interface Admitted {
+  admitted: true;
+  /** Gives the turns back: nothing was sent. */
+  unused(): void;
+}
+
+export interface Refused {
+  admitted: false;
+  retryAfterMs: number;
+}
+
+/** Which replicas share the account now. May throw `DatabaseError`. */
+export interface ReplicaRegistry {
+  /**
+   * Says that this replica lives, for `ttlMs`. Answers how many do, itself included, and whether all of them have heard of it:
+   * until then they still share everything among themselves.
+   */
+  beat(replica: string, ttlMs: number): Promise<{ replicas: number; known: boolean }>;
+}

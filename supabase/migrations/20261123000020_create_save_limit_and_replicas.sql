@@ -1,0 +1,96 @@
+-- Sharing one Vapi account: how many saves an organization may begin, and how many replicas share the account's rate.
+
+-- The save function of before, behind one more question: it is no longer reachable itself.
+alter function public.save_begin(uuid, uuid, text, jsonb) set schema lockstep;
+revoke execute on function lockstep.save_begin(uuid, uuid, text, jsonb) from service_role;
+
+-- As lockstep.save_begin, and p_request may hold limit { saves, perMs }: at most so many saves that users asked for may begin in
+-- any such time. A save that is known already is answered as always. A log, and not a counter: exact, for all replicas, and
+-- it needs no table of its own.
+-- outcome: as lockstep.save_begin | RATE_LIMITED { retryAfterMs }
+create function public.save_begin(p_org_id uuid, p_save_id uuid, p_owner text, p_request jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_window interval := lockstep.ms((p_request -> 'limit' ->> 'perMs')::bigint);
+  v_oldest timestamptz;
+begin
+  -- Under the organization's lock, so that two cannot both be the last; and each look after it has been taken.
+  if v_window is not null and lockstep.enter(p_org_id) then
+    if not exists (select from public.agent_saves s where s.org_id = p_org_id
+      and (s.id = p_save_id or s.idempotency_key = p_request ->> 'idempotencyKey'))
+    then
+      select s.started_at into v_oldest from public.agent_saves s
+        where s.org_id = p_org_id and s.actor is not null and s.started_at > clock_timestamp() - v_window
+        order by s.started_at desc
+        offset (p_request -> 'limit' ->> 'saves')::integer - 1 limit 1;
+      if found then
+        perform lockstep.leave();
+        return jsonb_build_object('outcome', 'RATE_LIMITED', 'retryAfterMs', lockstep.ms_until(v_oldest + v_window));
+      end if;
+    end if;
+  end if;
+  return lockstep.save_begin(p_org_id, p_save_id, p_owner, p_request);
+end
+$$;
+
+do $$
+begin
+  -- Knows which replicas live, and nothing of any organization.
+  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_replicas') then
+    create role lockstep_replicas nologin;
+  end if;
+end
+$$;
+grant lockstep_replicas to current_user;
+
+create table lockstep.replicas (
+  id uuid primary key,
+  -- Since when without a break: who has been seen after this has heard of it.
+  joined_at timestamptz not null,
+  seen_at timestamptz not null
+);
+alter table lockstep.replicas enable row level security;
+alter table lockstep.replicas force row level security;
+revoke all on lockstep.replicas from public, anon, authenticated, service_role;
+grant usage on schema lockstep to lockstep_replicas;
+grant select, insert, update, delete on lockstep.replicas to lockstep_replicas;
+create policy replicas_all on lockstep.replicas to lockstep_replicas using (id is not null) with check (id is not null);
+
+-- This replica lives. Answers { replicas, known }: how many do, and whether all the others have heard of this one; until they
+-- have, they still share the account among themselves. p_ttl_ms: how long a replica that is silent counts.
+create function public.replica_beat(p_replica uuid, p_ttl_ms bigint) returns jsonb
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_now timestamptz;
+  v_answer jsonb;
+begin
+  -- One at a time: who counts must see all who came before.
+  perform pg_advisory_xact_lock(hashtextextended('lockstep.replicas', 0));
+  v_now := clock_timestamp();
+  delete from lockstep.replicas where seen_at < v_now - p_ttl_ms * interval '1 millisecond';
+  insert into lockstep.replicas as r (id, joined_at, seen_at) values (p_replica, v_now, v_now)
+    on conflict (id) do update set seen_at = excluded.seen_at;
+  select jsonb_build_object('replicas', count(*), 'known', bool_and(r.seen_at >= me.joined_at))
+    into v_answer from lockstep.replicas r, lockstep.replicas me where me.id = p_replica;
+  return v_answer;
+end
+$$;
+
+grant create on schema public to lockstep_saves, lockstep_replicas;
+do $$
+declare
+  v_function regprocedure;
+  v_owner text;
+begin
+  for v_function, v_owner in
+    select p.oid::regprocedure, o.owner
+      from (values ('save_begin', 'lockstep_saves'), ('replica_beat', 'lockstep_replicas')) as o (name, owner)
+      join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
+  loop
+    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
+    execute format('grant execute on function %s to service_role', v_function);
+    execute format('alter function %s owner to %I', v_function, v_owner);
+  end loop;
+end
+$$;
+revoke create on schema public from lockstep_saves, lockstep_replicas;

@@ -1,0 +1,488 @@
+/** Sharing one account, in virtual time: the rate, the turns, the reserve, 429s, and replicas that come and go. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { ReplicaRegistry } from '../../src/ports/admission.ts';
+import { Pacer, type PaceSettings } from '../../src/services/admission/pacer.ts';
+import { BEAT_MS, REPLICA_TTL_MS, takeShare } from '../../src/services/admission/replicas.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
+
+const SETTINGS: PaceSettings = {
+  requestsPerSecond: 20,
+  burst: 40,
+  reserve: 4,
+  recoveryMs: 60_000,
+  waitMs: 60_000,
+  savesPerMinute: 1_000,
+};
+/** A save of both agents. */
+const SAVE = 2;
+/** What such a save takes at the full rate, milliseconds. */
+const TURN_MS = (SAVE * 1_000) / SETTINGS.requestsPerSecond;
+
+interface Sent {
+  at: number;
+  requests: number;
+}
+
+function start(settings: Partial<PaceSettings> = {}, clock = new VirtualClock()) {
+  const counted = new Map<string, number>();
+  const meter = { count: (event: string, by = 1) => void counted.set(event, (counted.get(event) ?? 0) + by) };
+  const pacer = new Pacer({ ...SETTINGS, ...settings }, { clock, meter });
+  const sent: Sent[] = [];
+  /** Resolves with how long it waited, or undefined where it was refused. */
+  const save = async (orgId: string, requests = SAVE): Promise<number | undefined> => {
+    const from = clock.monotonic();
+    const answer = await pacer.admit(orgId, requests);
+    if (!answer.admitted) return undefined;
+    sent.push({ at: clock.monotonic(), requests });
+    return clock.monotonic() - from;
+  };
+  const finish = async (): Promise<number | undefined> => {
+    const from = clock.monotonic();
+    if (!(await pacer.turn(600_000))) return undefined;
+    sent.push({ at: clock.monotonic(), requests: 1 });
+    return clock.monotonic() - from;
+  };
+  return { clock, pacer, sent, save, finish, counted };
+}
+
+/** The most by which any stretch of time held more requests than `most + perSecond × its length`; at most 0 is right. */
+function excess(sent: Sent[], most: number, perSecond: number): number {
+  let worst = Number.NEGATIVE_INFINITY;
+  for (let first = 0; first < sent.length; first += 1) {
+    let requests = 0;
+    for (let last = first; last < sent.length; last += 1) {
+      requests += sent[last]?.requests ?? 0;
+      const ms = (sent[last]?.at ?? 0) - (sent[first]?.at ?? 0);
+      worst = Math.max(worst, requests - most - (perSecond * ms) / 1_000);
+    }
+  }
+  return worst;
+}
+
+/** Somebody who asks without end: as soon as one save is admitted or refused, the next; so many at a time. */
+function flood(save: (orgId: string) => Promise<unknown>, orgId: string, atOnce: number, over: () => boolean) {
+  for (let index = 0; index < atOnce; index += 1) {
+    void (async () => {
+      while (!over()) await save(orgId);
+    })();
+  }
+}
+
+describe('the rate', () => {
+  test('no stretch of time holds more than the burst, the reserve and the rate allow, whatever is asked', async () => {
+    let requests = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.record({
+            at: fc.integer({ min: 0, max: 20_000 }),
+            org: fc.constantFrom('a', 'b', 'c', 'd'),
+            what: fc.constantFrom('both', 'one', 'finish', 'limited', 'unused'),
+          }),
+          { minLength: 50, maxLength: 250 },
+        ),
+        async (events) => {
+          const { clock, pacer, sent, save, finish } = start({ waitMs: 5_000 });
+          for (const { at, org, what } of events.toSorted((a, b) => a.at - b.at)) {
+            await clock.until(at);
+            if (what === 'both') void save(org);
+            if (what === 'one') void save(org, 1);
+            if (what === 'finish') void finish();
+            if (what === 'limited') pacer.limited(null);
+            // Refused by the database, say: nothing was sent.
+            if (what === 'unused')
+              void pacer.admit(org, SAVE).then((answer) => answer.admitted && answer.unused());
+          }
+          await clock.until(120_000);
+          requests += sent.length;
+          expect(
+            excess(sent, SETTINGS.burst + SETTINGS.reserve, SETTINGS.requestsPerSecond),
+          ).toBeLessThanOrEqual(1e-6);
+          expect(pacer.state.waiting).toBe(0);
+        },
+      ),
+      { numRuns: 40 },
+    );
+    expect(requests).toBeGreaterThan(1_000);
+  });
+
+  test('the whole rate is used where it is asked for', async () => {
+    const { clock, sent, save } = start();
+    let over = false;
+    flood(save, 'only', 4, () => over);
+    await clock.until(60_000);
+    over = true;
+    const requests = sent.reduce((sum, one) => sum + one.requests, 0);
+    expect(requests).toBeGreaterThanOrEqual(60 * SETTINGS.requestsPerSecond - SAVE);
+  });
+});
+
+const ORGANIZATIONS = Array.from({ length: 20 }, (_, index) => `org ${index}`);
+/** A save in so many milliseconds is what each has, of twenty and one that floods. */
+const SHARE_MS = TURN_MS * (ORGANIZATIONS.length + 1);
+
+/** The same saves of well-behaved organizations, alone and beside one that floods: how long each waited. */
+async function waits(
+  arrivals: { at: number; org: string }[],
+  flooded: boolean,
+): Promise<{ waited: number[]; floods: number }> {
+  const { clock, save } = start();
+  let over = false;
+  let floods = 0;
+  if (flooded) {
+    void (async () => {
+      while (!over) {
+        void save('flood').then((ms) => {
+          if (ms !== undefined) floods += 1;
+        });
+        await clock.sleep(SHARE_MS / 100);
+      }
+    })();
+  }
+  const waited: Promise<number | undefined>[] = [];
+  for (const { at, org } of arrivals) {
+    await clock.until(at);
+    waited.push(save(org));
+  }
+  await clock.until(arrivals.at(-1)?.at ?? 0);
+  await clock.until(clock.now() + 10_000);
+  over = true;
+  return {
+    waited: (await Promise.all(waited)).map((ms) => ms ?? Number.POSITIVE_INFINITY),
+    floods,
+  };
+}
+
+describe('turns', () => {
+  test('one organization at a hundred times its share delays the others’ saves by no more than one turn', async () => {
+    let saves = 0;
+    let longest = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        // Half of the account: each of twenty saves about every four seconds, at any moment, also all at once.
+        fc.array(
+          fc.record({
+            org: fc.constantFrom(...ORGANIZATIONS),
+            round: fc.integer({ min: 0, max: 14 }),
+            within: fc.oneof(fc.integer({ min: 0, max: 3_999 }), fc.constant(0)),
+          }),
+          { minLength: 40, maxLength: 75 },
+        ),
+        async (wanted) => {
+          const once = new Map(wanted.map((one) => [`${one.org} ${one.round}`, one]));
+          const arrivals = [...once.values()]
+            .map(({ org, round, within }) => ({ org, at: 5_000 + round * 4_000 + within }))
+            .sort((a, b) => a.at - b.at);
+          const alone = await waits(arrivals, false);
+          const beside = await waits(arrivals, true);
+          for (const [index, ms] of beside.waited.entries()) {
+            saves += 1;
+            longest = Math.max(longest, ms - (alone.waited[index] ?? 0));
+          }
+          // And whoever floods gets what the others leave.
+          expect(beside.floods * SAVE).toBeGreaterThan(60 * SETTINGS.requestsPerSecond * 0.4);
+        },
+      ),
+      { numRuns: 12 },
+    );
+    expect(saves).toBeGreaterThan(400);
+    expect(longest).toBeLessThanOrEqual(TURN_MS + 1);
+    console.log(
+      `fairness: ${saves} saves of others beside an organization at 100 times its share; the longest delay that it caused ` +
+        `is ${longest.toFixed(0)} ms, one turn is ${TURN_MS} ms`,
+    );
+  });
+
+  test('of organizations that all want more than there is, each gets the same', async () => {
+    const { clock, save } = start();
+    const turns = new Map<string, number>();
+    let over = false;
+    for (const [org, atOnce] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 8],
+      ['d', 8],
+    ] as const) {
+      const counted = async (orgId: string) => {
+        if ((await save(orgId)) !== undefined) turns.set(orgId, (turns.get(orgId) ?? 0) + 1);
+        else await clock.sleep(10);
+      };
+      flood(counted, org, atOnce, () => over);
+    }
+    await clock.until(120_000);
+    over = true;
+    const counts = [...turns.values()];
+    expect(counts).toHaveLength(4);
+    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+  });
+
+  test('who has too many saves waiting is refused at once, with a time to come back', async () => {
+    const { clock, pacer, save } = start();
+    for (let index = 0; index < 30; index += 1) void save('flood');
+    await clock.until(0);
+    const from = clock.monotonic();
+    const answer = await pacer.admit('flood', SAVE);
+    expect(clock.monotonic()).toBe(from);
+    expect(answer).toEqual({ admitted: false, retryAfterMs: expect.any(Number) });
+    expect(answer.admitted || answer.retryAfterMs).toBeGreaterThanOrEqual(1_000);
+  });
+
+  test('a save that finds no turn in time is refused, and leaves its place', async () => {
+    const { clock, pacer, save, counted } = start({ requestsPerSecond: 1, burst: 2, waitMs: 2_000 });
+    expect(await save('a')).toBe(0);
+    const refused = save('b');
+    const later = pacer.admit('c', SAVE, 60_000);
+    await clock.until(1_999);
+    expect(pacer.state.waiting).toBe(2);
+    await clock.until(60_000);
+    // Its turn came at two seconds, the moment in which it gave up or got it; either way nobody waits now.
+    await refused;
+    expect((await later).admitted).toBe(true);
+    expect(pacer.state.waiting).toBe(0);
+    expect(counted.get('admission.refused') ?? 0).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('finishing and undoing', () => {
+  test('never wait for saves, whatever floods: the reserve at once, beyond it as the rate allows', async () => {
+    let finished = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 1_000, max: 20_000 }), { minLength: 5, maxLength: 40 }),
+        async (moments) => {
+          const { clock, save, finish } = start();
+          let over = false;
+          for (const org of ['a', 'b', 'c']) flood(save, org, 8, () => over);
+          const alone = start();
+          const waited: Promise<number | undefined>[] = [];
+          const expected: Promise<number | undefined>[] = [];
+          for (const at of moments.toSorted((a, b) => a - b)) {
+            await clock.until(at);
+            await alone.clock.until(at);
+            waited.push(finish());
+            expected.push(alone.finish());
+          }
+          await clock.until(60_000);
+          await alone.clock.until(60_000);
+          over = true;
+          const [beside, least] = await Promise.all([Promise.all(waited), Promise.all(expected)]);
+          finished += beside.length;
+          // The k-th that waits, waits for k of its kind and for no save.
+          for (const [index, ms] of beside.entries()) {
+            const kind = moments.filter((at) => at >= 1_000).length;
+            expect(ms).toBeDefined();
+            expect((ms ?? Number.POSITIVE_INFINITY) - (least[index] ?? 0)).toBeLessThanOrEqual(
+              (kind * 1_000) / SETTINGS.requestsPerSecond,
+            );
+          }
+        },
+      ),
+      { numRuns: 20 },
+    );
+    expect(finished).toBeGreaterThan(100);
+  });
+
+  test('find the reserve in the middle of a flood', async () => {
+    const { clock, save, finish } = start();
+    let over = false;
+    for (const org of ['a', 'b', 'c']) flood(save, org, 8, () => over);
+    await clock.until(30_000);
+    const waited = Array.from({ length: SETTINGS.reserve }, finish);
+    await clock.until(30_000);
+    expect(await Promise.all(waited)).toEqual(Array(SETTINGS.reserve).fill(0));
+    // And the next one: before any save.
+    const next = finish();
+    await clock.until(31_000);
+    expect(await next).toBeLessThanOrEqual(1_000 / SETTINGS.requestsPerSecond + 1);
+    over = true;
+  });
+
+  test('are told at once where there is no turn in time', async () => {
+    const { clock, pacer } = start();
+    pacer.limited(30_000);
+    expect(await pacer.turn(29_999)).toBe(false);
+    expect(await pacer.turn(0)).toBe(false);
+    expect(clock.monotonic()).toBe(0);
+    const waiting = pacer.turn(30_001);
+    await clock.until(30_000);
+    expect(await waiting).toBe(true);
+  });
+});
+
+describe('429', () => {
+  test('with Retry-After: nobody sends anything until then', async () => {
+    const { clock, pacer, sent, save, finish } = start({ waitMs: 2_000 });
+    await clock.until(1_000);
+    pacer.limited(10_000);
+    const refused = await pacer.admit('other', SAVE);
+    expect(refused.admitted || refused.retryAfterMs).toBeGreaterThanOrEqual(10_000);
+    const undo = finish();
+    await clock.until(9_500);
+    void save('other');
+    await clock.until(10_999);
+    expect(sent).toEqual([]);
+    await clock.until(11_500);
+    expect(await undo).toBe(10_000);
+    expect(sent.map(({ at }) => at)).toEqual([11_000, 11_000]);
+  });
+
+  test('the rate falls at once, by half for each moment of refusals, and recovers slowly', async () => {
+    const { clock, pacer } = start();
+    const rate = () => Math.round(pacer.state.requestsPerSecond * 10) / 10;
+    expect(rate()).toBe(20);
+    await clock.until(1_000);
+    // Five answers to requests that went out together.
+    for (let index = 0; index < 5; index += 1) pacer.limited(null);
+    expect(rate()).toBe(10);
+    await clock.until(2_000);
+    pacer.limited(null);
+    expect(rate()).toBeLessThan(5.3);
+    // A quarter of it in a quarter of the time.
+    await clock.until(2_000 + SETTINGS.recoveryMs / 4);
+    expect(rate()).toBeGreaterThan(9);
+    expect(rate()).toBeLessThan(11);
+    await clock.until(2_000 + SETTINGS.recoveryMs);
+    expect(rate()).toBe(20);
+  });
+
+  test('it never falls to nothing: there is always another try', async () => {
+    const { clock, pacer, save } = start();
+    for (let second = 1; second <= 60; second += 1) {
+      await clock.until(second * 1_000);
+      pacer.limited(null);
+    }
+    expect(pacer.state.requestsPerSecond).toBeGreaterThan(0.3);
+    const waited = save('a');
+    await clock.until(120_000);
+    expect(await waited).toBeDefined();
+  });
+
+  test('what the provider allows is found: refused above it, the pace settles near it', async () => {
+    const allowed = 8;
+    const { clock, pacer, save } = start();
+    let over = false;
+    let taken = 0;
+    let refused = 0;
+    // A provider with a bucket of its own.
+    let bucket = 10;
+    let filledAt = 0;
+    const request = async (orgId: string) => {
+      if ((await save(orgId, 1)) === undefined) return clock.sleep(100);
+      bucket = Math.min(10, bucket + ((clock.now() - filledAt) * allowed) / 1_000);
+      filledAt = clock.now();
+      if (bucket >= 1) {
+        bucket -= 1;
+        taken += 1;
+      } else {
+        refused += 1;
+        pacer.limited(null);
+      }
+    };
+    for (const org of ['a', 'b', 'c', 'd']) flood(request, org, 2, () => over);
+    await clock.until(300_000);
+    over = true;
+    expect(taken / 300).toBeGreaterThan(allowed * 0.7);
+    expect(refused).toBeLessThan(taken / 5);
+  });
+});
+
+/** The replicas' table as supabase/migrations has it (test/fairness/database.test.ts holds that). */
+function registry(clock: VirtualClock): ReplicaRegistry {
+  const replicas = new Map<string, { joined: number; seen: number; order: number }>();
+  let order = 0;
+  return {
+    beat: async (replica, ttlMs) => {
+      const now = clock.now();
+      order += 1;
+      for (const [id, { seen }] of replicas) if (seen < now - ttlMs) replicas.delete(id);
+      const me = replicas.get(replica) ?? { joined: order, seen: now, order };
+      replicas.set(replica, { ...me, seen: now, order });
+      const known = [...replicas.values()].every((other) => other.order >= me.joined);
+      return { replicas: replicas.size, known };
+    },
+  };
+}
+
+describe('replicas', () => {
+  test('together keep to the one limit, whoever joins, dies or stalls', async () => {
+    let requests = 0;
+    let most = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.record({
+            from: fc.integer({ min: 0, max: 30_000 }),
+            lives: fc.integer({ min: 500, max: 30_000 }),
+          }),
+          { minLength: 2, maxLength: 6 },
+        ),
+        async (lives) => {
+          const clock = new VirtualClock();
+          const shared = registry(clock);
+          const sent: Sent[] = [];
+          const run = async ({ from, lives: ms }: { from: number; lives: number }, index: number) => {
+            await clock.sleep(from);
+            const { pacer, save, sent: own } = start({}, clock);
+            pacer.share(0);
+            let dead = false;
+            void (async () => {
+              while (!dead) {
+                await takeShare(shared, pacer, String(index));
+                await clock.sleep(BEAT_MS);
+              }
+            })();
+            flood(save, 'a', 3, () => dead);
+            await clock.sleep(ms);
+            // Killed: it sends nothing more, and says nothing.
+            dead = true;
+            sent.push(...own);
+          };
+          const all = Promise.all(lives.map(run));
+          await clock.until(70_000);
+          await all;
+          sent.sort((a, b) => a.at - b.at);
+          requests += sent.length;
+          most = Math.max(most, lives.length);
+          expect(
+            excess(sent, SETTINGS.burst + SETTINGS.reserve, SETTINGS.requestsPerSecond),
+          ).toBeLessThanOrEqual(1e-6);
+        },
+      ),
+      { numRuns: 15 },
+    );
+    expect(most).toBeGreaterThan(3);
+    expect(requests).toBeGreaterThan(1_000);
+  });
+
+  test('one alone has the whole account at once; one that joins has its half within two beats; one that dies gives it back', async () => {
+    const clock = new VirtualClock();
+    const shared = registry(clock);
+    const shares: number[] = [1, 1];
+    const beats = [0, 1].map((index) => ({
+      share: (part: number) => {
+        shares[index] = part;
+      },
+    }));
+    const beat = async (index: number) =>
+      takeShare(shared, beats[index] ?? expect.fail(), String(index));
+    await beat(0);
+    expect(shares[0]).toBe(1);
+    await beat(1);
+    expect(shares).toEqual([1, 0]);
+    await beat(0);
+    expect(shares).toEqual([0.5, 0]);
+    await beat(1);
+    expect(shares).toEqual([0.5, 0.5]);
+    await clock.until(REPLICA_TTL_MS + 1);
+    await beat(1);
+    expect(shares[1]).toBe(1);
+  });
+
+  test('without the database the share stays what it was', async () => {
+    const shares: number[] = [];
+    const away: ReplicaRegistry = { beat: () => Promise.reject(new Error('away')) };
+    await expect(takeShare(away, { share: (part) => shares.push(part) }, 'a')).rejects.toThrow('away');
+    expect(shares).toEqual([]);
+  });
+});

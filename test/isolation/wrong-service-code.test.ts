@@ -1,0 +1,433 @@
+/**
+ * Service code that is wrong on purpose: it has the service role's key, and passes one organization's ids together with
+ * another's. The database stops it.
+ */
+import { randomUUID } from 'node:crypto';
+import { createClient } from '@supabase/supabase-js';
+import postgres from 'postgres';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
+import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { defaultConfig } from '../../src/domain/agent-config.ts';
+import type { BeginRequest, SaveJournal, SaveRef } from '../../src/ports/save-journal.ts';
+import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import { createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import { createOwner, digestOf, type Owner } from './organizations.ts';
+
+let lockstep: TestApp;
+let sql: postgres.Sql;
+let journal: SaveJournal;
+let a: Owner;
+let b: Owner;
+/** Has no agents yet. */
+let c: string;
+/** Of A, begun by `owner`, and not over. */
+let open: { id: string; owner: string };
+
+beforeAll(async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  lockstep = await createTestApp();
+  ({ sql } = lockstep.supabase);
+  journal = createRpcJournal(createServiceClient(supabaseConfig(lockstep.supabase)));
+  [a, b] = await Promise.all([createOwner(lockstep, 'A'), createOwner(lockstep, 'B')]);
+  c = await lockstep.supabase.createOrganization('C');
+  open = { id: randomUUID(), owner: randomUUID() };
+  expect(await journal.begin(a.orgId, open.id, open.owner, change())).toMatchObject({ outcome: 'BEGUN' });
+});
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await lockstep?.stop();
+});
+
+function change(update: Partial<BeginRequest['updates'][number]> = {}): BeginRequest {
+  return {
+    idempotencyKey: null,
+    requestHash: randomUUID(),
+    kind: 'USER',
+    actor: null,
+    leaseMs: 600_000,
+    deadlineMs: 600_000,
+    confirmMs: 0,
+    mappingVersion: MAPPING_VERSION,
+    updates: [
+      {
+        role: 'INBOUND',
+        agentId: null,
+        newAgentId: randomUUID(),
+        patch: { systemPrompt: 'Overwritten' },
+        defaults: defaultConfig('INBOUND'),
+        expectedRevision: null,
+        recreateIfMissing: false,
+        ...update,
+      },
+    ],
+  };
+}
+
+/** What is A's, in every table; and that nothing of it is in an answer. */
+async function rowsOf(orgId: string): Promise<string> {
+  const tables = await sql<{ name: string; column: string }[]>`
+    select c.oid::regclass::text as name, a.attname as column from pg_class c join pg_attribute a on a.attrelid = c.oid
+    where c.relnamespace in ('public'::regnamespace, 'lockstep'::regnamespace) and c.relkind in ('r', 'p')
+      and (a.attname = 'org_id' or (c.relname = 'organizations' and a.attname = 'id')) order by 1`;
+  const rows: unknown[] = [];
+  for (const { name, column } of tables) {
+    rows.push(
+      name,
+      await sql.unsafe(`select to_jsonb(t) as row from ${name} t where ${column} = '${orgId}' order by 1`),
+    );
+  }
+  return JSON.stringify(rows);
+}
+
+function expectNothingOfA(answer: unknown): void {
+  const text = JSON.stringify(answer) ?? '';
+  expect(text).not.toMatch(/Secret of A|Overwritten/);
+  for (const id of [a.orgId, a.agents.INBOUND, ...a.assistants]) expect(text).not.toContain(id);
+}
+
+describe('the functions that move a save', () => {
+  let before: string;
+  beforeEach(async () => {
+    before = await rowsOf(a.orgId);
+  });
+
+  test("an update that names A's agent in B's save is refused", async () => {
+    const id = randomUUID();
+    const answer = await journal.begin(b.orgId, id, 'x', change({ agentId: a.agents.INBOUND }));
+    expect(answer).toEqual({ outcome: 'NO_AGENT', role: 'INBOUND' });
+    expect(await sql`select from public.agent_saves where id = ${id}`).toHaveLength(0);
+    expect(await rowsOf(a.orgId)).toBe(before);
+  });
+
+  test("A's running save, begun again in B's name by its very owner, gives nothing of A away", async () => {
+    const answer = await journal
+      .begin(b.orgId, open.id, open.owner, change())
+      .catch((error: unknown) => String(error));
+    expect(answer).toMatch(/23505/);
+    expectNothingOfA(answer);
+    expect(await rowsOf(a.orgId)).toBe(before);
+  });
+
+  test("A's closed save does not answer B either", async () => {
+    const answer = await journal
+      .begin(b.orgId, a.save, 'x', change())
+      .catch((error: unknown) => String(error));
+    expect(answer).toMatch(/23505/);
+    expectNothingOfA(answer);
+    expect(await rowsOf(a.orgId)).toBe(before);
+  });
+
+  test("every transition of A's save in B's name finds no save", async () => {
+    const ref: SaveRef = { orgId: b.orgId, saveId: open.id, epoch: 1 };
+    const agents = [{ role: 'INBOUND' as const, assistantId: b.assistants[0] ?? '', observed: {} }];
+    const failure = { reason: 'VAPI_REJECTED' as const, message: 'x', retryable: false };
+    const rest = { results: [], missing: [], ambiguous: true, lateMs: 60_000 };
+    const answers = {
+      commit: await journal.commit(ref, { agents, ambiguous: true, lateMs: 60_000 }),
+      abort: await journal.abort(ref, { ...rest, failure, leaseMs: 1_000, nothingApplied: true }),
+      rolledBack: await journal.rolledBack(ref, rest),
+      needsAttention: await journal.needsAttention(ref, { results: [], failure }),
+      hold: await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 60_000 }),
+      committed: await journal.settle(ref, 'COMMITTED', { agents, lateMs: 60_000 }),
+      undone: await journal.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 60_000 }),
+      inspect: await journal.inspect(b.orgId, open.id),
+    };
+    for (const [what, answer] of Object.entries(answers))
+      expect(answer, what).toEqual({ outcome: 'NO_SAVE' });
+    expect(await rowsOf(a.orgId)).toBe(before);
+    // Nor was B locked, or fenced, for A's sake.
+    expect(await journal.begin(b.orgId, randomUUID(), 'x', change({ expectedRevision: 99 }))).toMatchObject({
+      outcome: 'REVISION_CONFLICT',
+    });
+  });
+
+  test("A's abandoned save cannot be taken over in B's name", async () => {
+    await sql`update public.agent_saves set lease_until = now() - interval '1 minute' where id = ${open.id}`;
+    before = await rowsOf(a.orgId);
+    expect(await journal.takeover(b.orgId, open.id, 'thief', 60_000)).toEqual({ outcome: 'NOT_DUE' });
+    expect(await journal.takeover(randomUUID(), open.id, 'thief', 60_000)).toEqual({ outcome: 'BUSY' });
+    expect(await rowsOf(a.orgId)).toBe(before);
+    await sql`update public.agent_saves set lease_until = now() + interval '1 hour' where id = ${open.id}`;
+  });
+
+  test("a commit that would write A's agent, or take A's assistant, is stopped and leaves nothing behind", async () => {
+    for (const { newAgentId, assistantId } of [
+      { newAgentId: a.agents.INBOUND, assistantId: 'an-assistant-of-c' },
+      { newAgentId: randomUUID(), assistantId: a.assistants[0] ?? '' },
+    ]) {
+      const id = randomUUID();
+      const begun = await journal.begin(c, id, 'x', change({ newAgentId }));
+      expect(begun).toMatchObject({ outcome: 'BEGUN' });
+      const ref = { orgId: c, saveId: id, epoch: 1 };
+      const committed = await journal
+        .commit(ref, {
+          agents: [{ role: 'INBOUND', assistantId, observed: {} }],
+          ambiguous: false,
+          lateMs: 0,
+        })
+        .catch((error: unknown) => String(error));
+      // An agent that is not new after all, or an assistant that is taken.
+      expect(committed).toMatch(/no longer at revision 0|refused a call with 23505.*vapi_assistant_id/);
+      expect(await rowsOf(a.orgId)).toBe(before);
+      expect(await sql`select from public.agents where org_id = ${c}`).toHaveLength(0);
+      expect(await sql`select status from public.agent_saves where id = ${id}`).toEqual([
+        { status: 'APPLYING' },
+      ]);
+      const failure = { reason: 'VAPI_REJECTED' as const, message: 'x', retryable: false };
+      const rest = { results: [], missing: [], ambiguous: false, lateMs: 0, leaseMs: 1_000 };
+      expect(await journal.abort(ref, { ...rest, failure, nothingApplied: true })).toMatchObject({
+        outcome: 'ROLLED_BACK',
+      });
+    }
+  });
+
+  test('the organization that a function entered is left again, also within one transaction', async () => {
+    await sql.begin(async (tx) => {
+      await tx`set local role service_role`;
+      await tx`select public.save_inspect(${b.orgId}, ${b.save})`;
+      await tx`select public.set_drift_policy(${b.orgId}, 'REVERT')`;
+      await tx`select public.attach_phone_number(${b.orgId}, ${randomUUID()}, 'INBOUND')`;
+      const [left] = await tx`select current_setting('lockstep.org_id', true) as org`;
+      expect(left).toEqual({ org: '' });
+    });
+  });
+});
+
+test('every function of the service role, from the catalogue: with the organization of B and the ids of A, nothing of A is told or changed', async () => {
+  const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
+    auth: { persistSession: false },
+  });
+  const functions = await sql<{ name: string; arguments: { name: string; type: string }[] }[]>`
+    select p.proname as name, (select jsonb_agg(jsonb_build_object('name', p.proargnames[i], 'type', format_type(t, null)) order by i)
+      from unnest(p.proargtypes::oid[]) with ordinality as x (t, i)) as arguments
+    from pg_proc p where p.pronamespace = 'public'::regnamespace and has_function_privilege('service_role', p.oid, 'EXECUTE')
+      and 'p_org_id' = any (p.proargnames) order by 1`;
+  expect(functions.length).toBeGreaterThanOrEqual(11);
+  const before = await rowsOf(a.orgId);
+  const request = {
+    ...change({ agentId: a.agents.INBOUND }),
+    agents: [{ role: 'INBOUND', assistantId: a.assistants[0], observed: {} }],
+    results: [],
+    failure: { reason: 'VAPI_REJECTED', message: 'x', retryable: false },
+    missing: ['INBOUND', 'OUTBOUND'],
+    ambiguous: false,
+    lateMs: 0,
+    notBeforeMs: 0,
+    nothingApplied: true,
+  };
+  let calls = 0;
+  for (const { name, arguments: parameters } of functions) {
+    for (const savedBy of [open.id, a.save]) {
+      const values: Record<string, unknown> = {
+        p_org_id: b.orgId,
+        p_save_id: savedBy,
+        p_phone_number_id: a.phoneNumbers[0],
+        p_owner: open.owner,
+        p_epoch: 1,
+        p_lease_ms: 1_000,
+        p_request: request,
+        p_role: 'OUTBOUND',
+        p_policy: 'ADOPT',
+        p_status: 'COMMITTED',
+      };
+      const unknown = parameters.filter((parameter) => !(parameter.name in values));
+      expect(unknown, `${name}: give its arguments values of A`).toEqual([]);
+      const given = Object.fromEntries(
+        parameters.map((parameter) => [parameter.name, values[parameter.name]]),
+      );
+      const { data, error } = await service.rpc(name, given);
+      calls += 1;
+      expectNothingOfA(data);
+      expectNothingOfA(error);
+    }
+  }
+  expect(await rowsOf(a.orgId)).toBe(before);
+  console.log(
+    `isolation: ${functions.length} functions with an organization, ${calls} calls with another one's ids`,
+  );
+});
+
+test("what the sweep notes about A's agent in B's name is not noted", async () => {
+  const [agent] = await sql`select revision, last_save_id from public.agents where id = ${b.agents.OUTBOUND}`;
+  const [target] =
+    await sql`select revision, last_save_id from public.agents where id = ${a.agents.OUTBOUND}`;
+  const note = (orgId: string, agentId: string, row: postgres.Row | undefined) => ({
+    orgId,
+    agentId,
+    revision: row?.['revision'],
+    saveId: row?.['last_save_id'],
+    state: 'MISSING',
+  });
+  const before = await rowsOf(a.orgId);
+  const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
+    auth: { persistSession: false },
+  });
+  const { data } = await service.rpc('sweep_note', {
+    p_notes: [note(b.orgId, a.agents.OUTBOUND, target), note(b.orgId, b.agents.OUTBOUND, agent)],
+  });
+  expect(data).toEqual([b.agents.OUTBOUND]);
+  expect(await rowsOf(a.orgId)).toBe(before);
+});
+
+describe('phone numbers', () => {
+  async function attach(orgId: string, phoneNumberId: string, role: string | null): Promise<unknown> {
+    const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
+      auth: { persistSession: false },
+    });
+    const { data, error } = await service.rpc('attach_phone_number', {
+      p_org_id: orgId,
+      p_phone_number_id: phoneNumberId,
+      p_role: role,
+    });
+    return error ?? data;
+  }
+  const agentOf = async (id: string | undefined) =>
+    (await sql`select agent_id from public.phone_numbers where id = ${id ?? ''}`)[0]?.['agent_id'];
+
+  test('DESIGN 2, line 22: a number is attached to an agent only within the organization that holds it', async () => {
+    const [own = '', second = ''] = b.phoneNumbers;
+    const before = await rowsOf(a.orgId);
+    for (const role of ['INBOUND', 'OUTBOUND', null]) {
+      expect(await attach(b.orgId, a.phoneNumbers[0] ?? '', role)).toEqual({ outcome: 'NO_PHONE_NUMBER' });
+      expect(await attach(b.orgId, randomUUID(), role)).toEqual({ outcome: 'NO_PHONE_NUMBER' });
+      expect(await attach(randomUUID(), a.phoneNumbers[0] ?? '', role)).toEqual({
+        outcome: 'NO_ORGANIZATION',
+      });
+    }
+    expect(await attach(c, own, 'INBOUND')).toEqual({ outcome: 'NO_AGENT' });
+    expect(await attach(b.orgId, own, 'SIDEWAYS')).toEqual({ outcome: 'NO_AGENT' });
+    expect(await rowsOf(a.orgId)).toBe(before);
+
+    expect(await attach(b.orgId, second, 'OUTBOUND')).toEqual({ outcome: 'ATTACHED' });
+    expect(await agentOf(second)).toBe(b.agents.OUTBOUND);
+    expect(await attach(b.orgId, second, 'INBOUND')).toEqual({ outcome: 'ATTACHED' });
+    expect(await agentOf(second)).toBe(b.agents.INBOUND);
+    expect(await attach(b.orgId, second, null)).toEqual({ outcome: 'DETACHED' });
+    expect(await agentOf(second)).toBeNull();
+  });
+
+  test('one number rings in one place: two organizations cannot hold it, nor two rows one number of Vapi', async () => {
+    const [held] = await sql`select number from public.phone_numbers where id = ${a.phoneNumbers[0] ?? ''}`;
+    const insert = (number: string, vapiId: string | null) =>
+      sql`insert into public.phone_numbers (org_id, number, provider, vapi_phone_number_id)
+        values (${b.orgId}, ${number}, 'vapi', ${vapiId})`.then(
+        () => 'inserted',
+        (error: unknown) => (error instanceof postgres.PostgresError ? error.constraint_name : String(error)),
+      );
+    expect(await insert(String(held?.['number']), null)).toBe('phone_numbers_number_key');
+    await sql`update public.phone_numbers set vapi_phone_number_id = 'of-a' where id = ${a.phoneNumbers[0] ?? ''}`;
+    expect(await insert('+4930123456', 'of-a')).toBe('phone_numbers_vapi_phone_number_id_key');
+  });
+});
+
+test('every reference that carries the organization: a row of A that points at a row of B is refused, by whomever', async () => {
+  const references = await sql<{ table: string; column: string; target: string; name: string }[]>`
+    select k.conrelid::regclass::text as table, k.confrelid::regclass::text as target, k.conname as name,
+      (select attname from pg_attribute where attrelid = k.conrelid and attnum = any (k.conkey) and attname <> 'org_id') as column
+    from pg_constraint k
+    where k.contype = 'f' and k.connamespace = 'public'::regnamespace and cardinality(k.conkey) = 2
+      and exists (select from pg_attribute where attrelid = k.conrelid and attnum = any (k.conkey) and attname = 'org_id')
+    order by 1, 2`;
+  expect(references.map(({ table, column }) => `${table}.${column}`)).toEqual(
+    expect.arrayContaining([
+      'appointments.call_id',
+      'call_logs.agent_id',
+      'call_logs.phone_number_id',
+      'phone_numbers.agent_id',
+    ]),
+  );
+  for (const { table, column, target, name } of references) {
+    // As the superuser: no policy, no right stands in between.
+    const refused = await sql
+      .unsafe(
+        `update ${table} set ${column} = (select id from ${target} where org_id = '${b.orgId}' limit 1) where org_id = '${a.orgId}'`,
+      )
+      .catch((error: unknown) => error);
+    expect(refused, `${table}.${column}`).toMatchObject({ code: '23503', constraint_name: name });
+  }
+  console.log(`isolation: ${references.length} references that carry the organization, none can leave it`);
+});
+
+describe('the owner of the save functions, whatever its functions do', () => {
+  test('sees and changes only the organization that is set, and nothing where none is', async () => {
+    const tables = await sql<{ name: string; column: string; columns: string[] }[]>`
+      select c.oid::regclass::text as name, a.attname as column,
+        array(select x.attname::text from pg_attribute x where x.attrelid = c.oid and x.attnum > 0 and not x.attisdropped
+          and has_column_privilege('lockstep_saves', c.oid, x.attnum, 'UPDATE')) as columns
+      from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.relnamespace in ('public'::regnamespace, 'lockstep'::regnamespace) and c.relkind in ('r', 'p')
+        and (a.attname = 'org_id' or (c.relname = 'organizations' and a.attname = 'id'))
+        and has_table_privilege('lockstep_saves', c.oid, 'SELECT') order by 1`;
+    expect(tables.map(({ name }) => name)).toEqual(
+      expect.arrayContaining([
+        'agents',
+        'agent_saves',
+        'agent_revisions',
+        'lockstep.save_images',
+        'lockstep.observed',
+        'phone_numbers',
+      ]),
+    );
+    const before = await digestOf(sql);
+    const as = async <T>(
+      orgId: string | null,
+      run: (tx: postgres.TransactionSql) => Promise<T>,
+    ): Promise<T> => {
+      const undo = new Error('undo');
+      let answer: { value: T } | undefined;
+      await sql
+        .begin(async (tx) => {
+          if (orgId !== null) await tx`select set_config('lockstep.org_id', ${orgId}, true)`;
+          await tx`set local role lockstep_saves`;
+          answer = { value: await run(tx) };
+          throw undo;
+        })
+        .catch((error: unknown) => {
+          if (error !== undo) throw error;
+        });
+      if (answer === undefined) throw new Error('nothing ran');
+      return answer.value;
+    };
+    let attempts = 0;
+    for (const { name, column, columns } of tables) {
+      const seen = await as(b.orgId, (tx) => tx.unsafe(`select distinct ${column} as org from ${name}`));
+      expect(seen, name).toEqual([{ org: b.orgId }]);
+      for (const none of [null, '']) {
+        expect(await as(none, (tx) => tx.unsafe(`select from ${name}`)), name).toHaveLength(0);
+      }
+      attempts += 3;
+      for (const changed of columns) {
+        const update = await as(b.orgId, (tx) =>
+          tx.unsafe(`update ${name} set ${changed} = ${changed} where ${column} = '${a.orgId}'`),
+        );
+        expect(update.count, `${name}.${changed}`).toBe(0);
+        attempts += 1;
+      }
+      if (columns.includes(column)) {
+        const given = await as(b.orgId, (tx) =>
+          tx.unsafe(`update ${name} set ${column} = '${a.orgId}'`),
+        ).catch((error: unknown) => error);
+        expect(given, `${name}: given away`).toMatchObject({ code: '42501' });
+        attempts += 1;
+      }
+      const planted = await as(b.orgId, (tx) =>
+        tx.unsafe(`insert into ${name} select * from jsonb_populate_recordset(null::${name},
+          '${JSON.stringify([{ [column]: a.orgId, id: randomUUID() }])}')`),
+      ).catch((error: unknown) => error);
+      expect(planted, `${name}: planted`).toMatchObject({ code: '42501' });
+      attempts += 1;
+      await expect(as(b.orgId, (tx) => tx.unsafe(`delete from ${name}`))).rejects.toMatchObject({
+        code: '42501',
+      });
+      await expect(as(b.orgId, (tx) => tx.unsafe(`truncate ${name}`))).rejects.toMatchObject({
+        code: '42501',
+      });
+      attempts += 2;
+    }
+    expect(await digestOf(sql)).toEqual(before);
+    console.log(
+      `isolation: ${tables.length} tables, ${attempts} attempts as the owner of the save functions`,
+    );
+  });
+});
