@@ -1,49 +1,71 @@
 /**
  * For an operator: ends a save that needs attention, if Vapi holds that content now.
  * `npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK`, with the server's environment.
+ * Exit codes: 0 settled; 1 not settled, and why; 64 wrong use; 78 wrong environment.
  */
 import { parseArgs } from 'node:util';
 import { createServiceClient } from '../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../src/adapters/supabase/rpc-journal.ts';
 import { createLogger } from '../src/adapters/system/logger.ts';
 import { createVoiceProvider } from '../src/adapters/vapi/got-voice-provider.ts';
+import { isUuid } from '../src/domain/uuid.ts';
 import { loadEnv, VAPI_BASE_URL } from '../src/env.ts';
+import { DatabaseError } from '../src/ports/save-journal.ts';
 import { settleSave } from '../src/services/saves/settle.ts';
 
-const { values } = parseArgs({
-  options: { org: { type: 'string' }, save: { type: 'string' }, to: { type: 'string' } },
-});
-const { org, save, to } = values;
-if (org === undefined || save === undefined || (to !== 'COMMITTED' && to !== 'ROLLED_BACK')) {
-  console.error('usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK');
-  process.exit(64);
+const EX_USAGE = 64;
+const EX_CONFIG = 78;
+
+function readOptions(): { org: string; save: string; to: 'COMMITTED' | 'ROLLED_BACK' } {
+  try {
+    const { org, save, to } = parseArgs({
+      options: { org: { type: 'string' }, save: { type: 'string' }, to: { type: 'string' } },
+    }).values;
+    if (!isUuid(org) || !isUuid(save)) throw new Error('--org and --save must be UUIDs');
+    if (to !== 'COMMITTED' && to !== 'ROLLED_BACK') throw new Error('--to must be COMMITTED or ROLLED_BACK');
+    return { org, save, to };
+  } catch (problem) {
+    console.error(problem instanceof Error ? problem.message : problem);
+    console.error('usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK');
+    process.exit(EX_USAGE);
+  }
 }
+
+const { org, save, to } = readOptions();
 const loaded = loadEnv(process.env);
 if ('problems' in loaded) {
   for (const { variable, problem } of loaded.problems) console.error(`${variable} ${problem}`);
-  process.exit(78);
+  process.exit(EX_CONFIG);
 }
 const { supabase, vapi, settings, logLevel } = loaded.config;
 if (supabase === null || vapi.key === null) {
   console.error('SUPABASE_URL and VAPI_PRIVATE_KEY are needed: the same environment as the server has');
-  process.exit(78);
+  process.exit(EX_CONFIG);
 }
-const settlement = await settleSave(
-  {
-    journal: createRpcJournal(createServiceClient(supabase)),
-    voice: createVoiceProvider(vapi.key, {
-      baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
-      timeoutMs: settings.requestTimeoutMs,
-      log: createLogger(logLevel, [vapi.key, supabase.secretKey]),
-    }),
-    settings,
-  },
-  org,
-  save,
-  to,
-);
-if (settlement.outcome === 'NOT_SETTLED') {
-  console.error(`Not settled:\n${settlement.reasons.map((reason) => `  ${reason}`).join('\n')}`);
+try {
+  const settlement = await settleSave(
+    {
+      journal: createRpcJournal(createServiceClient(supabase)),
+      voice: createVoiceProvider(vapi.key, {
+        baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
+        timeoutMs: settings.requestTimeoutMs,
+        log: createLogger(logLevel, [vapi.key, supabase.secretKey]),
+      }),
+      settings,
+    },
+    org,
+    save,
+    to,
+  );
+  if (settlement.outcome === 'NOT_SETTLED') {
+    console.error(`Not settled:\n${settlement.reasons.map((reason) => `  ${reason}`).join('\n')}`);
+    process.exit(1);
+  }
+  console.log(`Save ${settlement.save.id} is ${settlement.outcome}.`);
+} catch (error) {
+  if (!(error instanceof DatabaseError)) throw error;
+  console.error(
+    `The database did not answer (${error.code}). The same command again finds the save settled, or settles it.`,
+  );
   process.exit(1);
 }
-console.log(`Save ${settlement.save.id} is ${settlement.outcome}.`);

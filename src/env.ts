@@ -70,7 +70,7 @@ const webAddress = z
   .transform((value) => value.replace(/\/+$/, ''));
 
 function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
 
 /** Every variable that there is; .env.example and the README's table are checked against it. */

@@ -121,7 +121,6 @@ async function graphql(
     body = method === 'POST' ? await read(request, options.maxBodyBytes) : null;
   } catch (error) {
     if (!(error instanceof BodyTooLarge)) throw error;
-    response.setHeader('connection', 'close');
     const message = `The request's body is larger than ${options.maxBodyBytes} bytes.`;
     return refuse(response, 413, 'PAYLOAD_TOO_LARGE', message);
   }
@@ -140,17 +139,37 @@ async function graphql(
     return;
   }
   // A stream (server-sent events) goes out as it comes; a caller who leaves ends it.
-  const stream = Readable.from(answered.body as unknown as AsyncIterable<Uint8Array>);
+  const stream = readableOf(answered.body);
   response.on('close', () => stream.destroy());
   stream.on('error', () => response.destroy());
   stream.pipe(response);
+}
+
+/** Not Readable.from(): it cannot end a stream of which it awaits a part, and a silent stream would live for ever. */
+function readableOf(body: ReadableStream<Uint8Array>): Readable {
+  const reader = body.getReader();
+  return new Readable({
+    read() {
+      reader.read().then(
+        ({ done, value }) => this.push(done ? null : value),
+        (error: Error) => this.destroy(error),
+      );
+    },
+    destroy(error, done) {
+      reader.cancel(error).catch(() => {});
+      done(error);
+    },
+  });
 }
 
 function isJson(contentType: string | undefined): boolean {
   return /^application\/json\s*(;|$)/i.test(contentType ?? '') && contentType?.includes(',') !== true;
 }
 
-/** The whole body; undefined where the caller left before its end. Throws `BodyTooLarge`, with the connection still usable. */
+/**
+ * The whole body; undefined where the caller left before its end. Throws `BodyTooLarge`; the rest of it is read and dropped then,
+ * for as long as a request may take: a caller that is hung up on while it sends may never see the answer.
+ */
 function read(request: IncomingMessage, most: number): Promise<Buffer<ArrayBuffer> | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

@@ -1,4 +1,5 @@
 /** Saves side by side: of one organization, and of two. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
@@ -63,24 +64,25 @@ describe('[2.4] two saves of one organization', () => {
     expectAnswer(await first, 'UpdateAgentsSuccess');
   });
 
-  test('twenty at once, from two replicas: never mixed, in one order in both systems, none lost', async () => {
+  test('ten at once, from two replicas: never mixed, in one order in both systems, none lost', async () => {
     const replica = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
     try {
       await committed(both('save 0'));
       await forgetRequests(lockstep);
       const clients = [caller.client, replica.clientFor(caller.token)];
       const answers = await Promise.all(
-        Array.from({ length: 20 }, async (_, index) => {
+        Array.from({ length: 10 }, async (_, index) => {
           for (;;) {
             const client = clients[index % 2] ?? caller.client;
             const answer = await save(client, both(`save ${index + 1}`));
             if (answer.__typename !== 'SaveInProgressError')
               return expectAnswer(answer, 'UpdateAgentsSuccess');
+            await sleep(20);
           }
         }),
       );
       const { agents, revisions } = await expectLockstep(lockstep, caller.orgId);
-      expect(agents).toMatchObject([{ revision: 21 }, { revision: 21 }]);
+      expect(agents).toMatchObject([{ revision: 11 }, { revision: 11 }]);
       // Both agents of every revision come from the same save.
       const prompts = (role: string) =>
         revisions
@@ -88,14 +90,14 @@ describe('[2.4] two saves of one organization', () => {
           .map(({ config }) => (config as { systemPrompt: string }).systemPrompt.split(', ')[1]);
       expect(prompts('INBOUND')).toEqual(prompts('OUTBOUND'));
       expect(prompts('INBOUND').toSorted()).toEqual(
-        Array.from({ length: 21 }, (_, index) => `save ${index}`).toSorted(),
+        Array.from({ length: 11 }, (_, index) => `save ${index}`).toSorted(),
       );
       // Vapi got them in the order in which the database has them.
       const sent = lockstep.vapi.requests.map(
         ({ body }) => (body as { metadata: { lockstep: { revision: number } } }).metadata.lockstep.revision,
       );
       expect(sent).toEqual(sent.toSorted((a, b) => a - b));
-      expect(sent).toHaveLength(40);
+      expect(sent).toHaveLength(20);
       // Each was told of its own content.
       for (const [index, answer] of answers.entries()) {
         expect(answer.agents.map((agent) => agent.systemPrompt)).toEqual([
@@ -218,6 +220,7 @@ describe('expectedRevision', () => {
       for (;;) {
         const answer = await save(caller.client, { inbound: { systemPrompt: what, expectedRevision: 1 } });
         if (answer.__typename !== 'SaveInProgressError') return answer.__typename;
+        await sleep(20);
       }
     };
     expect((await Promise.all([race('a'), race('b'), race('c')])).sort()).toEqual([

@@ -441,7 +441,7 @@ describe('page sizes', () => {
     ['first: -1', 'first must be from 1 to 100; it was -1.'],
     ['first: 101', 'first must be from 1 to 100; it was 101.'],
     ['last: 101', 'last must be from 1 to 100; it was 101.'],
-    ['first: 2147483647', 'first must be from 1 to 100; it was 2147483647.'],
+    ['first: 1000', 'first must be from 1 to 100; it was 1000.'],
     ['first: 5, last: 5', 'Give first or last, not both.'],
   ])('%s is refused: %s', async (page, message) => {
     for (const list of ['calls', 'appointments', 'phoneNumbers', 'knowledgeBaseDocuments']) {
@@ -484,6 +484,37 @@ describe('indexes: what each list asks for is read in order, from where the page
         from (values ('${orgId}', '7'), ('${other}', '8')) as o (id, digit) cross join generate_series(1, 3000) as i;
       analyze public.call_logs, public.appointments, public.knowledge_base_documents, public.phone_numbers`);
   });
+
+  test.each(['NEWEST_FIRST', 'OLDEST_FIRST'])(
+    '%s: a page from the middle reads its own rows, not those before it',
+    async (order) => {
+      const user = await lockstep.supabase.createUser({ orgId });
+      const { accessToken } = await lockstep.supabase.signIn(user.email, user.password);
+      const client = lockstep.clientFor(accessToken);
+      const middle = order === 'NEWEST_FIRST' ? 'startedBefore' : 'startedFrom';
+      const [edge] = (
+        await pageOf(client, `calls(order: ${order}, filter: { ${middle}: "2025-01-03T00:00:00Z" })`, {
+          first: 1,
+        })
+      ).edges;
+      // What Postgres counts of the index, of the statement that REST really makes. A connection hands its counts in when it ends.
+      const rowsRead = async () => {
+        await sql`
+          select pg_terminate_backend(pid, 5000) from pg_stat_activity
+          where usename = 'authenticator' and datname = current_database()`;
+        const [row] = await sql<{ rows: number }[]>`
+          select idx_tup_read::int as rows from pg_stat_user_indexes where indexrelname = 'call_logs_by_time'`;
+        return row?.rows ?? 0;
+      };
+      const before = await rowsRead();
+      const page = await pageOf(client, `calls(order: ${order})`, { first: 20, after: edge?.cursor });
+      expect(page.edges).toHaveLength(20);
+      const read = (await rowsRead()) - before;
+      // The page, the row that tells of the next page, and the cursor's own.
+      expect(read).toBeGreaterThanOrEqual(21);
+      expect(read).toBeLessThanOrEqual(22);
+    },
+  );
 
   const id = 'ffffffff-ffff-4fff-8fff-ffffffffffff';
   const at = '2025-01-02T00:00:00+00:00';

@@ -262,7 +262,7 @@ describe('[2.21] straight through the REST API nobody writes what takes part in 
   });
 
   test('the control: the same way one’s own rows can be read, and no others', async () => {
-    const response = await fetch(`${lockstep.supabase.url}/rest/v1/agents?select=org_id,role`, {
+    const response = await fetch(`${lockstep.supabase.url}/rest/v1/agents?select=org_id,role&order=role`, {
       headers: { apikey: lockstep.supabase.publishableKey, authorization: `Bearer ${alice.token}` },
     });
     expect(await response.json()).toEqual([

@@ -1,5 +1,11 @@
 import type { JsonObject } from '../../src/domain/json.ts';
-import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/save-journal.ts';
+import type {
+  BeginOutcome,
+  BeginRequest,
+  SaveJournal,
+  SaveRef,
+  TransitionOutcome,
+} from '../../src/ports/save-journal.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
 import { stampOf } from '../../src/services/assistants/compare.ts';
 import type { Invariant } from './checks.ts';
@@ -53,6 +59,12 @@ class WithoutLock extends JournalModel {
 class WithoutUniqueRole extends WithoutLock {
   protected override refusesSecondOfRole(): boolean {
     return false;
+  }
+}
+
+class WithoutEpochs extends JournalModel {
+  override commit(ref: SaveRef, request: Parameters<SaveJournal['commit']>[1]): TransitionOutcome {
+    return super.commit({ ...ref, epoch: this.save(ref.saveId)?.epoch ?? ref.epoch }, request);
   }
 }
 
@@ -119,13 +131,7 @@ export const BUGS: Record<string, Bug> = {
   },
   'no-epoch-check': {
     tells: 'an owner whose save was taken over commits it all the same',
-    planted: {
-      journal: (journal, world) =>
-        at(journal, {
-          commit: (ref, request) =>
-            journal.commit({ ...ref, epoch: world.model.save(ref.saveId)?.epoch ?? ref.epoch }, request),
-        }),
-    },
+    planted: { model: WithoutEpochs },
     seed: 0,
     breaks: 'no transition with an old epoch',
   },
@@ -283,7 +289,13 @@ export const BUGS: Record<string, Bug> = {
   // What else the invariants are for.
   'adopts-nothing': {
     tells: 'creation is tried again without a look at what an earlier owner made',
-    planted: { voice: (voice) => ({ ...voice, listAssistants: async () => ({ kind: 'ok', value: [] }) }) },
+    planted: {
+      voice: (voice) => ({
+        ...voice,
+        listAssistants: async (query) =>
+          query.createdAtGe === undefined ? voice.listAssistants(query) : { kind: 'ok', value: [] },
+      }),
+    },
     seed: 0,
     breaks: 'no orphan past its age',
   },

@@ -33,6 +33,9 @@ export type Act =
       /** As seen in the dashboard at that moment. */
       expected: 'none' | 'current' | 'stale';
       recreateIfMissing: boolean;
+      /** How often the caller asks again while another save is open, and how long it waits each time. */
+      insist: number;
+      everyMs: number;
     }
   | { at: number; act: 'edit'; org: number; role: AgentRole; what: 'name' | 'tools' | 'metadata' | 'stamp' }
   | { at: number; act: 'remove'; org: number; role: AgentRole }
@@ -157,6 +160,8 @@ export function makePlan(seed: number): Plan {
           [1, 'stale'],
         ]),
         recreateIfMissing: random.chance(0.3),
+        insist: random.chance(0.5) ? random.int(1, 12) : 0,
+        everyMs: random.int(100, times.leaseMs / 3),
       };
       plan.acts.push(save);
       // Again, as a client does that got no answer: at once, soon, or much later.
@@ -208,29 +213,41 @@ export function makePlan(seed: number): Plan {
   for (let left = random.int(0, 4); left > 0; left -= 1) plan.acts.push(databaseFault());
   for (let left = random.int(0, 3); left > 0; left -= 1) {
     plan.acts.push({
-      at: when(),
+      at: aroundSave(),
       act: 'crash',
       replica: replica(),
       downMs: random.int(0, 2 * times.leaseMs),
     });
   }
-  for (let left = random.int(0, 2); left > 0; left -= 1) {
-    plan.acts.push({ at: when(), act: 'pause', replica: replica(), ms: random.int(1, 3 * times.leaseMs) });
+  for (let left = random.int(0, 3); left > 0; left -= 1) {
+    // Mostly just longer than the lease, so that it comes back while somebody else is at it.
+    const ms = random.chance(0.6)
+      ? times.leaseMs + random.int(0, 3 * recovery)
+      : random.int(1, 3 * times.leaseMs);
+    plan.acts.push({ at: aroundSave(), act: 'pause', replica: replica(), ms });
   }
   if (random.chance(0.3)) {
     const ms = random.pick([-3_600_000, -2_000, 1_000, 3_600_000] as const);
     plan.acts.push({ at: when(), act: 'clock', replica: replica(), ms });
   }
+  for (const act of plan.acts) act.at = Math.min(Math.max(act.at, 0), faultsUntil);
   plan.acts.sort((a, b) => a.at - b.at);
   return plan;
 
+  /** Near a save, where it hurts; or when its lease ends, and somebody else takes it. */
+  function aroundSave(): number {
+    const saves = plan.acts.filter(({ act }) => act === 'save') as [Act, ...Act[]];
+    const { at } = random.pick(saves);
+    return random.weighted([
+      [6, Math.max(0, at + random.int(-20, 150))],
+      [2, at + times.leaseMs + random.int(0, 2 * recovery)],
+      [2, when()],
+    ]);
+  }
+
   function scope() {
     return {
-      // Near a save, where it hurts.
-      at: random.chance(0.7)
-        ? (random.pick(plan.acts.filter(({ act }) => act === 'save') as [Act, ...Act[]]).at ?? 0) +
-          random.int(-50, 200)
-        : when(),
+      at: aroundSave(),
       act: 'fault' as const,
       replica: random.chance(0.2) ? replica() : null,
       org: random.chance(0.4) ? org() : null,

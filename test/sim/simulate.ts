@@ -30,9 +30,11 @@ export interface Run {
 }
 
 export async function simulate(
-  plan: Plan,
+  planned: Plan,
   options: { planted?: Planted; keepLog?: boolean } = {},
 ): Promise<Run> {
+  const isSwept = options.planted?.background?.sweep !== false;
+  const plan = isSwept ? planned : withoutPeople(planned);
   const faults = new PlannedFaults(plan);
   const world = new World({
     seed: plan.seed,
@@ -63,10 +65,17 @@ export async function simulate(
   };
 }
 
+/** What people do in the Vapi dashboard is for the sweep to see: without one, nothing of the kind happens. */
+function withoutPeople(plan: Plan): Plan {
+  const acts = plan.acts.filter(({ act }) => act !== 'edit' && act !== 'remove' && act !== 'settle-drift');
+  return { ...plan, reconcileIntervalMs: 0, acts };
+}
+
 /** No more faults: within how long everything must be at rest, and one sweep later without a difference. */
 async function comeToRest(world: World, plan: Plan, faults: PlannedFaults): Promise<number | null> {
   const { settings, recoveryIntervalMs, reconcileIntervalMs } = plan;
   faults.over = true;
+  world.isQuiet = true;
   world.record('the faults are over');
   for (const name of world.replicaNames) {
     world.resume(name);
@@ -185,7 +194,12 @@ function perform(world: World, act: Exclude<Act, FaultAct>): void {
         };
       };
       const updates = buildTransactionalUpdates(orgId, ANY_AGENTS, payload('INBOUND'), payload('OUTBOUND'));
-      void world.save(act.replica, updates, { idempotencyKey: act.key, actor: 'somebody' });
+      void world
+        .save(act.replica, updates, { idempotencyKey: act.key, actor: 'somebody' })
+        .then((outcome) => {
+          if (outcome?.kind !== 'in_progress' || act.insist === 0 || world.isQuiet) return;
+          world.act(act.everyMs, () => perform(world, { ...act, insist: act.insist - 1 }));
+        });
       return;
     }
     case 'edit': {

@@ -149,6 +149,8 @@ export class World {
   };
   /** Sweeps that went through, by when they began. */
   readonly sweeps: number[] = [];
+  /** Nobody begins anything new. */
+  isQuiet = false;
   /** What is on its way and has not taken effect. */
   inFlight = 0;
   faults: FaultSource;

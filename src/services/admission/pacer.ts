@@ -77,7 +77,7 @@ export class Pacer implements Admission {
       admitted: true,
       unused: () => {
         this.#fill();
-        this.#tokens = Math.min(this.#capacity, this.#tokens + requests);
+        this.#tokens = this.#tokens + requests + 1;
         this.#pump();
       },
     };

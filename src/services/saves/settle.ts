@@ -92,7 +92,9 @@ export async function settleSave(
   }
 }
 
-function told(paths: string[]): string | null {
+/** The content decides, not whose stamp it carries: a person writes no stamps. The sweep sees that one, and writes it anew. */
+function told(differing: string[]): string | null {
+  const paths = differing.filter((path) => !/^metadata\.lockstep(\.|$)/.test(path));
   return paths.length === 0 ? null : `Vapi holds other content at ${paths.join(', ')}`;
 }
 

@@ -1,0 +1,675 @@
+import { once } from 'node:events';
+import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { gate } from '../../test/support/gate.ts';
+import type { AppContext } from '../context.ts';
+import type { Log } from '../ports/system.ts';
+import { EDGE_DEFAULTS } from './edge.ts';
+import { createGraphql } from './graphql.ts';
+import { createHttpServer, type HttpOptions, type HttpTimeouts } from './http.ts';
+
+const MAX = 1_000;
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+interface Fetched {
+  method: string;
+  url: string;
+  headers: Headers;
+  body: string;
+  requestId: string;
+}
+
+interface Options extends Partial<Omit<HttpOptions, 'timeouts'>> {
+  /** What GraphQL answers. */
+  answer?: (request: Request) => Response | Promise<Response>;
+  timeouts?: Partial<HttpTimeouts>;
+}
+
+/** The server on a free port, with a GraphQL that notes what it is asked and answers as it is told. */
+async function serve({ answer = () => Response.json({ data: null }), timeouts, ...options }: Options = {}) {
+  const fetched: Fetched[] = [];
+  const logged: { fields: object; message: string }[] = [];
+  const log: Log = {
+    ...{ debug: () => {}, info: () => {}, warn: () => {} },
+    error: (fields, message) => void logged.push({ fields, message }),
+    child: () => log,
+  };
+  let ids = 0;
+  const server = createHttpServer({
+    graphql: {
+      fetch: async (request, { requestId }) => {
+        const { method, url, headers } = request;
+        fetched.push({ method, url, headers, body: await request.clone().text(), requestId });
+        return answer(request);
+      },
+    },
+    ready: () => Promise.resolve(true),
+    metrics: () => Promise.resolve({ contentType: 'text/plain; version=0.0.4', body: 'lockstep_x 1\n' }),
+    newRequestId: () => {
+      ids += 1;
+      return `request-${ids}`;
+    },
+    log,
+    maxBodyBytes: MAX,
+    timeouts: { headers: 10_000, request: 20_000, idle: 30_000, ...timeouts },
+    ...options,
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(async () => {
+    server.closeAllConnections();
+    await new Promise((done) => server.close(done));
+  });
+  const { port } = server.address() as AddressInfo;
+  const origin = `http://127.0.0.1:${port}`;
+  return {
+    origin,
+    port,
+    fetched,
+    logged,
+    server,
+    ask: (path: string, init?: RequestInit) => fetch(origin + path, init),
+  };
+}
+
+type Served = Awaited<ReturnType<typeof serve>>;
+
+/** A connection of one's own. `said` is all that the server says until it hangs up; a reset is an error. */
+function dial({ port }: Served): { socket: Socket; said: Promise<string> } {
+  const socket = connect(port, '127.0.0.1');
+  const said = text(socket);
+  said.catch(() => {});
+  return { socket, said };
+}
+
+async function say(served: Served, bytes: string | Buffer): Promise<string> {
+  const { socket, said } = dial(served);
+  socket.write(bytes);
+  return said;
+}
+
+/** The server works, whatever was done to it. */
+async function expectAlive(served: Served): Promise<void> {
+  expect((await served.ask('/health')).status).toBe(200);
+}
+
+const post = (headers: string, body = '') =>
+  `POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${body}`;
+
+describe('what it serves', () => {
+  test('/health says that the process lives', async () => {
+    const answer = await (await serve()).ask('/health');
+    expect([answer.status, await answer.json()]).toEqual([200, { status: 'ok' }]);
+  });
+
+  test.each([
+    [true, 200],
+    [false, 503],
+  ])('/ready: %s is %i', async (ready, status) => {
+    const answer = await (await serve({ ready: () => Promise.resolve(ready) })).ask('/ready');
+    expect([answer.status, await answer.json()]).toEqual([status, { ready }]);
+  });
+
+  test('/metrics is what Prometheus reads', async () => {
+    const answer = await (await serve()).ask('/metrics');
+    expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4');
+    expect(await answer.text()).toBe('lockstep_x 1\n');
+  });
+
+  test('/ leads to GraphiQL', async () => {
+    const answer = await (await serve()).ask('/', { redirect: 'manual' });
+    expect([answer.status, answer.headers.get('location')]).toEqual([302, '/graphql']);
+  });
+
+  test.each([
+    '/nothing',
+    '/graphql/',
+    '/graphqlx',
+    '/GRAPHQL',
+    '/%67raphql',
+    '//graphql',
+    '/health/x',
+    '/.env',
+    '/..',
+  ])('%s is 404, and GraphQL is not asked', async (path) => {
+    const served = await serve();
+    const answer = await say(served, `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 404 /);
+    expect(answer).toContain('{"error":"not found"}');
+    expect(served.fetched).toEqual([]);
+  });
+
+  test.each(['*', 'http://elsewhere.example/graphql'])('the address %s is 404', async (address) => {
+    const served = await serve();
+    expect(await say(served, `OPTIONS ${address} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 404 /,
+    );
+    expect(served.fetched).toEqual([]);
+  });
+
+  test('GraphQL gets the request as it came, and its answer goes out as it is', async () => {
+    const served = await serve({
+      answer: () => new Response('{"data":{"a":"漢"}}', { status: 207, headers: { 'x-answer': 'yes' } }),
+    });
+    const answer = await served.ask('/graphql?operationName=A%20B', {
+      method: 'POST',
+      headers: { ...JSON_TYPE, authorization: 'Bearer token', 'x-own': 'é' },
+      body: '{"query":"{ 漢 }"}',
+    });
+    expect([answer.status, await answer.text(), answer.headers.get('x-answer')]).toEqual([
+      ...[207, '{"data":{"a":"漢"}}', 'yes'],
+    ]);
+    const [request] = served.fetched;
+    expect(request).toMatchObject({ method: 'POST', body: '{"query":"{ 漢 }"}' });
+    expect(new URL(request?.url ?? '').search).toBe('?operationName=A%20B');
+    expect(request?.headers.get('authorization')).toBe('Bearer token');
+    expect(request?.headers.get('x-own')).toBe('é');
+  });
+
+  test('each answer names its request, and says how it is not to be used', async () => {
+    const served = await serve();
+    for (const [n, path] of ['/health', '/nothing', '/graphql?query={a}', '/metrics'].entries()) {
+      const { headers } = await served.ask(path);
+      expect(headers.get('x-request-id')).toBe(`request-${n + 1}`);
+      expect(headers.get('cache-control')).toBe('no-store');
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('x-frame-options')).toBe('DENY');
+      expect(headers.has('x-powered-by')).toBe(false);
+    }
+    expect(served.fetched.map(({ requestId }) => requestId)).toEqual(['request-3']);
+  });
+
+  test('a second header of the same name is not lost: whoever reads one of them reads both', async () => {
+    const served = await serve();
+    const headers =
+      'authorization: Bearer one\r\nauthorization: Bearer two\r\nconnection: close\r\ncontent-length: 2';
+    await say(served, post(headers, '{}'));
+    expect(served.fetched[0]?.headers.get('authorization')).toBe('Bearer one, Bearer two');
+  });
+
+  test('several requests on one connection, one after the other and all at once', async () => {
+    const served = await serve({ answer: async (request) => new Response(await request.text()) });
+    const one = (n: number, more = '') => post(`content-length: 3${more}`, `"${n}"`);
+    const answers = await say(served, one(1) + one(2) + one(3, '\r\nconnection: close'));
+    expect([...answers.matchAll(/"\d"/g)].map(([body]) => body)).toEqual(['"1"', '"2"', '"3"']);
+  });
+});
+
+describe('methods', () => {
+  test.each(['/health', '/ready', '/metrics', '/graphql?query={a}', '/nothing'])(
+    'HEAD %s is GET without its body',
+    async (path) => {
+      const served = await serve();
+      const [head, get] = [await served.ask(path, { method: 'HEAD' }), await served.ask(path)];
+      expect(head.status).toBe(get.status);
+      expect(head.headers.get('content-type')).toBe(get.headers.get('content-type'));
+      expect(await head.text()).toBe('');
+      expect(await get.text()).not.toBe('');
+    },
+  );
+
+  test.each(['PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND', 'QUERY'])(
+    '%s is not for GraphQL',
+    async (method) => {
+      const served = await serve();
+      const answer = await say(served, `${method} /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 405 /);
+      expect(answer).toMatch(/^allow: GET, POST, OPTIONS\r$/im);
+      expect(answer).toContain('"METHOD_NOT_ALLOWED"');
+      expect([served.fetched, served.logged]).toEqual([[], []]);
+    },
+  );
+
+  test('CONNECT is hung up on', async () => {
+    const served = await serve();
+    expect(await say(served, 'CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n')).toBe('');
+    await expectAlive(served);
+  });
+
+  test.each([
+    ...['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', ''],
+    ...['application/jsonx', 'application/json, text/plain', 'text/plain; application/json'],
+  ])('what a form of another site could send is refused: %j', async (type) => {
+    const served = await serve();
+    const headers = type === '' ? '' : `content-type: ${type}\r\n`;
+    const answer = await say(
+      served,
+      `POST /graphql HTTP/1.1\r\nhost: x\r\n${headers}content-length: 2\r\nconnection: close\r\n\r\n{}`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 415 /);
+    expect(served.fetched).toEqual([]);
+  });
+
+  test.each(['application/json', 'application/json; charset=utf-8', 'Application/JSON ;x=y'])(
+    'JSON is taken: %s',
+    async (type) => {
+      const served = await serve();
+      const answer = await served.ask('/graphql', {
+        method: 'POST',
+        body: '{}',
+        headers: { 'content-type': type },
+      });
+      expect(answer.status).toBe(200);
+    },
+  );
+});
+
+describe('a body that is too large', () => {
+  const chunked = (body: string) => `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+
+  test.each<[string, (size: number) => string]>([
+    ['with its length', (size) => post(`content-length: ${size}\r\nconnection: close`, 'x'.repeat(size))],
+    [
+      'in chunks',
+      (size) => post('transfer-encoding: chunked\r\nconnection: close', chunked('x'.repeat(size))),
+    ],
+  ])('%s: the limit itself is taken, one byte more is 413', async (_name, bytes) => {
+    const served = await serve();
+    expect(await say(served, bytes(MAX))).toMatch(/^HTTP\/1\.1 200 /);
+    expect(served.fetched.map(({ body }) => body.length)).toEqual([MAX]);
+    const answer = await say(served, bytes(MAX + 1));
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+    expect(answer).toContain('"PAYLOAD_TOO_LARGE"');
+    expect(answer).toContain(`larger than ${MAX} bytes`);
+    expect(served.fetched).toHaveLength(1);
+    expect(served.logged).toEqual([]);
+  });
+
+  test('is answered before it is sent, where it says its length', async () => {
+    const served = await serve();
+    const { socket } = dial(served);
+    socket.write(post('content-length: 100000000'));
+    const [first] = (await once(socket, 'data')) as [Buffer];
+    expect(String(first)).toMatch(/^HTTP\/1\.1 413 /);
+    socket.destroy();
+  });
+
+  test.each([
+    ['with its length', `content-length: ${32 * 1024 * 1024}`, (chunk: string) => chunk, ''],
+    [
+      'in chunks',
+      'transfer-encoding: chunked',
+      (chunk: string) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`,
+      '0\r\n\r\n',
+    ],
+  ])(
+    '%s, from a client that sends it all before it listens: told, and the connection answers on',
+    async (...of) => {
+      const [, header, wrap, end] = of;
+      const served = await serve();
+      const socket = connect(served.port, '127.0.0.1');
+      socket.pause();
+      socket.write(post(header));
+      const chunk = wrap('x'.repeat(1024 * 1024));
+      for (let n = 0; n < 32; n += 1) if (!socket.write(chunk)) await once(socket, 'drain');
+      socket.write(`${end}GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+      const answers = await text(socket);
+      expect([...answers.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => status)).toEqual([
+        '413',
+        '200',
+      ]);
+    },
+  );
+
+  test('that never ends is cut off like every slow request', async () => {
+    const served = await serve({ timeouts: { headers: 200, request: 400 } });
+    const { socket, said } = dial(served);
+    socket.on('error', () => {}).write(post('transfer-encoding: chunked'));
+    const flood = setInterval(() => socket.write(`400\r\n${'x'.repeat(1_024)}\r\n`), 5);
+    await said.catch(() => '');
+    clearInterval(flood);
+    await expectAlive(served);
+  });
+
+  test('a client that leaves after it was refused', async () => {
+    const served = await serve();
+    const { socket, said } = dial(served);
+    socket.write(post('content-length: 100000000', 'x'.repeat(5_000)));
+    await once(socket, 'data');
+    socket.resetAndDestroy();
+    await said.catch(() => {});
+    await expectAlive(served);
+    expect(served.logged).toEqual([]);
+  });
+
+  test.each(['-1', '1e3', '0x10', 'many', '3, 4', '99999999999999999999'])(
+    'a length that is none: %s',
+    async (length) => {
+      const served = await serve();
+      expect(await say(served, post(`content-length: ${length}\r\nconnection: close`, '{}'))).toMatch(
+        /^HTTP\/1\.1 (400|413) /,
+      );
+      expect(served.fetched).toEqual([]);
+    },
+  );
+
+  test('two lengths, or a length and chunks, are refused: they could be two requests', async () => {
+    for (const headers of [
+      'content-length: 2\r\ncontent-length: 3',
+      'content-length: 2\r\ntransfer-encoding: chunked',
+    ]) {
+      const served = await serve();
+      expect(await say(served, post(`${headers}\r\nconnection: close`, '0\r\n\r\n'))).toMatch(
+        /^HTTP\/1\.1 400 /,
+      );
+      expect(served.fetched).toEqual([]);
+    }
+  });
+});
+
+describe('clients that leave', () => {
+  test.each(['content-length: 500', 'transfer-encoding: chunked'])(
+    'in the middle of the upload (%s): nothing is asked, nothing is an error',
+    async (header) => {
+      const served = await serve();
+      for (const leave of ['end', 'resetAndDestroy'] as const) {
+        const { socket, said } = dial(served);
+        socket.write(post(header, header.startsWith('content') ? '{"query":' : '4\r\n{"qu\r\n'));
+        await vi.waitFor(() => expect(connections(served)).resolves.toBe(1));
+        socket[leave]();
+        await said.catch(() => {});
+        await vi.waitFor(() => expect(connections(served)).resolves.toBe(0));
+      }
+      expect([served.fetched, served.logged]).toEqual([[], []]);
+      await expectAlive(served);
+    },
+  );
+
+  test('before the answer: the work goes on to its end', async () => {
+    const answer = gate();
+    let done = false;
+    const served = await serve({
+      answer: async () => {
+        await answer.until();
+        done = true;
+        return Response.json({});
+      },
+    });
+    const { socket } = dial(served);
+    socket.write(post('content-length: 2', '{}'));
+    await answer.reached;
+    socket.resetAndDestroy();
+    await vi.waitFor(() => expect(connections(served)).resolves.toBe(0));
+    answer.open();
+    await vi.waitFor(() => expect(done).toBe(true));
+    await expectAlive(served);
+    expect(served.logged).toEqual([]);
+  });
+});
+
+const connections = ({ server }: Served) =>
+  new Promise<number>((resolve, reject) =>
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
+  );
+
+describe('slow clients are cut off', () => {
+  test('headers that do not end', async () => {
+    const served = await serve({ timeouts: { headers: 200, request: 5_000 } });
+    expect(await say(served, 'POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test('headers that drip, each byte in time', async () => {
+    const served = await serve({ timeouts: { headers: 300, request: 5_000 } });
+    const { socket, said } = dial(served);
+    socket.write('POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ');
+    const drip = setInterval(() => socket.write('x'), 20);
+    socket.on('error', () => {}).on('close', () => clearInterval(drip));
+    expect(await said.catch(() => 'HTTP/1.1 408 ')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test('a body that does not end', async () => {
+    const served = await serve({ timeouts: { headers: 200, request: 400 } });
+    expect(await say(served, post('content-length: 500', '{'))).toMatch(/^HTTP\/1\.1 408 /);
+    expect([served.fetched, served.logged]).toEqual([[], []]);
+  });
+
+  test('an answer that never comes holds no connection for ever', async () => {
+    const served = await serve({ answer: () => new Promise(() => {}), timeouts: { idle: 200 } });
+    expect(await say(served, post('content-length: 2', '{}'))).toBe('');
+    await expectAlive(served);
+  });
+});
+
+describe('floods', () => {
+  test.each<[string, string]>([
+    ['one long header', `x-flood: ${'x'.repeat(20_000)}\r\n`],
+    ['many headers', 'x-flood: x\r\n'.repeat(5_000)],
+  ])('%s: 431', async (_name, headers) => {
+    const served = await serve();
+    const { socket, said } = dial(served);
+    socket.write(`GET /health HTTP/1.1\r\nhost: x\r\n${headers}\r\n`);
+    expect(await said).toMatch(/^HTTP\/1\.1 431 /);
+    await expectAlive(served);
+  });
+
+  test('an address that is too long: 431', async () => {
+    const served = await serve();
+    expect(await say(served, `GET /graphql?query=${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 431 /,
+    );
+  });
+
+  test('a token of four kilobytes is no flood', async () => {
+    const served = await serve();
+    const answer = await served.ask('/graphql', {
+      headers: { authorization: `Bearer ${'x'.repeat(4_096)}` },
+    });
+    expect(answer.status).toBe(200);
+  });
+});
+
+describe('what is no HTTP', () => {
+  test.each([
+    'garbage\r\n\r\n',
+    'GET / HTTP/9.9\r\n\r\n',
+    'GET /graphql HTTP/1.1\r\n\r\n',
+    'GET /health HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n',
+    'GET /health HTTP/1.1\r\nhost: x\r\nx: a\0b\r\n\r\n',
+    'GET /hea lth HTTP/1.1\r\nhost: x\r\n\r\n',
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+  ])('%j: 400, and hung up', async (bytes) => {
+    const served = await serve();
+    const answer = await say(served, Buffer.from(bytes, 'latin1'));
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer).not.toMatch(/at .*[/(]|\.ts|Error/);
+    await expectAlive(served);
+  });
+
+  test('any bytes at all, also after a good beginning: no crash, no stack, nothing logged as a defect', async () => {
+    const served = await serve();
+    const beginnings = fc.constantFrom(
+      '',
+      'GET /graphql',
+      'POST /graphql HTTP/1.1\r\n',
+      post('x: y'),
+      post('content-length: 9'),
+    );
+    await fc.assert(
+      fc.asyncProperty(beginnings, fc.uint8Array({ maxLength: 300 }), async (beginning, bytes) => {
+        const { socket, said } = dial(served);
+        socket.end(Buffer.concat([Buffer.from(beginning), bytes]));
+        expect(await said.catch(() => '')).not.toMatch(/\.ts:\d+|node:internal/);
+      }),
+      { numRuns: 200 },
+    );
+    await expectAlive(served);
+    expect(served.logged).toEqual([]);
+  });
+});
+
+describe('streams', () => {
+  test('go out as they come, each part at once', async () => {
+    const second = gate();
+    const encoder = new TextEncoder();
+    const served = await serve({
+      answer: () =>
+        new Response(
+          new ReadableStream<Uint8Array>({
+            async pull(controller) {
+              controller.enqueue(encoder.encode('event: next\n\n'));
+              await second.until();
+              controller.enqueue(encoder.encode('event: complete\n\n'));
+              controller.close();
+            },
+          }),
+          { headers: { 'content-type': 'text/event-stream' } },
+        ),
+    });
+    const answer = await served.ask('/graphql?query={a}');
+    const reader = answer.body?.getReader();
+    const part = async () => new TextDecoder().decode((await reader?.read())?.value);
+    expect(answer.headers.get('content-type')).toBe('text/event-stream');
+    expect(await part()).toBe('event: next\n\n');
+    second.open();
+    expect(await part()).toBe('event: complete\n\n');
+    expect((await reader?.read())?.done).toBe(true);
+  });
+
+  test('end when their reader leaves', async () => {
+    const cancelled = Promise.withResolvers<void>();
+    const served = await serve({
+      answer: () =>
+        new Response(
+          new ReadableStream<Uint8Array>({
+            start: (controller) => controller.enqueue(new TextEncoder().encode('first')),
+            pull: () => new Promise(() => {}),
+            cancel: () => cancelled.resolve(),
+          }),
+        ),
+    });
+    const { socket } = dial(served);
+    socket.write('GET /graphql?query={a} HTTP/1.1\r\nhost: x\r\n\r\n');
+    await once(socket, 'data');
+    socket.destroy();
+    await cancelled.promise;
+  });
+
+  test('that break are cut off, not ended as if they were whole', async () => {
+    const served = await serve({
+      answer: () =>
+        new Response(
+          new ReadableStream<Uint8Array>({
+            pull(controller) {
+              controller.enqueue(new TextEncoder().encode('first'));
+              controller.error(new Error('canary of the inside'));
+            },
+          }),
+        ),
+    });
+    const { said, socket } = dial(served);
+    socket.write('GET /graphql?query={a} HTTP/1.1\r\nhost: x\r\n\r\n');
+    const answer = await said.catch(() => '');
+    expect(answer).not.toContain('canary');
+    expect(answer).not.toContain('\r\n0\r\n\r\n');
+    await expectAlive(served);
+  });
+});
+
+describe('errors', () => {
+  const broken = () => Promise.reject(new Error('canary of the inside'));
+
+  test.each<[string, string, Options]>([
+    ['GraphQL', '/graphql?query={a}', { answer: broken }],
+    ['readiness', '/ready', { ready: broken }],
+    ['metrics', '/metrics', { metrics: broken }],
+  ])('inside %s: 500 with an id that finds it in the log, and nothing else', async (_name, path, options) => {
+    const served = await serve(options);
+    const answer = await served.ask(path);
+    expect(answer.status).toBe(500);
+    const body = (await answer.json()) as object;
+    expect(body).toEqual({
+      errors: [
+        {
+          message: 'Unexpected error.',
+          extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId: 'request-1' },
+        },
+      ],
+    });
+    expect(answer.headers.get('x-request-id')).toBe('request-1');
+    expect(served.logged).toEqual([
+      {
+        fields: {
+          requestId: 'request-1',
+          err: expect.objectContaining({ message: 'canary of the inside' }) as Error,
+        },
+        message: 'a request could not be answered',
+      },
+    ]);
+    await expectAlive(served);
+  });
+});
+
+describe('CORS', () => {
+  const LISTED = 'https://app.example.com';
+  async function withOrigins(...corsOrigins: string[]) {
+    const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
+    const graphql = createGraphql({
+      corsOrigins,
+      log,
+      edge: EDGE_DEFAULTS,
+      createContext: () => Promise.resolve({ caller: { problem: 'no_token' } } as AppContext),
+    });
+    const served = await serve({ graphql, maxBodyBytes: 10_000 });
+    return (origin: string, method: 'OPTIONS' | 'POST') => raw(served, origin, method);
+  }
+
+  /** Not fetch: it does not let one say `Origin`. */
+  async function raw(served: Served, origin: string, method: string) {
+    const preflight = {
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'authorization,content-type',
+    };
+    const request = httpRequest(`${served.origin}/graphql`, {
+      method,
+      agent: new Agent(),
+      headers: { origin, ...(method === 'OPTIONS' ? preflight : JSON_TYPE) },
+    });
+    request.end(method === 'OPTIONS' ? '' : '{"query":"{ __typename }"}');
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return { status: response.statusCode, headers: response.headers, body: await text(response) };
+  }
+
+  const cors = (headers: IncomingHttpHeaders) =>
+    Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('access-control-')));
+
+  test.each([[[LISTED]], [['https://other.example', LISTED]]])(
+    'a listed origin (of %j) may ask',
+    async (origins) => {
+      const ask = await withOrigins(...origins);
+      const preflight = await ask(LISTED, 'OPTIONS');
+      expect([preflight.status, preflight.body]).toEqual([204, '']);
+      expect(cors(preflight.headers)).toEqual({
+        'access-control-allow-origin': LISTED,
+        'access-control-allow-methods': 'POST, GET, OPTIONS',
+        'access-control-allow-headers': 'authorization, content-type',
+        'access-control-expose-headers': 'x-request-id',
+        'access-control-max-age': '600',
+      });
+      const answer = await ask(LISTED, 'POST');
+      expect([answer.status, JSON.parse(answer.body)]).toEqual([200, { data: { __typename: 'Query' } }]);
+      expect(answer.headers['access-control-allow-origin']).toBe(LISTED);
+      expect(answer.headers.vary).toMatch(/origin/i);
+    },
+  );
+
+  const others = [
+    ...['https://evil.example', 'null', 'https://app.example.com.evil.example', 'http://app.example.com'],
+    ...['https://app.example.com:8443', 'https://APP.example.com', 'https://sub.app.example.com', '*'],
+  ];
+  test.each([[[]], [[LISTED]], [[LISTED, 'https://other.example']]])(
+    'any other origin (than %j) is told nothing of CORS',
+    async (origins: string[]) => {
+      const ask = await withOrigins(...origins);
+      for (const origin of [...others, ...(origins.includes(LISTED) ? [] : [LISTED])]) {
+        for (const method of ['OPTIONS', 'POST'] as const) {
+          const { headers } = await ask(origin, method);
+          expect(cors(headers)).toEqual({});
+          expect(headers.vary).toMatch(/origin/i);
+        }
+      }
+    },
+  );
+});
