@@ -4,7 +4,7 @@ import type { GraphQLClient } from 'graphql-request';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
-import { lateTimeMs, type SaveSettings } from '../../src/services/saves/settings.ts';
+import type { SaveSettings } from '../../src/services/saves/settings.ts';
 import { CANARY_KEY, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { both, ended, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
@@ -14,19 +14,19 @@ import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 import { expectLockstep, type Systems, systemsOf } from '../support/systems.ts';
 
 const SETTINGS: SaveSettings = {
-  requestTimeoutMs: 500,
-  lateMs: 200,
-  // The guard leaves 1.5 seconds for tries.
-  leaseMs: 3_000,
-  deadlineMs: 6_000,
-  answerMs: 4_000,
+  requestTimeoutMs: 800,
+  lateMs: 700,
+  // The guard leaves 2.2 seconds for tries.
+  leaseMs: 4_000,
+  deadlineMs: 10_000,
+  answerMs: 5_000,
   confirmMs: 0,
 };
-const LATE_MS = lateTimeMs(SETTINGS);
 const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
 
 // They mostly wait.
-vi.setConfig({ maxConcurrency: 6 });
+vi.setConfig({ maxConcurrency: 6, testTimeout: 60_000 });
+const PATIENTLY = { timeout: 20_000 };
 
 /** A server that looks for abandoned saves all the time, and its own way to the database. */
 interface Replica extends TestApp {
@@ -122,7 +122,7 @@ class Organization {
     this.strike({ kind: 'hold', until: late.until }, side, what);
     return async () => {
       late.open();
-      await expect.poll(() => this.writes(side, what)[0]?.appliedAt).not.toBeNull();
+      await expect.poll(() => this.writes(side, what)[0]?.appliedAt, PATIENTLY).not.toBeNull();
     };
   }
 
@@ -175,11 +175,11 @@ describe.concurrent('a request that takes effect late', () => {
     org.strike(REJECT, 'Outbound', 'one');
     const saveId = await org.pending('one');
     await expect
-      .poll(() => org.openSave(), { timeout: 5_000, interval: 20 })
+      .poll(() => org.openSave(), { ...PATIENTLY, interval: 20 })
       .toMatchObject({
         id: saveId,
         status: 'ROLLING_BACK',
-        quarantineMs: expect.toSatisfy((ms) => ms < 400),
+        quarantineMs: expect.toSatisfy((ms) => ms < 700),
       });
     await arrive();
     expect(await ended(org, saveId)).toMatchObject({ status: 'ROLLED_BACK' });
@@ -257,7 +257,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     async (step) => {
       const org = await Organization.saved();
       // A lease in which a request to the database can last to its deadline, 2 seconds here, and be repeated.
-      const long = { ...SETTINGS, leaseMs: 5_000, deadlineMs: 10_000 };
+      const long = { ...SETTINGS, leaseMs: 6_000 };
       const patient = await startReplica(long, { recovers: false });
       try {
         const stuck = gate();
@@ -372,12 +372,12 @@ describe.concurrent('two owners', () => {
 
 describe.concurrent('whatever the settings, it ends', () => {
   const SHORT: SaveSettings = {
-    requestTimeoutMs: 300,
-    leaseMs: 2_000,
-    deadlineMs: 2_100,
+    requestTimeoutMs: 500,
+    leaseMs: 3_000,
+    deadlineMs: 3_100,
     // Longer than the lease, and than the deadline.
-    lateMs: 3_000,
-    answerMs: 2_000,
+    lateMs: 3_500,
+    answerMs: 3_000,
     confirmMs: 0,
   };
   // Not among the others: they would do its work.
@@ -414,7 +414,7 @@ describe.concurrent('whatever the settings, it ends', () => {
     const org = await Organization.make();
     expect(await ended(org, await org.abandoned())).toMatchObject({ status: 'COMMITTED' });
     await expect
-      .poll(() => [...one.log, ...two.log].filter((line) => line.includes(stuck)).join(''))
+      .poll(() => [...one.log, ...two.log].filter((line) => line.includes(stuck)).join(''), PATIENTLY)
       .toContain('unknown mapping version 99');
     expect(await readSave(poisoned.client, stuck)).toMatchObject({ status: 'APPLYING' });
     await supabase.sql`update public.agent_saves set mapping_version = 1 where id = ${stuck}`;
@@ -466,9 +466,7 @@ describe('what no protocol can exclude is found by the next sweep', () => {
       expect((await org.systems()).assistants).toHaveLength(kept + 1);
       // Left alone until the save has been closed for longer than any late request of its own.
       expect(await one.app.sweep()).toMatchObject({ orphansDeleted: 0 });
-      await expect
-        .poll(async () => (await one.app.sweep())?.orphansDeleted, { timeout: 4 * LATE_MS })
-        .toBe(1);
+      await expect.poll(async () => (await one.app.sweep())?.orphansDeleted, PATIENTLY).toBe(1);
       await org.expectHolds(how === 'committed' ? 'one' : null);
     },
   );
@@ -483,7 +481,7 @@ describe('what no protocol can exclude is found by the next sweep', () => {
       (await org.systems()).assistants.filter((assistant) =>
         JSON.stringify(assistant).includes(prompt(org.orgId, 'Inbound', 'one')),
       );
-    await expect.poll(async () => (await made()).length, { timeout: 5_000 }).toBe(1);
+    await expect.poll(async () => (await made()).length, PATIENTLY).toBe(1);
     const oldest = (await made())[0]?.['id'];
     await arrive();
     expect(await made()).toHaveLength(2);
@@ -514,7 +512,7 @@ describe('what no protocol can exclude is found by the next sweep', () => {
       sync: { status: 'MISSING' },
     });
 
-    const saveId = await vi.waitFor(() => anew('two'), { timeout: 5_000, interval: 100 });
+    const saveId = await vi.waitFor(() => anew('two'), { ...PATIENTLY, interval: 100 });
     expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
     const { agents } = await org.expectHolds('two');
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);

@@ -104,7 +104,7 @@ export const SCENARIOS: Scenario[] = [
   },
 ];
 
-/** As delivered, but for a recovery that looks every second. */
+/** As delivered, but for a recovery that looks every ten seconds. */
 const SETTINGS: SaveSettings = {
   leaseMs: 30_000,
   deadlineMs: 120_000,
@@ -113,7 +113,7 @@ const SETTINGS: SaveSettings = {
   requestTimeoutMs: 10_000,
   confirmMs: 0,
 };
-const RECOVERY_MS = 1_000;
+const RECOVERY_MS = 10_000;
 
 interface CrashPoint {
   nth: number;

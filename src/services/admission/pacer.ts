@@ -76,8 +76,7 @@ export class Pacer implements Admission {
     return {
       admitted: true,
       unused: () => {
-        this.#fill();
-        this.#tokens = this.#tokens + requests + 1;
+        
         this.#pump();
       },
     };
@@ -108,7 +107,6 @@ export class Pacer implements Admission {
   share(part: number): void {
     this.#fill();
     this.#share = part;
-    this.#tokens = Math.min(this.#tokens, this.#capacity);
     this.#pump();
   }
 
@@ -217,11 +215,13 @@ export class Pacer implements Admission {
     }
     const [waiting] = next?.queue ?? [];
     if (next === undefined || waiting === undefined) return undefined;
-    const enough = Math.min(waiting.requests + this.#settings.reserve * this.#share, this.#capacity);
-    const inMs = Math.min(
-      Math.max(next.last + windowMs - now, this.#until(enough, now)),
-      this.#until(this.#capacity, now),
+    const enoughMs = this.#until(
+      Math.min(waiting.requests + this.#settings.reserve * this.#share, this.#capacity),
+      now,
     );
+    const inMs = this.#recent.has(next.orgId)
+      ? Math.min(this.#until(this.#capacity, now), Math.max(next.last + windowMs - now, enoughMs))
+      : enoughMs;
     return { ...next, waiting, inMs };
   }
 

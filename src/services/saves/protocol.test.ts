@@ -2,6 +2,9 @@ import { describe, expect, test } from 'vitest';
 import type { SaveStatus } from '../../domain/save.ts';
 import {
   type AgentProgress,
+  type Answer,
+  afterSend,
+  afterUndo,
   type Decision,
   decide,
   type Forward,
@@ -75,6 +78,76 @@ const roles = (save: SaveProgress, test: (agent: AgentProgress) => boolean) =>
 
 const DEFINITE: Forward[] = ['differed', 'rejected', 'missing'];
 const TRANSIENT: Forward[] = ['unauthorized', 'rate_limited', 'unreachable'];
+
+/** Every agent, before an answer comes. */
+const SENDERS = agents('INBOUND', UNDO);
+
+describe('what one answer means, going forward', () => {
+  type After = ReturnType<typeof afterSend>;
+  const CASES: [Answer, 'POST' | 'PATCH', Forward, Pick<After, 'again'>][] = [
+    ['matches', 'PATCH', 'applied', { again: false }],
+    ['matches', 'POST', 'applied', { again: false }],
+    ['differs', 'PATCH', 'differed', { again: false }],
+    ['differs', 'POST', 'differed', { again: false }],
+    ['refused', 'PATCH', 'rejected', { again: false }],
+    ['refused', 'POST', 'rejected', { again: false }],
+    ['gone', 'PATCH', 'missing', { again: false }],
+    ['gone', 'POST', 'missing', { again: false }],
+    ['unauthorized', 'PATCH', 'unauthorized', { again: false }],
+    ['unauthorized', 'POST', 'unauthorized', { again: false }],
+    ['rate_limited', 'PATCH', 'rate_limited', { again: true }],
+    ['rate_limited', 'POST', 'rate_limited', { again: true }],
+    ['not_sent', 'PATCH', 'unreachable', { again: true }],
+    ['not_sent', 'POST', 'unreachable', { again: true }],
+    ['unknown', 'PATCH', 'unknown', { again: true }],
+    // A second POST could make a second assistant.
+    ['unknown', 'POST', 'unknown', { again: false }],
+  ];
+
+  test.each(CASES)('%s to a %s: %s, %o', (answer, request, forward, again) => {
+    for (const agent of SENDERS) {
+      const after = afterSend(agent, answer, request);
+      // Not done this time; what an earlier attempt did is as unknown as before.
+      const stillUnknown = agent.ambiguous && (answer === 'rate_limited' || answer === 'not_sent');
+      expect(after).toEqual({
+        forward: stillUnknown ? 'unknown' : forward,
+        touched: agent.touched || ['matches', 'differs', 'unknown'].includes(answer),
+        ambiguous: agent.ambiguous || answer === 'unknown',
+        ...again,
+      });
+    }
+  });
+});
+
+describe('what one answer means, undoing', () => {
+  const CASES: [Answer, 'PATCH' | 'DELETE', Undo | 'as before', boolean][] = [
+    ['matches', 'PATCH', 'done', false],
+    ['matches', 'DELETE', 'done', false],
+    ['gone', 'PATCH', 'missing', false],
+    ['gone', 'DELETE', 'done', false],
+    ['differs', 'PATCH', 'refused', false],
+    ['refused', 'PATCH', 'refused', false],
+    ['refused', 'DELETE', 'refused', false],
+    ['unauthorized', 'PATCH', 'as before', false],
+    ['unauthorized', 'DELETE', 'as before', false],
+    ['rate_limited', 'PATCH', 'as before', true],
+    ['rate_limited', 'DELETE', 'as before', true],
+    ['not_sent', 'PATCH', 'as before', true],
+    ['not_sent', 'DELETE', 'as before', true],
+    ['unknown', 'PATCH', 'unknown', true],
+    ['unknown', 'DELETE', 'unknown', true],
+  ];
+
+  test.each(CASES)('%s to a %s: %s; again: %s', (answer, request, undo, again) => {
+    for (const agent of SENDERS) {
+      expect(afterUndo(agent, answer, request)).toEqual({
+        undo: undo === 'as before' ? agent.undo : undo,
+        ambiguous: agent.ambiguous || answer === 'unknown',
+        again,
+      });
+    }
+  });
+});
 
 describe('going forward', () => {
   test('one of four things, always', () => {
