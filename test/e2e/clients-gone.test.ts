@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { jwtVerify, SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readSave, SAVE, type SaveInput, save } from '../support/operations.ts';
 import { expectLockstep } from '../support/systems.ts';
@@ -12,9 +12,7 @@ let caller: Caller;
 const departed = new Set<Socket>();
 beforeAll(async () => {
   // Long enough for a save to wait in its middle until a token has expired.
-  lockstep = await createTestApp({
-    settings: { requestTimeoutMs: 10_000, leaseMs: 20_000, deadlineMs: 30_000, answerMs: 15_000 },
-  });
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
   lockstep.app.server.on('connection', (socket) => {
     // A caller who leaves ends its side; ours stays open for an answer.
     for (const event of ['end', 'close']) socket.on(event, () => departed.add(socket));
@@ -66,10 +64,10 @@ test.each(['commits', 'is rolled back'])(
     leaving.abort();
     await expect(gone).rejects.toThrow('abort');
     // The server has seen the caller leave.
-    await expect.poll(() => departed.size).toBeGreaterThan(before);
+    await expect.poll(() => departed.size, { timeout: 8_000 }).toBeGreaterThan(before);
     middle.open();
     await expect
-      .poll(async () => (await readSave(caller.client, open?.id ?? ''))?.status)
+      .poll(async () => (await readSave(caller.client, open?.id ?? ''))?.status, { timeout: 8_000 })
       .toBe(end === 'commits' ? 'COMMITTED' : 'ROLLED_BACK');
     const what = end === 'commits' ? 'after' : 'before';
     expect((await expectLockstep(lockstep, caller.orgId)).agents).toMatchObject([

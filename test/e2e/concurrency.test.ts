@@ -1,7 +1,7 @@
 /** Saves side by side: of one organization, and of two. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readSave, type SaveInput, save } from '../support/operations.ts';
 import { expectLockstep, forgetRequests, systemsOf, vapiCalls } from '../support/systems.ts';
@@ -9,7 +9,7 @@ import { expectLockstep, forgetRequests, systemsOf, vapiCalls } from '../support
 let lockstep: TestApp;
 let caller: Caller;
 beforeAll(async () => {
-  lockstep = await createTestApp();
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
 });
 afterAll(() => lockstep.stop());
 beforeEach(async () => {

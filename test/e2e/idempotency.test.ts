@@ -1,7 +1,7 @@
 /** The same key and the same input: one save, one answer. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readSave, type SaveInput, save } from '../support/operations.ts';
 import { databaseCalls, expectLockstep, forgetRequests, systemsOf, vapiCalls } from '../support/systems.ts';
@@ -10,7 +10,7 @@ let lockstep: TestApp;
 let caller: Caller;
 let idempotencyKey: string;
 beforeAll(async () => {
-  lockstep = await createTestApp({ recoveryIntervalMs: 100 });
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
 });
 afterAll(() => lockstep.stop());
 beforeEach(async () => {
@@ -81,7 +81,9 @@ describe('the same key, the same input', () => {
     await middle.reached;
     const others = Array.from({ length: 4 }, () => save(caller.client, input));
     await expect
-      .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/save_begin').length)
+      .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/save_begin').length, {
+        timeout: 8_000,
+      })
       .toBeGreaterThanOrEqual(5);
     middle.open();
     const answer = expectAnswer(await first, 'UpdateAgentsSuccess');
@@ -101,23 +103,33 @@ describe('the same key, the same input', () => {
   });
 
   test('[2.7] a creation whose answer was lost is settled in the background, as one assistant; the retry is told so', async () => {
-    // Both POSTs are applied, and nobody hears of it.
-    lockstep.vapi.faults.add({ kind: 'reset-after', match: { method: 'POST' }, times: 2 });
-    const input = { ...both('lost'), idempotencyKey };
-    const { save: pending } = expectAnswer(await save(caller.client, input), 'SavePendingError');
-    expect(pending.results).toMatchObject([
-      { success: false, vapiSynced: null, dbUpdated: false },
-      { success: false, vapiSynced: null, dbUpdated: false },
-    ]);
-    await expect
-      .poll(async () => (await readSave(caller.client, pending.id))?.status, { timeout: 20_000 })
-      .toBe('COMMITTED');
-    const answer = await committed(input);
-    expect(answer.save.id).toBe(pending.id);
-    expect(answer.agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
-    expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(2);
-    expect(lockstep.vapi.store.all()).toHaveLength(2);
-    await expectLockstep(lockstep, caller.orgId);
+    const quick = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      recoveryIntervalMs: 100,
+    });
+    try {
+      const client = quick.clientFor(caller.token);
+      // Both POSTs are applied, and nobody hears of it.
+      lockstep.vapi.faults.add({ kind: 'reset-after', match: { method: 'POST' }, times: 2 });
+      const input = { ...both('lost'), idempotencyKey };
+      const { save: pending } = expectAnswer(await save(client, input), 'SavePendingError');
+      expect(pending.results).toMatchObject([
+        { success: false, vapiSynced: null, dbUpdated: false },
+        { success: false, vapiSynced: null, dbUpdated: false },
+      ]);
+      await expect
+        .poll(async () => (await readSave(client, pending.id))?.status, { timeout: 20_000 })
+        .toBe('COMMITTED');
+      const answer = expectAnswer(await save(client, input), 'UpdateAgentsSuccess');
+      expect(answer.save.id).toBe(pending.id);
+      expect(answer.agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
+      expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(2);
+      expect(lockstep.vapi.store.all()).toHaveLength(2);
+      await expectLockstep(lockstep, caller.orgId);
+    } finally {
+      await quick.stop();
+    }
   });
 
   test('on another replica', async () => {

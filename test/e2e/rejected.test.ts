@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/domain/secret.ts';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
-import { CANARY_KEY, type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { CANARY_KEY, type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { barrier, gate } from '../support/gate.ts';
 import { closedPort } from '../support/network.ts';
 import { expectAnswer, readAgents, readSave, type SaveInput, save } from '../support/operations.ts';
@@ -19,7 +19,7 @@ import {
 let lockstep: TestApp;
 let caller: Caller;
 beforeAll(async () => {
-  lockstep = await createTestApp();
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
 });
 afterAll(() => lockstep.stop());
 beforeEach(async () => {
@@ -134,7 +134,9 @@ describe('one agent is rejected', () => {
       kind: 'hold',
       match: { bodyIncludes: 'Inbound, after' },
       until: async () => {
-        await expect.poll(() => lockstep.vapi.requests.some(({ status }) => status === 400)).toBe(true);
+        await expect
+          .poll(() => lockstep.vapi.requests.some(({ status }) => status === 400), { timeout: 8_000 })
+          .toBe(true);
         // Nothing more is to happen now, which no event tells: time for what would be a mistake.
         await sleep(100);
         answeredBeforeTheSibling.push(...databaseCalls(lockstep));

@@ -14,7 +14,7 @@ import {
 } from 'graphql';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { barrier, gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, SAVE, type SaveInput, save } from '../support/operations.ts';
 import { databaseCalls, expectLockstep, systemsOf, vapiCalls } from '../support/systems.ts';
@@ -33,7 +33,7 @@ const MANAGED = [
 let lockstep: TestApp;
 let caller: Caller;
 beforeAll(async () => {
-  lockstep = await createTestApp();
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
 });
 afterAll(() => lockstep.stop());
 beforeEach(async () => {

@@ -2,7 +2,7 @@
 import { createClient } from '@supabase/supabase-js';
 import { jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, SAVE, type SaveInput, save } from '../support/operations.ts';
 import {
@@ -18,7 +18,7 @@ let lockstep: TestApp;
 let alice: Caller;
 let victim: Caller;
 beforeAll(async () => {
-  lockstep = await createTestApp();
+  lockstep = await createTestApp({ settings: PATIENT_SETTINGS });
   alice = await lockstep.newCaller('Alice');
   victim = await lockstep.newCaller('Victim');
   expectAnswer(await save(alice.client, both('of Alice')), 'UpdateAgentsSuccess');

@@ -24,6 +24,15 @@ export const TEST_SETTINGS: SaveSettings = {
   confirmMs: 0,
 };
 
+/** For tests that hold a save in its middle: however slow the machine is meanwhile, no deadline passes. */
+export const PATIENT_SETTINGS: SaveSettings = {
+  ...TEST_SETTINGS,
+  requestTimeoutMs: 10_000,
+  leaseMs: 20_000,
+  deadlineMs: 30_000,
+  answerMs: 15_000,
+};
+
 export interface TestAppOptions {
   settings?: Partial<SaveSettings>;
   /** Default: recovery does not run by itself. */

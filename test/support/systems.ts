@@ -2,6 +2,7 @@
 import { expect } from 'vitest';
 import type { Assistant } from '../../src/local/vapi/assistant-store.ts';
 import type { TestApp } from './app.ts';
+import type { TestSupabase } from './supabase.ts';
 
 interface AgentRow {
   id: string;
@@ -23,6 +24,12 @@ interface AgentRow {
 
 type Row = Record<string, unknown>;
 
+/** Where both of them are. */
+export interface Where {
+  supabase: Pick<TestSupabase, 'sql'>;
+  vapi: Pick<TestApp['vapi'], 'store'>;
+}
+
 export interface Systems {
   /** In Vapi, as GET shows them, by id; without `updatedAt`, which is Vapi's and moves with every write, undo included. */
   assistants: Row[];
@@ -34,7 +41,7 @@ export interface Systems {
 }
 
 /** Everything of one organization in both systems: whole assistants, whole rows. */
-export async function systemsOf({ supabase, vapi }: TestApp, orgId: string): Promise<Systems> {
+export async function systemsOf({ supabase, vapi }: Where, orgId: string): Promise<Systems> {
   const { sql } = supabase;
   return {
     assistants: assistantsOf(vapi.store.all(), orgId)
@@ -67,7 +74,7 @@ function assistantsOf(all: Assistant[], orgId: string): Assistant[] {
  * assistant of the organization lives; the history ends in the row; no save is open. Written out here by hand, so that
  * a mistake in the product's own mapping or comparison cannot hide itself.
  */
-export async function expectLockstep(lockstep: TestApp, orgId: string): Promise<Systems> {
+export async function expectLockstep(lockstep: Where, orgId: string): Promise<Systems> {
   const systems = await systemsOf(lockstep, orgId);
   const { agents, assistants, revisions, observed } = systems;
   const open = await lockstep.supabase.sql`

@@ -105,6 +105,25 @@ describe('each kind, over HTTP', () => {
     await expect.poll(nameNow, { timeout: 5000 }).toBe('during');
   });
 
+  test('hold: nothing is applied or answered until it is let go', async () => {
+    const reached = Promise.withResolvers<void>();
+    const opened = Promise.withResolvers<void>();
+    standIn.faults.add({
+      kind: 'hold',
+      until: () => {
+        reached.resolve();
+        return opened.promise;
+      },
+    });
+    const seen = rename('during');
+    await reached.promise;
+    expect(nameNow()).toBe('before');
+    opened.resolve();
+    expect(await seen).toMatchObject({ status: 200 });
+    expect(nameNow()).toBe('during');
+    expect(standIn.requests).toMatchObject([{ fault: 'hold', status: 200 }]);
+  });
+
   test('late: the old write lands on top of a newer one', async () => {
     standIn.faults.add({ kind: 'late', ms: 500, answer: 504 });
     await rename('old');

@@ -2,8 +2,8 @@
  * Faults that tests tell the stand-in to have.
  *
  * They are tried in the order in which they were added. All matching `latency` and `hold` faults add up; of the others
- * the first that matches strikes. `before` means: the request has no effect, and not even its key is looked at. `after`: it is
- * applied (or refused) as usual, but the client sees something else.
+ * the first that matches strikes. `before` means: the request has no effect, and not even its key is looked at.
+ * `after`: it is applied (or refused) as usual, but the client sees something else.
  */
 import { z } from 'zod';
 

@@ -76,7 +76,7 @@ export class Pacer implements Admission {
     return {
       admitted: true,
       unused: () => {
-        
+        this.#tokens += requests;
         this.#pump();
       },
     };

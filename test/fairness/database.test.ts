@@ -1,0 +1,184 @@
+/** What the database counts for all replicas together: saves of an organization, and the replicas themselves. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
+import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { createRpcReplicaRegistry } from '../../src/adapters/supabase/rpc-replica-registry.ts';
+import { defaultConfig } from '../../src/domain/agent-config.ts';
+import type { ReplicaRegistry } from '../../src/ports/admission.ts';
+import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/save-journal.ts';
+import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import { supabaseConfig } from '../support/app.ts';
+import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
+
+let supabase: TestSupabase;
+let journal: SaveJournal;
+let registry: ReplicaRegistry;
+beforeAll(async () => {
+  supabase = await createTestSupabase();
+  const client = createServiceClient(supabaseConfig(supabase));
+  journal = createRpcJournal(client);
+  registry = createRpcReplicaRegistry(client);
+});
+afterAll(() => supabase?.stop());
+
+const OWNER = randomUUID();
+const LIMIT = { saves: 3, perMs: 60_000 };
+
+/** Begins a save, and ends it at once. */
+async function begin(
+  orgId: string,
+  change: Partial<BeginRequest> = {},
+  end: 'abort' | 'commit' = 'abort',
+): Promise<BeginOutcome> {
+  const saveId = randomUUID();
+  const answer = await journal.begin(orgId, saveId, OWNER, {
+    idempotencyKey: null,
+    requestHash: 'same',
+    kind: 'USER',
+    actor: 'a user',
+    limit: LIMIT,
+    leaseMs: 60_000,
+    deadlineMs: 120_000,
+    confirmMs: 0,
+    mappingVersion: MAPPING_VERSION,
+    updates: [
+      {
+        role: 'INBOUND',
+        agentId: null,
+        newAgentId: randomUUID(),
+        patch: { systemPrompt: 'P' },
+        defaults: defaultConfig('INBOUND'),
+        expectedRevision: null,
+        recreateIfMissing: false,
+      },
+    ],
+    ...change,
+  });
+  if (answer.outcome !== 'BEGUN') return answer;
+  const ref = { orgId, saveId, epoch: 1 };
+  if (end === 'commit') {
+    const agents = [{ role: 'INBOUND' as const, assistantId: randomUUID(), observed: {} }];
+    await journal.commit(ref, { agents, ambiguous: false, lateMs: 0 });
+    return answer;
+  }
+  await journal.abort(ref, {
+    failure: { reason: 'VAPI_REJECTED', message: 'no', retryable: false },
+    results: answer.save.results,
+    missing: [],
+    ambiguous: false,
+    lateMs: 0,
+    leaseMs: 1_000,
+    nothingApplied: true,
+  });
+  return answer;
+}
+
+describe('the saves that an organization may begin', () => {
+  test('so many, and then a refusal with the time until the first of them is old enough', async () => {
+    const orgId = await supabase.createOrganization();
+    for (let save = 0; save < LIMIT.saves; save += 1) expect((await begin(orgId)).outcome).toBe('BEGUN');
+    // The first of the three was fifty seconds ago.
+    await supabase.sql`
+      update public.agent_saves set started_at = started_at - interval '50 seconds'
+      where id = (select id from public.agent_saves where org_id = ${orgId} order by started_at limit 1)`;
+    const refused = await begin(orgId);
+    if (refused.outcome !== 'RATE_LIMITED') expect.fail(refused.outcome);
+    expect(refused.retryAfterMs).toBeGreaterThan(0);
+    expect(refused.retryAfterMs).toBeLessThanOrEqual(10_000);
+    const [{ saves } = { saves: 0 }] = await supabase.sql<{ saves: number }[]>`
+      select count(*)::integer as saves from public.agent_saves where org_id = ${orgId}`;
+    expect(saves).toBe(LIMIT.saves);
+
+    await supabase.sql`
+      update public.agent_saves set started_at = started_at - interval '11 seconds' where org_id = ${orgId}`;
+    expect((await begin(orgId)).outcome).toBe('BEGUN');
+    expect((await begin(orgId)).outcome).toBe('RATE_LIMITED');
+  });
+
+  test('two at once for one place: one of them', async () => {
+    const orgId = await supabase.createOrganization();
+    const first = await begin(orgId, { limit: undefined }, 'commit');
+    expect(first.outcome).toBe('BEGUN');
+    // Both ask for what is there already, so that the first of them is over before the second is looked at.
+    const ask = () => begin(orgId, { confirmMs: 3_600_000, limit: { saves: 2, perMs: 60_000 } });
+    let answers: Promise<BeginOutcome[]> | undefined;
+    await supabase.sql.begin(async (sql) => {
+      await sql`select from lockstep.organization_locks where org_id = ${orgId} for update`;
+      answers = Promise.all([ask(), ask()]);
+      const blocked = async () => {
+        const [{ count } = { count: 0 }] = await supabase.sql<{ count: number }[]>`
+          select count(*)::integer from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock'`;
+        return count;
+      };
+      await expect.poll(blocked, { timeout: 20_000 }).toBe(2);
+    });
+    expect((await answers)?.map(({ outcome }) => outcome).sort()).toEqual(['RATE_LIMITED', 'UNCHANGED']);
+  });
+
+  test('another organization’s saves do not count, nor those that no user asked for', async () => {
+    const orgId = await supabase.createOrganization();
+    const other = await supabase.createOrganization();
+    for (let save = 0; save < LIMIT.saves; save += 1) {
+      expect((await begin(other)).outcome).toBe('BEGUN');
+      expect((await begin(orgId, { actor: null, kind: 'REVERT', limit: undefined })).outcome).toBe('BEGUN');
+    }
+    expect((await begin(orgId)).outcome).toBe('BEGUN');
+    expect((await begin(other)).outcome).toBe('RATE_LIMITED');
+  });
+
+  test('a save that is known is answered all the same', async () => {
+    const orgId = await supabase.createOrganization();
+    const idempotencyKey = 'the first';
+    const first = await begin(orgId, { idempotencyKey });
+    for (let save = 1; save < LIMIT.saves; save += 1) await begin(orgId);
+    expect((await begin(orgId)).outcome).toBe('RATE_LIMITED');
+    const again = await begin(orgId, { idempotencyKey });
+    expect(again).toMatchObject({ outcome: 'REPLAY', save: { id: first.outcome === 'BEGUN' && first.save.id } });
+    expect(await begin(orgId, { idempotencyKey, requestHash: 'other' })).toMatchObject({
+      outcome: 'IDEMPOTENCY_CONFLICT',
+    });
+    // A refusal uses no key up.
+    expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('RATE_LIMITED');
+    await supabase.sql`update public.agent_saves set started_at = started_at - interval '2 minutes' where org_id = ${orgId}`;
+    expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('BEGUN');
+  });
+
+  test('without a limit there is none; an organization that does not exist is told so', async () => {
+    const orgId = await supabase.createOrganization();
+    for (let save = 0; save <= LIMIT.saves; save += 1)
+      expect((await begin(orgId, { limit: undefined })).outcome).toBe('BEGUN');
+    expect((await begin(randomUUID())).outcome).toBe('NO_ORGANIZATION');
+  });
+});
+
+describe('the replicas', () => {
+  const beat = (replica: string) => registry.beat(replica, 5_000);
+
+  test('are counted while they beat; who joins is known once all the others have beaten again', async () => {
+    const [a, b, c] = [randomUUID(), randomUUID(), randomUUID()];
+    expect(await beat(a)).toEqual({ replicas: 1, known: true });
+    expect(await beat(b)).toEqual({ replicas: 2, known: false });
+    expect(await beat(b)).toEqual({ replicas: 2, known: false });
+    expect(await beat(a)).toEqual({ replicas: 2, known: true });
+    expect(await beat(b)).toEqual({ replicas: 2, known: true });
+    expect(await beat(c)).toEqual({ replicas: 3, known: false });
+    expect(await beat(a)).toEqual({ replicas: 3, known: true });
+    expect(await beat(c)).toEqual({ replicas: 3, known: false });
+    expect(await beat(b)).toEqual({ replicas: 3, known: true });
+    expect(await beat(c)).toEqual({ replicas: 3, known: true });
+
+    // A has been silent for too long: the others share its part, and it begins anew.
+    await supabase.sql`update lockstep.replicas set seen_at = seen_at - interval '6 seconds' where id = ${a}`;
+    expect(await beat(b)).toEqual({ replicas: 2, known: true });
+    expect(await beat(a)).toEqual({ replicas: 3, known: false });
+  });
+
+  test('that join at the same moment do not both think that they are alone', async () => {
+    await supabase.sql`delete from lockstep.replicas`;
+    const answers = await Promise.all(Array.from({ length: 8 }, () => beat(randomUUID())));
+    expect(answers.map(({ replicas }) => replicas).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(answers.filter(({ known }) => known)).toEqual([{ replicas: 1, known: true }]);
+  });
+});
