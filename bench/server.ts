@@ -180,6 +180,7 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
       role,
       agentId: idOf[role],
       assistantId: assistants[role],
+      recreate: false,
       before: { config: config(role), revision: 1, saveId: id, mappingVersion: MAPPING_VERSION },
       after: { config: { ...config(role), ...defaults, ...patch }, revision: 2 },
     })),

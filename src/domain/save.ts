@@ -78,6 +78,8 @@ export interface SaveImage {
   agentId: string;
   /** Null: the assistant is to be created. */
   assistantId: string | null;
+  /** Leave to make a new one, should the assistant turn out to be gone. */
+  recreate: boolean;
   /** The committed content and its stamp; null where there was no agent. */
   before: { config: AgentConfig; revision: number; saveId: string; mappingVersion: number } | null;
   after: { config: AgentConfig; revision: number };

@@ -117,6 +117,8 @@ create table lockstep.save_images (
   before_save_id uuid,
   before_mapping_version integer,
   after_config jsonb not null,
+  -- Leave to make a new assistant, should the one named here turn out to be gone.
+  recreate boolean not null default false,
   primary key (save_id, role)
 );
 create index save_images_by_org on lockstep.save_images (org_id);

@@ -67,7 +67,7 @@ $$;
 create function lockstep.images_json(p_save_id uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-      'role', i.role, 'agentId', i.agent_id, 'assistantId', i.assistant_id,
+      'role', i.role, 'agentId', i.agent_id, 'assistantId', i.assistant_id, 'recreate', i.recreate,
       'before', case when i.before_config is null then null else jsonb_build_object(
         'config', i.before_config, 'revision', i.before_revision, 'saveId', i.before_save_id,
         'mappingVersion', i.before_mapping_version) end,
@@ -185,7 +185,8 @@ begin
       v_image := row(p_save_id, p_org_id, v_update ->> 'role',
         coalesce(v_agent.id, (v_update ->> 'newAgentId')::uuid),
         case when v_agent.missing_since is null then v_agent.vapi_assistant_id end,
-        v_agent.config, coalesce(v_agent.revision, 0), v_agent.last_save_id, v_agent.mapping_version, v_after);
+        v_agent.config, coalesce(v_agent.revision, 0), v_agent.last_save_id, v_agent.mapping_version, v_after,
+        (v_update ->> 'recreateIfMissing')::boolean);
       v_images := v_images || v_image;
       v_results := v_results || jsonb_build_object('role', v_image.role, 'agentId', v_image.agent_id, 'success', false,
         'vapiSynced', null, 'dbUpdated', false, 'assistantId', v_image.assistant_id, 'error', null, 'revision', null);

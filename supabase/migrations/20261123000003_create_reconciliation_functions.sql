@@ -147,7 +147,8 @@ begin
       and exists (
         select from public.agent_saves s join lockstep.save_images i on i.save_id = s.id
         where s.id = (v_one ->> 'saveId')::uuid and s.finished_at < clock_timestamp() - lockstep.ms(p_age_ms)
-          and i.role = v_one ->> 'role' and i.agent_id = (v_one ->> 'agentId')::uuid and i.assistant_id is null)
+          and i.role = v_one ->> 'role' and i.agent_id = (v_one ->> 'agentId')::uuid
+          and (i.assistant_id is null or i.recreate))
       and not exists (select from public.agents a where a.org_id = v_org and a.vapi_assistant_id = v_one ->> 'assistantId')
       and not exists (select from public.agent_revisions r where r.org_id = v_org
         and r.vapi_assistant_id = v_one ->> 'assistantId')

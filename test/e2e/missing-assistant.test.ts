@@ -145,3 +145,45 @@ test('leave to make it anew changes nothing while the assistant is there', async
   expect(agents).toMatchObject([{ vapiAssistantId: inboundId, revision: 2 }]);
   expect(vapiCalls(lockstep)).toEqual([`PATCH /assistant/${inboundId}`]);
 });
+
+test('[2.6] a deletion that nobody knew of yet: with leave, the same save makes exactly one new assistant', async () => {
+  const answer = expectAnswer(await save(caller.client, recreate('anew')), 'UpdateAgentsSuccess');
+  expect(answer.agents).toMatchObject([
+    { role: 'INBOUND', vapiAssistantId: inboundId, revision: 2 },
+    { role: 'OUTBOUND', systemPrompt: 'Outbound, anew', revision: 2, sync: { status: 'IN_SYNC' } },
+  ]);
+  const after = await systemsOf(lockstep, caller.orgId);
+  expect(after.assistants.map(({ id }) => id).sort()).toEqual(
+    answer.agents.map(({ vapiAssistantId }) => vapiAssistantId).sort(),
+  );
+  expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(1);
+});
+
+test('[2.6] with leave, and the sibling refused: nothing new is left, and the deletion is known', async () => {
+  lockstep.vapi.faults.add({ match: { method: 'PATCH', path: inboundId }, kind: 'reject', messages: ['no'] });
+  expect(await failed(recreate('refused'))).toMatchObject({ reason: 'VAPI_REJECTED' });
+  const after = await systemsOf(lockstep, caller.orgId);
+  expect(after.assistants).toEqual(before.assistants.filter(({ id }) => id === inboundId));
+  expect(after.revisions).toEqual(before.revisions);
+  expect(await readAgents(caller.client)).toMatchObject({
+    INBOUND: { sync: { status: 'IN_SYNC' } },
+    OUTBOUND: { sync: { status: 'MISSING' } },
+  });
+});
+
+test('[2.7] with leave, and the creation without an answer: recovery finds what was made, and there is one', async () => {
+  lockstep.vapi.faults.add({ match: { method: 'POST' }, kind: 'reset-after' });
+  expectAnswer(await save(caller.client, recreate('lost')), 'SavePendingError');
+  await expect
+    .poll(
+      async () => {
+        await lockstep.app.recover();
+        return (await readAgents(caller.client)).OUTBOUND?.sync.status;
+      },
+      { timeout: 20_000 },
+    )
+    .toBe('IN_SYNC');
+  const after = await systemsOf(lockstep, caller.orgId);
+  expect(after.assistants).toHaveLength(2);
+  expect(after.agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+});

@@ -104,8 +104,7 @@ export class StateSet {
     const table = new Int32Array(capacity * 4);
     const mask = table.length - 1;
     for (let index = 0; index < this.count; index += 1) {
-      let place =
-        hash(states.subarray(index * this.#words, (index + 1) * this.#words)) & mask;
+      let place = hash(states.subarray(index * this.#words, (index + 1) * this.#words)) & mask;
       while (table[place] !== 0) place = (place + 1) & mask;
       table[place] = index + 1;
     }

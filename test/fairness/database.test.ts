@@ -135,7 +135,10 @@ describe('the saves that an organization may begin', () => {
     for (let save = 1; save < LIMIT.saves; save += 1) await begin(orgId);
     expect((await begin(orgId)).outcome).toBe('RATE_LIMITED');
     const again = await begin(orgId, { idempotencyKey });
-    expect(again).toMatchObject({ outcome: 'REPLAY', save: { id: first.outcome === 'BEGUN' && first.save.id } });
+    expect(again).toMatchObject({
+      outcome: 'REPLAY',
+      save: { id: first.outcome === 'BEGUN' && first.save.id },
+    });
     expect(await begin(orgId, { idempotencyKey, requestHash: 'other' })).toMatchObject({
       outcome: 'IDEMPOTENCY_CONFLICT',
     });

@@ -61,7 +61,12 @@ function excess(sent: Sent[], most: number, perSecond: number): number {
 }
 
 /** Somebody who asks without end: as soon as one save is admitted or refused, the next; so many at a time. */
-function flood(save: (orgId: string) => Promise<unknown>, orgId: string, atOnce: number, over: () => boolean) {
+function flood(
+  save: (orgId: string) => Promise<unknown>,
+  orgId: string,
+  atOnce: number,
+  over: () => boolean,
+) {
   for (let index = 0; index < atOnce; index += 1) {
     void (async () => {
       while (!over()) await save(orgId);
@@ -197,6 +202,7 @@ describe('turns', () => {
       { numRuns: 10 },
     );
     expect(saves).toBeGreaterThan(400);
+    expect(floods).toBeGreaterThan(1_000);
     expect(longest).toBeLessThanOrEqual(TURN_MS + 1);
     console.log(
       `fairness: ${saves} saves of others beside an organization at 100 times its share; the longest delay that it caused ` +
@@ -491,8 +497,7 @@ describe('replicas', () => {
         shares[index] = part;
       },
     }));
-    const beat = async (index: number) =>
-      takeShare(shared, beats[index] ?? expect.fail(), String(index));
+    const beat = async (index: number) => takeShare(shared, beats[index] ?? expect.fail(), String(index));
     await beat(0);
     expect(shares[0]).toBe(1);
     await beat(1);

@@ -88,6 +88,7 @@ export interface ImageRow {
   role: AgentRole;
   agentId: string;
   assistantId: string | null;
+  recreate: boolean;
   before: SaveImage['before'];
   beforeRevision: number;
   /** Null: forgotten by the cleanup. */
@@ -299,6 +300,7 @@ export class JournalModel {
         role: update.role,
         agentId: agent?.id ?? update.newAgentId,
         assistantId: agent === undefined || isMissing ? null : agent.assistantId,
+        recreate: update.recreateIfMissing,
         before:
           agent === undefined
             ? null
@@ -583,7 +585,7 @@ export class JournalModel {
           save.finishedAt !== null &&
           save.finishedAt < this.#now() - ageMs &&
           this.imagesOf(save.id).some(
-            (image) => image.role === one.role && image.agentId === one.agentId && image.assistantId === null,
+            (image) => image.role === one.role && image.agentId === one.agentId && (image.assistantId === null || image.recreate),
           ) &&
           !this.agentsOf(one.orgId).some((agent) => agent.assistantId === one.assistantId) &&
           !this.#revisions.some(
@@ -654,10 +656,11 @@ export class JournalModel {
 
   #imagesJson(saveId: string): SaveImage[] {
     return this.imagesOf(saveId).map(
-      ({ role, agentId, assistantId, before, beforeRevision, afterConfig }) => ({
+      ({ role, agentId, assistantId, recreate, before, beforeRevision, afterConfig }) => ({
         role,
         agentId,
         assistantId,
+        recreate,
         before,
         after: { config: afterConfig ?? ({} as AgentConfig), revision: beforeRevision + 1 },
       }),

@@ -140,7 +140,7 @@ const agent = z.strictObject({
   ...{ lastSyncedAt: time, checkedAt: time, drift: z.array(z.never()), adoptable: z.null() },
 });
 const image = z.strictObject({
-  ...{ role, agentId: uuid, assistantId: z.string().nullable() },
+  ...{ role, agentId: uuid, assistantId: z.string().nullable(), recreate: z.boolean() },
   before: z.strictObject({ config, revision: z.int(), saveId: uuid, mappingVersion: z.int() }).nullable(),
   after: z.strictObject({ config, revision: z.int() }),
 });

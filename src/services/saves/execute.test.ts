@@ -92,6 +92,7 @@ function image(role: Role, exists: boolean): SaveImage {
     role,
     agentId: agentId(role),
     assistantId: exists ? assistantId(role) : null,
+    recreate: false,
     before: exists ? before : null,
     after: { config: { ...CONFIG, systemPrompt: `${role}, anew` }, revision: exists ? 4 : 1 },
   };

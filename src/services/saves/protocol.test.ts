@@ -175,9 +175,11 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('sends to exactly those that were not tried, before any verdict', () => {
+  test('sends to exactly those that were not tried, before any verdict but a hopeless one', () => {
     expect(
       violations('APPLYING', (decision, save) => {
+        const hopeless = some(save, ({ forward }) => ['rejected', 'differed', 'missing'].includes(forward));
+        if (hopeless) return decision.do !== 'send';
         const untried = roles(save, ({ forward }) => forward === 'pending');
         if (decision.do === 'send') return decision.roles.join() === untried && untried !== '';
         return untried === '' || (decision.do === 'hand_over' && decision.quarantine);

@@ -31,6 +31,10 @@ export interface AgentProgress {
   touched: boolean;
   /** Some request of this save got no answer, and may still be applied. */
   ambiguous: boolean;
+  /** Leave to make a new assistant, should the one that is to be changed turn out to be gone. */
+  recreate?: boolean | undefined;
+  /** The assistant that was to be changed is gone; where there is leave, the save makes a new one from then on. */
+  gone?: boolean | undefined;
 }
 
 /** What one request came to: the port's kinds, with a 2xx told apart by whether its body is what was sent. */
@@ -52,7 +56,8 @@ export function afterSend(
   agent: Readonly<AgentProgress>,
   answer: Answer,
   request: 'POST' | 'PATCH',
-): Pick<AgentProgress, 'forward' | 'touched' | 'ambiguous'> & { again: boolean } {
+): Partial<Pick<AgentProgress, 'creates' | 'gone'>> &
+  Pick<AgentProgress, 'forward' | 'touched' | 'ambiguous'> & { again: boolean } {
   const { touched, ambiguous } = agent;
   switch (answer) {
     case 'matches':
@@ -62,6 +67,10 @@ export function afterSend(
     case 'refused':
       return { forward: 'rejected', touched, ambiguous, again: false };
     case 'gone':
+      // With leave the agent has yet to be sent, as a creation: what that needs first, the next decision says.
+      if (agent.recreate === true && !agent.creates) {
+        return { forward: 'pending', creates: true, gone: true, touched, ambiguous, again: false };
+      }
       return { forward: 'missing', touched, ambiguous, again: false };
     case 'unauthorized':
       return { forward: 'unauthorized', touched, ambiguous, again: false };
@@ -80,12 +89,17 @@ export function afterUndo(
   agent: Readonly<AgentProgress>,
   answer: Answer,
   request: 'PATCH' | 'DELETE',
-): Pick<AgentProgress, 'undo' | 'ambiguous'> & { again: boolean } {
+): Partial<Pick<AgentProgress, 'creates' | 'gone'>> &
+  Pick<AgentProgress, 'undo' | 'ambiguous'> & { again: boolean } {
   const { undo, ambiguous } = agent;
   switch (answer) {
     case 'matches':
       return { undo: 'done', ambiguous, again: false };
     case 'gone':
+      // An earlier owner may have used its leave: what it made is undone as a creation.
+      if (request === 'PATCH' && agent.recreate === true) {
+        return { undo: 'pending', creates: true, gone: true, ambiguous, again: false };
+      }
       return { undo: request === 'DELETE' ? 'done' : 'missing', ambiguous, again: false };
     case 'differs':
     case 'refused':
@@ -158,7 +172,9 @@ function forward(save: SaveProgress): Decision {
     return { do: 'hand_over', ambiguous, quarantine: true };
   }
   const untried = agents.filter((agent) => agent.forward === 'pending');
-  if (untried.length > 0) return { do: 'send', roles: untried.map((agent) => agent.role) };
+  // Nothing is made for a save that cannot be kept any more.
+  const hopeless = agents.some((agent) => DEFINITE.has(agent.forward));
+  if (untried.length > 0 && !hopeless) return { do: 'send', roles: untried.map((agent) => agent.role) };
   if (agents.every((agent) => agent.forward === 'applied')) return { do: 'commit', ambiguous };
 
   const patience = taken && !save.pastDeadline;
@@ -200,7 +216,7 @@ function backward(save: SaveProgress): Decision {
 
 function missingAgents(agents: AgentProgress[]): AgentRole[] {
   return agents
-    .filter((agent) => agent.forward === 'missing' || agent.undo === 'missing')
+    .filter((agent) => agent.forward === 'missing' || agent.undo === 'missing' || agent.gone === true)
     .map((agent) => agent.role);
 }
 

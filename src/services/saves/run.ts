@@ -113,6 +113,7 @@ export class SaveRun {
       image,
       role: image.role,
       creates: image.assistantId === null,
+      recreate: image.recreate,
       forward: 'pending',
       undo: 'pending',
       touched: held.taken,
@@ -397,6 +398,7 @@ export class SaveRun {
         break;
     }
     const { again, ...progress } = afterSend(target, answer, request);
+    if (progress.gone === true) target.assistantId = null;
     Object.assign(target, progress);
     return again ? waitMs : null;
   }
@@ -531,6 +533,7 @@ export class SaveRun {
     }
     if (reply.kind === 'unauthorized') this.#ports.meter.count('vapi.unauthorized');
     const { again, ...progress } = afterUndo(target, answer, request);
+    if (progress.gone === true) target.assistantId = null;
     Object.assign(target, progress);
     if (!again) return null;
     if (reply.kind === 'rate_limited') return this.#afterLimit(reply.retryAfterMs, attempt);

@@ -36,18 +36,22 @@ export async function settleSave(
   const missing: AgentRole[] = [];
   const reasons: string[] = [];
   for (const image of images) {
-    const assistantId = image.assistantId ?? resultOf(save, image)?.assistantId ?? null;
+    const made = resultOf(save, image)?.assistantId ?? null;
+    // With leave, a save may have made a new assistant in place of one that was gone.
+    const created = image.assistantId === null || (made !== null && made !== image.assistantId);
+    const assistantId = created ? made : image.assistantId;
     const reply = assistantId === null ? null : await voice.getAssistant(assistantId);
     if (reply !== null && reply.kind !== 'ok' && reply.kind !== 'gone') {
       reasons.push(`${image.role}: Vapi could not be asked (${reply.kind})`);
       continue;
     }
     const found = reply?.kind === 'ok' ? reply.value : null;
-    const reason = status === 'COMMITTED' ? differsFromNew(image, found) : differsFromOld(image, found);
+    const reason =
+      status === 'COMMITTED' ? differsFromNew(image, found) : differsFromOld(image, found, created);
     if (reason !== null) reasons.push(`${image.role}: ${reason}`);
     if (found !== null)
       agents.push({ role: image.role, assistantId: found.id, observed: observedForm(found) });
-    else if (image.assistantId !== null) missing.push(image.role);
+    if (image.assistantId !== null && (created || found === null)) missing.push(image.role);
     const before = resultOf(save, image);
     if (before !== undefined) results.push({ ...before, vapiSynced: false, dbUpdated: false });
   }
@@ -78,9 +82,12 @@ export async function settleSave(
     return told(differences(document, found).map((entry) => entry.path));
   }
 
-  function differsFromOld(image: SaveImage, found: ProviderAssistant | null): string | null {
-    if (image.assistantId === null)
-      return found === null ? null : 'the assistant that this save made still exists';
+  function differsFromOld(
+    image: SaveImage,
+    found: ProviderAssistant | null,
+    created: boolean,
+  ): string | null {
+    if (created) return found === null ? null : 'the assistant that this save made still exists';
     // Somebody has deleted it: nothing of this save is left there, and nobody could ever put the old content back.
     if (found === null || image.before === null) return null;
     const { config, mappingVersion, ...of } = image.before;

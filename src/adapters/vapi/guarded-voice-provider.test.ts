@@ -1,0 +1,221 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { type BreakerSettings, createCircuit, guardVoiceProvider } from './guarded-voice-provider.ts';
+
+type Reply = ProviderReply<ProviderAssistant>;
+
+const SETTINGS: BreakerSettings = { failures: 3, openMs: 5_000, keyRefusals: 2, keyRetryMs: 10_000 };
+const ok: Reply = { kind: 'ok', value: { id: 'a' } };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** A Vapi that answers what it is told to, and every provider of one process in front of it. */
+function start() {
+  const asked: string[] = [];
+  const events: string[] = [];
+  const opened: number[] = [];
+  const limited: (number | null)[] = [];
+  const answers = { write: async (): Promise<Reply> => ok, list: async (): Promise<Reply> => ok };
+  const log = {
+    debug: () => {},
+    info: (fields: object) => void events.push((fields as { event: string }).event),
+    warn: () => {},
+    error: (fields: object) => void events.push((fields as { event: string }).event),
+    child: () => log,
+  };
+  const meter = { count: (event: string) => void events.push(`counted ${event}`) };
+  const circuit = createCircuit(SETTINGS, { meter, log }, (ms) => opened.push(ms));
+  const provider = (name: string): VoiceProvider => {
+    const ask = (what: string) => async () => {
+      asked.push(`${name} ${what}`);
+      return answers.write();
+    };
+    return guardVoiceProvider(
+      {
+        timeoutMs: 1_000,
+        createAssistant: ask('create'),
+        updateAssistant: ask('update'),
+        getAssistant: ask('get'),
+        deleteAssistant: ask('delete'),
+        listAssistants: async () => {
+          asked.push(`${name} list`);
+          const reply = await answers.list();
+          return reply.kind === 'ok' ? { kind: 'ok', value: [reply.value] } : reply;
+        },
+      },
+      {
+        circuit,
+        breaker: SETTINGS,
+        fingerprint: '12345678',
+        onLimited: (ms) => limited.push(ms),
+        meter,
+        log,
+      },
+    );
+  };
+  const answer = (reply: Reply) => {
+    answers.write = async () => reply;
+  };
+  return { asked, events, opened, limited, answers, answer, voice: provider('one'), other: provider('two') };
+}
+
+const update = (voice: VoiceProvider) => voice.updateAssistant('a', {});
+const CIRCUIT_OPEN: Reply = { kind: 'not_sent', code: 'CIRCUIT_OPEN' };
+const REFUSED_KEY: Reply = { kind: 'unauthorized', status: 401 };
+
+describe('the circuit', () => {
+  test.each<[string, Reply]>([
+    ['500', { kind: 'unknown', code: 'HTTP_500' }],
+    ['408', { kind: 'unknown', code: 'HTTP_408' }],
+    ['a timeout', { kind: 'unknown', code: 'TIMEOUT_REQUEST' }],
+    ['a timeout while connecting', { kind: 'not_sent', code: 'TIMEOUT_CONNECT' }],
+    ['a reset', { kind: 'unknown', code: 'ECONNRESET' }],
+  ])('opens after so many in a row of: %s', async (_what, trouble) => {
+    const { voice, answer, asked, opened, events } = start();
+    answer(trouble);
+    for (let request = 0; request < SETTINGS.failures; request += 1)
+      expect(await update(voice)).toEqual(trouble);
+    expect(opened).toEqual([SETTINGS.openMs]);
+    expect(events).toEqual(['counted vapi.circuit_opened', 'vapi.circuit_opened']);
+    answer(ok);
+    expect(await update(voice)).toEqual(CIRCUIT_OPEN);
+    expect(asked).toHaveLength(SETTINGS.failures);
+  });
+
+  test.each<[string, Reply]>([
+    ['one tenant’s bad prompt', { kind: 'refused', status: 400, messages: ['no'] }],
+    ['a deleted assistant', { kind: 'gone' }],
+    ['429', { kind: 'rate_limited', retryAfterMs: null }],
+    ['a body that cannot be read', { kind: 'unknown', code: 'UNREADABLE_BODY' }],
+    ['no connection', { kind: 'not_sent', code: 'ECONNREFUSED' }],
+  ])('does not count %s', async (_what, reply) => {
+    const { voice, answer, asked, opened } = start();
+    answer(reply);
+    for (let request = 0; request < 20; request += 1) await update(voice);
+    expect(asked).toHaveLength(20);
+    expect(opened).toEqual([]);
+  });
+
+  test('an answer in between begins the count anew', async () => {
+    const { voice, answer, opened } = start();
+    for (let request = 0; request < 10; request += 1) {
+      answer(
+        request % 3 === 2
+          ? { kind: 'refused', status: 400, messages: [] }
+          : { kind: 'unknown', code: 'HTTP_500' },
+      );
+      await update(voice);
+    }
+    expect(opened).toEqual([]);
+  });
+
+  test('is one for all keys of the process', async () => {
+    const { voice, other, answer, asked } = start();
+    answer({ kind: 'unknown', code: 'HTTP_503' });
+    await update(voice);
+    await update(other);
+    await update(voice);
+    expect(await update(other)).toEqual(CIRCUIT_OPEN);
+    expect(asked).toHaveLength(3);
+  });
+
+  test('then one request tries; the others are answered at once, and do not wait for it', async () => {
+    const { voice, answer, answers, asked, events } = start();
+    answer({ kind: 'unknown', code: 'HTTP_503' });
+    for (let request = 0; request < 3; request += 1) await update(voice);
+    await vi.advanceTimersByTimeAsync(SETTINGS.openMs);
+    const tried = Promise.withResolvers<Reply>();
+    answers.write = () => tried.promise;
+    const first = update(voice);
+    expect(await update(voice)).toEqual(CIRCUIT_OPEN);
+    expect(asked).toHaveLength(4);
+    tried.resolve(ok);
+    expect(await first).toEqual(ok);
+    answer(ok);
+    expect(await update(voice)).toEqual(ok);
+    expect(events).toContain('vapi.circuit_closed');
+  });
+
+  test('a try that fails opens it again', async () => {
+    const { voice, answer, asked, opened } = start();
+    answer({ kind: 'unknown', code: 'HTTP_503' });
+    for (let request = 0; request < 3; request += 1) await update(voice);
+    await vi.advanceTimersByTimeAsync(SETTINGS.openMs);
+    await update(voice);
+    expect(await update(voice)).toEqual(CIRCUIT_OPEN);
+    expect(asked).toHaveLength(4);
+    expect(opened).toHaveLength(2);
+  });
+});
+
+describe('a key that Vapi refuses', () => {
+  test('is not used again: requests are answered at once, as Vapi did', async () => {
+    const { voice, answer, asked, events } = start();
+    answer({ kind: 'unauthorized', status: 403 });
+    await update(voice);
+    await update(voice);
+    expect(events).toEqual(['counted vapi.key_refused', 'vapi.key_refused']);
+    for (const request of [
+      () => voice.createAssistant({}),
+      () => update(voice),
+      () => voice.getAssistant('a'),
+      () => voice.deleteAssistant('a'),
+      () => voice.listAssistants({}),
+    ])
+      expect(await request()).toEqual(REFUSED_KEY);
+    expect(asked).toHaveLength(2);
+  });
+
+  test('is tried now and then with a read, and used again once that is answered', async () => {
+    const { voice, answer, answers, asked, events } = start();
+    answer(REFUSED_KEY);
+    answers.list = async () => REFUSED_KEY;
+    await update(voice);
+    await update(voice);
+    await vi.advanceTimersByTimeAsync(3 * SETTINGS.keyRetryMs);
+    expect(asked.slice(2)).toEqual(['one list', 'one list', 'one list']);
+    expect(await update(voice)).toEqual(REFUSED_KEY);
+
+    answer(ok);
+    answers.list = async () => ok;
+    await vi.advanceTimersByTimeAsync(SETTINGS.keyRetryMs);
+    expect(await update(voice)).toEqual(ok);
+    expect(events.at(-1)).toBe('vapi.key_accepted');
+    await vi.advanceTimersByTimeAsync(10 * SETTINGS.keyRetryMs);
+    expect(asked.slice(5)).toEqual(['one list', 'one update']);
+  });
+
+  test('says nothing about another key', async () => {
+    const { voice, other, answer } = start();
+    answer(REFUSED_KEY);
+    await update(voice);
+    await update(voice);
+    answer(ok);
+    expect(await update(voice)).toEqual(REFUSED_KEY);
+    expect(await update(other)).toEqual(ok);
+  });
+
+  test('once in a while is no reason', async () => {
+    const { voice, answer, asked } = start();
+    for (let request = 0; request < 10; request += 1) {
+      answer(request % 2 === 0 ? REFUSED_KEY : { kind: 'gone' });
+      await update(voice);
+    }
+    expect(asked).toHaveLength(10);
+  });
+});
+
+test('429 is passed on to the pace, with what it said', async () => {
+  const { voice, answer, limited, events } = start();
+  answer({ kind: 'rate_limited', retryAfterMs: 7_000 });
+  await update(voice);
+  answer({ kind: 'rate_limited', retryAfterMs: null });
+  await voice.getAssistant('a');
+  expect(limited).toEqual([7_000, null]);
+  expect(events).toEqual(['counted vapi.rate_limited', 'counted vapi.rate_limited']);
+});

@@ -1,0 +1,107 @@
+import { describe, expect, test } from 'vitest';
+import { Secret } from '../../domain/secret.ts';
+import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import { KeyRing } from './key-ring.ts';
+
+type Listed = Awaited<ReturnType<VoiceProvider['listAssistants']>>;
+
+const account = (orgId: string): Listed => ({ kind: 'ok', value: [{ id: 'a', orgId }] });
+const EMPTY: Listed = { kind: 'ok', value: [] };
+const UNAUTHORIZED: Listed = { kind: 'unauthorized', status: 401 };
+const AWAY: Listed = { kind: 'unknown', code: 'HTTP_503' };
+
+/** `lists`: what Vapi answers to each key, by its value. */
+function start(lists: Record<string, Listed>, active: string | null = 'old-key') {
+  const asked: string[] = [];
+  const logged: object[] = [];
+  const log = {
+    debug: () => {},
+    info: (fields: object) => void logged.push(fields),
+    warn: () => {},
+    error: (fields: object) => void logged.push(fields),
+    child: () => log,
+  };
+  const refuse = () => Promise.reject(new Error('only read, to tell the account by'));
+  const keys = new KeyRing(
+    active === null ? null : new Secret(active),
+    (key) => ({
+      timeoutMs: 1_000,
+      createAssistant: refuse,
+      updateAssistant: refuse,
+      getAssistant: refuse,
+      deleteAssistant: refuse,
+      listAssistants: async () => {
+        asked.push(key.reveal());
+        return lists[key.reveal()] ?? UNAUTHORIZED;
+      },
+    }),
+    { log, meter: { count: () => {} } },
+  );
+  return { keys, lists, asked, logged };
+}
+
+const next = new Secret('new-key');
+
+describe('the next key', () => {
+  test('of the same account becomes the active one', async () => {
+    const { keys } = start({ 'old-key': account('one'), 'new-key': account('one') });
+    const before = keys.voice;
+    expect(await keys.rotate(next)).toBe('ACTIVE');
+    expect(keys.active).toBe(next);
+    expect(keys.voice).toBe(keys.voiceOf(next));
+    expect(keys.voice).not.toBe(before);
+  });
+
+  test.each<[string, Listed, Listed, string]>([
+    ['of another account', account('one'), account('two'), 'REFUSED'],
+    ['that Vapi refuses', account('one'), UNAUTHORIZED, 'REFUSED'],
+    ['of an account without an assistant', account('one'), EMPTY, 'UNDECIDED'],
+    ['while Vapi is away', account('one'), AWAY, 'UNDECIDED'],
+    ['while the active key reads nothing to compare', EMPTY, account('one'), 'UNDECIDED'],
+    ['while the active key cannot be asked', AWAY, account('one'), 'UNDECIDED'],
+    ['of two accounts without assistants', EMPTY, EMPTY, 'UNDECIDED'],
+  ])('%s is not used', async (_what, old, found, rotation) => {
+    const { keys } = start({ 'old-key': old, 'new-key': found });
+    const { active, voice } = keys;
+    expect(await keys.rotate(next)).toBe(rotation);
+    expect(keys.active).toBe(active);
+    expect(keys.voice).toBe(voice);
+  });
+
+  test('is taken when the active one has been revoked meanwhile, since its account is known', async () => {
+    const { keys, lists } = start({ 'old-key': account('one'), 'new-key': account('one') });
+    expect(await keys.learnAccount()).toBe('one');
+    lists['old-key'] = UNAUTHORIZED;
+    expect(await keys.rotate(next)).toBe('ACTIVE');
+  });
+
+  test('that is the active one already changes nothing, and asks nothing', async () => {
+    const { keys, asked } = start({ 'old-key': account('one') });
+    const { active } = keys;
+    expect(await keys.rotate(new Secret('old-key'))).toBe('ACTIVE');
+    expect(keys.active).toBe(active);
+    expect(asked).toEqual([]);
+  });
+
+  test('where there was none: it cannot be told', async () => {
+    const { keys } = start({ 'new-key': account('one') }, null);
+    expect(keys.voice).toBeNull();
+    expect(await keys.rotate(next)).toBe('UNDECIDED');
+    expect(keys.active).toBeNull();
+  });
+
+  test('keeps the old one’s provider for what began with it', async () => {
+    const { keys } = start({ 'old-key': account('one'), 'new-key': account('one') });
+    const old = keys.active;
+    const voice = keys.voice;
+    await keys.rotate(next);
+    expect(old && keys.voiceOf(old)).toBe(voice);
+  });
+
+  test('is told of by its fingerprint, never by itself', async () => {
+    const { keys, logged } = start({ 'old-key': account('one'), 'new-key': account('two') });
+    await keys.rotate(next);
+    expect(logged).toMatchObject([{ event: 'vapi.key_not_rotated', next: next.fingerprint() }]);
+    expect(JSON.stringify(logged)).not.toMatch(/old-key|new-key/);
+  });
+});

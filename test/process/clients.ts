@@ -1,0 +1,144 @@
+/** Organizations whose clients save, and remember what they were told. */
+import { randomUUID } from 'node:crypto';
+import { GraphQLClient } from 'graphql-request';
+import { expect, vi } from 'vitest';
+import { both, prompt, type Side } from '../support/faulty.ts';
+import { type SaveAnswer, type SaveInput, save } from '../support/operations.ts';
+import { accessToken } from '../support/proxy.ts';
+import { expectLockstep, type Systems, systemsOf } from '../support/systems.ts';
+import { PATIENCE_MS, type Replica, type World } from './harness.ts';
+
+export type Fate = 'committed' | 'rolled back';
+
+const SIDES: readonly Side[] = ['Inbound', 'Outbound'];
+
+export class Organization {
+  readonly orgId = randomUUID();
+  readonly #userId = randomUUID();
+  readonly #world: World;
+  /** Everything that was ever asked for, and how it was told to have ended. */
+  readonly #told = new Map<string, { key: string; fate: Fate | null }>();
+
+  private constructor(world: World) {
+    this.#world = world;
+  }
+
+  static async make(world: World): Promise<Organization> {
+    const organization = new Organization(world);
+    await world.supabase.sql`
+      insert into public.organizations (id, name) values (${organization.orgId}, 'Test Organization')`;
+    return organization;
+  }
+
+  /** With both agents saved. */
+  static async saved(world: World): Promise<Organization> {
+    const organization = await Organization.make(world);
+    expect(await organization.settled('before')).toBe('committed');
+    return organization;
+  }
+
+  /** One request at this replica, answered or not: as if nobody listened to what comes back. */
+  ask(what: string, replica: Replica): void {
+    void this.#ask(what, replica).then((x) => console.log('ANSWER', JSON.stringify(x).slice(0, 300)), (e) => console.log('ERR', String(e), e.cause));
+  }
+
+  /**
+   * The same save, by its key, until it is told how it ended, wherever somebody answers: what a careful client does after an
+   * answer that it never got.
+   */
+  async settled(what: string): Promise<Fate> {
+    const [a, b] = this.#world.replicas;
+    let next = a;
+    return vi.waitFor(
+      async () => {
+        const replica = next;
+        next = next === a ? b : a;
+        const answer = await this.#ask(what, replica);
+        if (answer.__typename === 'UpdateAgentsSuccess') return this.#tell(what, 'committed');
+        if (answer.__typename === 'SaveFailedError') return this.#tell(what, 'rolled back');
+        const waitFor = ['SavePendingError', 'SaveInProgressError', 'UnavailableError', 'RateLimitedError'];
+        expect(waitFor).toContain(answer.__typename);
+        throw new Error(`${what} of ${this.orgId}: ${answer.__typename}`);
+      },
+      { timeout: PATIENCE_MS, interval: 100 },
+    );
+  }
+
+  systems(): Promise<Systems> {
+    return systemsOf(this.#world, this.orgId);
+  }
+
+  /** The promise, and that everything is as it was told. */
+  async expectKept(): Promise<Systems> {
+    const systems = await expectLockstep(this.#world, this.orgId);
+    const saves = await this.#world.supabase.sql<{ id: string; key: string | null; status: string }[]>`
+      select id, idempotency_key as key, status from public.agent_saves where org_id = ${this.orgId}`;
+    const everywhere = JSON.stringify(systems);
+    for (const [what, { key, fate }] of this.#told) {
+      const ofKey = saves.filter((one) => one.key === key);
+      // Told nothing: it may not even have begun, but it is over.
+      if (fate === null) expect(ofKey.length).toBeLessThanOrEqual(1);
+      else
+        expect(ofKey.map(({ status }) => status)).toEqual([
+          fate === 'committed' ? 'COMMITTED' : 'ROLLED_BACK',
+        ]);
+      const written = systems.revisions.filter((revision) => revision['save_id'] === ofKey[0]?.id);
+      const prompts = written.map(({ config }) => (config as { systemPrompt: string }).systemPrompt).sort();
+      if (ofKey[0]?.status === 'COMMITTED') {
+        expect(prompts).toEqual(SIDES.map((side) => prompt(this.orgId, side, what)));
+      } else {
+        for (const side of SIDES) expect(everywhere).not.toContain(prompt(this.orgId, side, what));
+      }
+    }
+    // One save after the other: the revisions of both agents come from the same saves.
+    const savesOf = (role: string) =>
+      systems.revisions.filter((one) => one['role'] === role).map((one) => one['save_id']);
+    expect(savesOf('INBOUND')).toEqual(savesOf('OUTBOUND'));
+    return systems;
+  }
+
+  async #ask(what: string, replica: Replica): Promise<SaveAnswer> {
+    const key = this.#told.get(what)?.key ?? randomUUID();
+    if (!this.#told.has(what)) this.#told.set(what, { key, fate: null });
+    const caller = { orgId: this.orgId, userId: this.#userId };
+    const token = await accessToken(this.#world.supabase, replica.rest.url, caller);
+    const client = new GraphQLClient(`${replica.origin}/graphql`, {
+      headers: { authorization: `Bearer ${token}` },
+      // Whoever is stopped does not answer, and does not refuse.
+      fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(12_000) }),
+    });
+    const input: SaveInput = { ...both(this.orgId, what), idempotencyKey: key };
+    return save(client, input);
+  }
+
+  #tell(what: string, fate: Fate): Fate {
+    const told = this.#told.get(what);
+    if (told !== undefined) this.#told.set(what, { ...told, fate });
+    return fate;
+  }
+}
+
+/** An organization that is saved again and again by both replicas, until it is told to stop. */
+export async function busyOrganization(
+  world: World,
+): Promise<{ told: () => number; stop: () => Promise<Organization> }> {
+  const organization = await Organization.saved(world);
+  let told = 0;
+  let stopping = false;
+  const work = (async () => {
+    while (!stopping) {
+      await organization.settled(`number ${told}`);
+      told += 1;
+    }
+  })();
+  // Seen by whoever stops it.
+  work.catch(() => undefined);
+  return {
+    told: () => told,
+    stop: async () => {
+      stopping = true;
+      await work;
+      return organization;
+    },
+  };
+}
