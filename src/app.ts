@@ -172,6 +172,7 @@ export function createApp(config: AppConfig): App {
       exampleHeaders: config.exampleHeaders,
     }),
     ready,
+    draining: () => draining,
     metrics: metrics.text,
     newRequestId: systemIds.uuid,
     log,
@@ -256,12 +257,17 @@ export function createApp(config: AppConfig): App {
     stop: async (drainMs) => {
       draining = true;
       stopping.abort();
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
+      const drained = (async () => {
+        // The door stays open meanwhile, so that a probe is told and not refused.
+        while (running.size > 0) await Promise.all(running);
+        const closed = new Promise<void>((resolve) => {
+          server.close(() => resolve());
+        });
         server.closeIdleConnections();
-      });
-      const drained = Promise.all([closed, ...running]);
+        await closed;
+      })();
       await Promise.race([drained, systemClock.sleep(drainMs)]);
+      server.close();
       server.closeAllConnections();
       if (running.size > 0) log.warn({ saves: running.size }, 'leaving saves to recovery');
     },

@@ -230,7 +230,7 @@ describe('null', () => {
 
   test('firstMessage is cleared by null, and left alone by its absence', () => {
     expect(accepted({ inbound: { firstMessage: null } }).inbound?.config).toEqual({ firstMessage: null });
-    expect(accepted({ inbound: { firstMessage: undefined } }).inbound?.config).toEqual({});
+    expect(accepted({ inbound: { firstMessage: undefined } }).inbound?.config).toStrictEqual({});
   });
 
   test('the parts of a voice and of a model that may be empty are null where they are left out', () => {

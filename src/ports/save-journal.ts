@@ -57,10 +57,13 @@ export type BeginOutcome =
   | { outcome: 'INCOMPLETE'; missing: { role: AgentRole; field: string }[] }
   | { outcome: 'RATE_LIMITED'; retryAfterMs: number };
 
-/** A transition that took place, was repeated, or came too late (`STALE`: another epoch or status; `NO_SAVE`). */
+/**
+ * A transition that took place, was repeated, or came too late (`STALE`: another epoch or status; `NO_SAVE`). `TOO_EARLY`, of
+ * `settle` only: a request of the save may still be applied, until `notBeforeMs` from now.
+ */
 export type TransitionOutcome =
   | {
-      outcome: SaveStatus | 'HELD' | 'STALE';
+      outcome: SaveStatus | 'HELD' | 'STALE' | 'TOO_EARLY';
       save: SaveRecord;
       agents?: AgentRecord[] | undefined;
       notBeforeMs?: number | null | undefined;
@@ -119,7 +122,7 @@ export interface SaveJournal {
   ): Promise<TransitionOutcome>;
   needsAttention(
     ref: SaveRef,
-    request: { results: TransactionResult[]; failure: SaveFailure },
+    request: { results: TransactionResult[]; failure: SaveFailure; ambiguous: boolean; lateMs: number },
   ): Promise<TransitionOutcome>;
   hold(
     ref: SaveRef,
@@ -137,7 +140,15 @@ export interface SaveJournal {
     orgId: string,
     saveId: string,
   ): Promise<
-    { outcome: 'FOUND'; save: SaveRecord; images: SaveImage[]; deployment: string } | { outcome: 'NO_SAVE' }
+    | {
+        outcome: 'FOUND';
+        save: SaveRecord;
+        images: SaveImage[];
+        deployment: string;
+        /** Above zero: a request of the save may still be applied, so what Vapi shows now proves nothing. */
+        notBeforeMs: number | null;
+      }
+    | { outcome: 'NO_SAVE' }
   >;
   settle(
     ref: SaveRef,

@@ -7,6 +7,8 @@ export interface HttpOptions {
   graphql: { fetch(request: Request, context: ServerContext): Response | Promise<Response> };
   /** False while draining, or when the database cannot be reached. */
   ready(): Promise<boolean>;
+  /** True: what is running is answered, and nothing new is begun. */
+  draining?(): boolean;
   /** Prometheus text. */
   metrics(): Promise<{ contentType: string; body: string }>;
   newRequestId(): string;
@@ -107,6 +109,11 @@ async function graphql(
   requestId: string,
   options: HttpOptions,
 ): Promise<void> {
+  if (options.draining?.()) {
+    // Whoever asks again comes to another server.
+    response.setHeader('connection', 'close').setHeader('retry-after', '1');
+    return refuse(response, 503, 'SHUTTING_DOWN', 'This server is shutting down; nothing began.');
+  }
   const method = request.method ?? 'GET';
   if (!METHODS.has(method)) {
     response.setHeader('allow', 'GET, POST, OPTIONS');

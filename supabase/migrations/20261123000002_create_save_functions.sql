@@ -397,7 +397,8 @@ end
 $$;
 
 -- Vapi refuses the undo: only a person can end this save now, and the organization's saves stay locked.
--- p_request: results, failure. outcome: NEEDS_ATTENTION | STALE | NO_SAVE
+-- Ambiguous: not before its requests are applied or dead, because until then Vapi may still change under that person's hands.
+-- p_request: results, failure, ambiguous, lateMs. outcome: NEEDS_ATTENTION | STALE | NO_SAVE
 create function public.save_needs_attention(p_org_id uuid, p_save_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -410,7 +411,10 @@ begin
   v_answer := lockstep.may(v_save, p_epoch, '{ROLLING_BACK}', 'NEEDS_ATTENTION');
   if v_answer is null then
     update public.agent_saves set status = 'NEEDS_ATTENTION', results = p_request -> 'results',
-        failure = p_request -> 'failure', lease_until = null, not_before = null
+        failure = p_request -> 'failure', lease_until = null,
+        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
+        not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean
+          then clock_timestamp() + lockstep.ms((p_request ->> 'lateMs')::bigint) end
       where id = p_save_id returning * into v_save;
     v_answer := jsonb_build_object('outcome', 'NEEDS_ATTENTION', 'save', lockstep.save_json(v_save), 'agents', '[]'::jsonb);
   end if;
@@ -492,7 +496,7 @@ $$;
 
 -- An operator ends a save that needed attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
 -- p_request: agents (COMMITTED, see apply_commit), results and missing [role] (ROLLED_BACK), lateMs.
--- outcome: p_status | STALE | NO_SAVE
+-- outcome: p_status | TOO_EARLY { notBeforeMs } | STALE | NO_SAVE
 create function public.save_settle(p_org_id uuid, p_save_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -506,11 +510,15 @@ begin
     select * into v_save from public.agent_saves where id = p_save_id for update;
   end if;
   v_answer := lockstep.may(v_save, p_epoch, '{NEEDS_ATTENTION}', p_status);
-  if v_answer is null then
+  if v_answer is null and v_save.not_before > clock_timestamp() then
+    v_answer := jsonb_build_object('outcome', 'TOO_EARLY', 'save', lockstep.save_json(v_save), 'agents', '[]'::jsonb,
+      'notBeforeMs', lockstep.ms_until(v_save.not_before));
+  elsif v_answer is null then
     if p_status = 'COMMITTED' then
       v_answer := lockstep.apply_commit(v_save, p_request -> 'agents');
     else
-      update public.agent_saves set status = 'ROLLED_BACK', results = p_request -> 'results', finished_at = clock_timestamp()
+      update public.agent_saves set status = 'ROLLED_BACK', results = p_request -> 'results', not_before = null,
+          finished_at = clock_timestamp()
         where id = p_save_id returning * into v_save;
       perform lockstep.note_missing(p_save_id, p_request -> 'missing');
       v_answer := jsonb_build_object('outcome', 'ROLLED_BACK', 'save', lockstep.save_json(v_save), 'agents', '[]'::jsonb);

@@ -161,7 +161,8 @@ begin
 end
 $$;
 
--- A save's images, for an operator who settles it. outcome: FOUND | NO_SAVE
+-- A save's images, for an operator who settles it. Before notBeforeMs are over, what Vapi shows proves nothing.
+-- outcome: FOUND | NO_SAVE
 create function public.save_inspect(p_org_id uuid, p_save_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -172,7 +173,8 @@ begin
     select * into v_save from public.agent_saves where id = p_save_id;
     if found then
       v_answer := jsonb_build_object('outcome', 'FOUND', 'save', lockstep.save_json(v_save),
-        'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment));
+        'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment),
+        'notBeforeMs', case when v_save.not_before is null then null else lockstep.ms_until(v_save.not_before) end);
     end if;
   end if;
   perform lockstep.leave();

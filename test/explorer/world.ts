@@ -33,9 +33,9 @@ import type { Field } from './states.ts';
  * what the database allows (the machine that the conformance suite holds to the SQL), and everything that a network, a provider
  * and a scheduler can do in between. A content is the number of the save that wrote it; 0 is what was there before.
  *
- * Two clocks. The *ordering* clock knows no durations: a lease may lapse and a deadline pass at any moment, but a quarantine or a
- * fence ends only when what was under way at its start has been applied or is dead. The *ticking* clock counts seconds and
- * uses the production code's own arithmetic.
+ * Two clocks. The *ordering* clock knows no durations: a lease may lapse at any moment (that is, when somebody takes the save) and
+ * a deadline have passed then; a quarantine or a fence ends when what was under way at its start has been applied or is dead.
+ * The *ticking* clock counts seconds and uses the production code's own arithmetic.
  */
 export interface Scope {
   name: string;
@@ -53,6 +53,11 @@ export interface Scope {
   unbounded?: boolean;
   sweeps?: boolean;
   clock?: TickingClock;
+  /**
+   * An owner whose save was taken from it goes on until the database refuses it. Otherwise it stops at once, which is the
+   * same for everybody else: its lease is over, so it sends nothing, and its epoch is old, so it changes nothing.
+   */
+  keepsStale?: boolean;
   /** The safeguard that is switched off. */
   without?: Safeguard;
   /** Nothing goes wrong but time: everything is answered, as slowly as it may be. */
@@ -179,7 +184,6 @@ export class World {
   readonly #processes: ProcessFields[] = [];
   readonly #names: string[] = [];
   readonly #g: Uint8Array;
-  readonly #garbage: number;
   readonly #decisions = new Map<number, Decision>();
 
   constructor(scope: Scope) {
@@ -187,13 +191,13 @@ export class World {
     this.userSaves = scope.saves.length;
     this.#agents = scope.agents;
     this.#slots = scope.creation ? 3 : 1;
-    this.#garbage = this.userSaves + 1;
     const { clock } = scope;
     const seconds = (ms: number) => Math.round(ms / SECOND);
     this.#lease = clock === undefined ? 1 : seconds(clock.leaseMs);
     this.#late = clock === undefined ? 1 : seconds(clock.requestTimeoutMs + clock.lateMs);
     this.#deadline = clock === undefined ? 1 : seconds(clock.deadlineMs);
-    const contents = this.#garbage + 1;
+    // What was there, what each save writes, and what Vapi makes of it if it takes something else.
+    const contents = 1 + 2 * (this.userSaves + 1);
     // Ordering clock: under way since before the quarantine or fence (1), or since then (2).
     const flight = clock === undefined ? 2 : this.#late;
 
@@ -598,7 +602,7 @@ export class World {
   /** A transition of the database. Answers whether the process goes on with the save. */
   #transition(g: Uint8Array, p: number, i: number, step: Step): boolean {
     const process = this.#processes[p] as ProcessFields;
-    if (step.kind === 'stale') return false;
+    if (step.kind === 'stale' || step.kind === 'too early') return false;
     if (step.kind === 'moved') {
       const before = this.#control(g, i);
       const control = { ...step.control };
@@ -692,7 +696,7 @@ export class World {
       case 'attention':
         transition(
           'needs attention',
-          (control) => needsAttentionStep(control, epoch),
+          (control) => needsAttentionStep(control, epoch, { ambiguous: decision.ambiguous, lateMs: late }, 0),
           () => false,
         );
         break;
@@ -744,7 +748,11 @@ export class World {
   #act(f: Uint8Array, p: number, a: number, direction: 'send' | 'undo', emit: Emit, good = true): void {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
-    if (!this.#maySend(f, p)) {
+    const { clock } = this.scope;
+    const isOrdering = clock === undefined;
+    const mayStill = this.#maySend(f, p);
+    // Without durations, the time that is left may be too short at any moment.
+    if (!mayStill || (isOrdering && good)) {
       const g = this.#copy(f);
       if (direction === 'undo') g[target.undo] = UNDOS.indexOf('blocked');
       else {
@@ -752,18 +760,18 @@ export class World {
         g[target.forward] = FORWARDS.indexOf(isLooking ? 'unknown' : 'unreachable');
       }
       this.#compute(g, p);
-      emit(good, 'has no time left for', p, a, direction);
-      return;
+      emit(good && !mayStill, 'has no time left for', p, a, direction);
+      if (!mayStill) return;
     }
     const wait = this.#nextRequest(f, p, a, direction);
-    if (this.scope.clock === undefined) {
+    if (isOrdering) {
       this.#fates(f, p, a, wait, emit, good);
       return;
     }
     const g = this.#copy(f);
     g[process.wait] = WAITS.indexOf(wait);
     g[process.waitTtl] = this.#late;
-    this.#giveSlack(g, p, this.scope.clock.requestTimeoutMs);
+    this.#giveSlack(g, p, clock.requestTimeoutMs);
     emit(good, 'sends', p, a, wait);
   }
 
@@ -805,7 +813,7 @@ export class World {
       step(true, 'answered', (g) => {
         let seen = 0;
         for (let k = 0; k < this.#slots; k += 1)
-          if (g[this.#slotOf[a]?.[k] as number] === THERE + i + 1) seen |= 1 << k;
+          if (this.#isStampedBy(g[this.#slotOf[a]?.[k] as number] as number, i)) seen |= 1 << k;
         if (wait === 'undo-list') {
           g[target.seen] = seen;
           if (seen === 0) g[target.undo] = UNDOS.indexOf('done');
@@ -897,7 +905,7 @@ export class World {
       });
       if (scope.differs) {
         step(false, 'answered with other content', (g) => {
-          apply(g, this.#garbage);
+          apply(g, this.#somethingElse(i));
           learn(g, 'differs');
         });
       }
@@ -920,9 +928,22 @@ export class World {
     if (back ? scope.refusesUndo : scope.rejects) step(false, 'refused', (g) => learn(g, 'refused'));
   }
 
+  /** Other content, under the stamp of the save all the same. */
+  #somethingElse(i: number): number {
+    return this.userSaves + 1 + i;
+  }
+
+  #isStampedBy(slot: number, i: number): boolean {
+    return slot === THERE + i + 1 || slot === THERE + this.#somethingElse(i);
+  }
+
   #freeSlot(f: Uint8Array, a: number): number {
     for (let k = 0; k < this.#slots; k += 1) if (f[this.#slotOf[a]?.[k] as number] === UNUSED) return k;
     return -1;
+  }
+
+  #patchesTo(a: number, k: number): number[] {
+    return this.#patch[a]?.[k] ?? [];
   }
 
   /** A request without an answer may be applied from now on. */
@@ -955,27 +976,50 @@ export class World {
           ? (g[(this.#saves[i] as SaveFields).before[0] as number] as number)
           : this.#after(g, i, 0);
       if (slot >= 0) this.#fly(g, p, this.#patch[0]?.[slot]?.[content] as number);
-      else this.#fly(g, p, (this.#post[0]?.[i + 1] as number[])[0] as number);
+      else this.#fly(g, p, this.#post[0]?.[i + 1]?.[0] as number);
     }
   }
 
   #takeovers(f: Uint8Array, emit: Emit): void {
+    const i = this.#openSave(f);
+    if (i < 0) return;
     for (let r = 0; r < this.scope.recoverers; r += 1) {
       const p = this.#saves.length + r;
       const process = this.#processes[p] as ProcessFields;
       if (f[process.phase] !== IDLE) continue;
-      const i = this.#openSave(f);
-      if (i < 0 || !isDue(this.#control(f, i), 0)) continue;
-      const g = this.#copy(f);
-      if (this.scope.clock !== undefined) {
-        g[process.phase] = ASKING;
-        g[process.save] = i;
-        this.#giveSlack(g, p, this.scope.clock.databaseMs);
-        emit(true, 'asks to take over', p, -1, String(i + 1));
+      if (this.scope.clock === undefined) {
+        this.#lapse(f, p, i, emit);
         continue;
       }
+      if (!isDue(this.#control(f, i), 0)) continue;
+      const g = this.#copy(f);
+      g[process.phase] = ASKING;
+      g[process.save] = i;
+      this.#giveSlack(g, p, this.scope.clock.databaseMs);
+      emit(true, 'asks to take over', p, -1, String(i + 1));
+    }
+  }
+
+  /** The ordering clock: the lease lapses, perhaps the deadline has passed, and somebody takes the save. */
+  #lapse(f: Uint8Array, p: number, i: number, emit: Emit): void {
+    const row = this.#saves[i] as SaveFields;
+    const hasOwner = this.#processes.some(
+      ({ phase, save, current }) => f[phase] === RUNNING && f[save] === i && f[current] === 1,
+    );
+    for (const isPast of f[row.deadline] === 0 ? [true] : [false, true]) {
+      const g = this.#copy(f);
+      g[row.lease] = 0;
+      if (isPast) g[row.deadline] = 0;
+      if (!isDue(this.#control(g, i), 0)) return;
+      // The guard is stricter than the lease: its owner has stopped sending by now.
+      for (const other of this.#processes)
+        if (g[other.phase] === RUNNING && g[other.save] === i) g[other.guard] = 0;
       this.#takeOver(g, p, i);
-      emit(true, 'takes over', p, -1, String(i + 1));
+      if (!this.scope.keepsStale && this.scope.without !== 'epoch') {
+        for (const [q, other] of this.#processes.entries())
+          if (q !== p && g[other.phase] === RUNNING && g[other.save] === i) this.#end(g, q);
+      }
+      emit(!hasOwner, isPast ? 'takes over, past its deadline,' : 'takes over', p, -1, String(i + 1));
     }
   }
 
@@ -1015,11 +1059,11 @@ export class World {
 
   /** What nobody waits for any more is applied, or is lost. */
   #flightsLand(f: Uint8Array, emit: Emit): void {
-    const isTicking = this.scope.clock !== undefined;
+    const isEndless = this.scope.unbounded === true;
     for (let a = 0; a < this.#agents; a += 1) {
       for (let k = 0; k < this.#slots; k += 1) {
         const slot = this.#slotOf[a]?.[k] as number;
-        for (const [content, flight] of (this.#patch[a]?.[k] as number[]).entries()) {
+        for (const [content, flight] of this.#patchesTo(a, k).entries()) {
           if (f[flight] === 0) continue;
           if ((f[slot] as number) >= THERE && f[slot] !== THERE + content) {
             // It may be one of several of the same bytes: it stays under way.
@@ -1027,7 +1071,7 @@ export class World {
             g[slot] = THERE + content;
             emit(false, 'late PATCH', -1, a, String(content));
           }
-          if (!isTicking) {
+          if (isEndless) {
             this.#copy(f)[flight] = 0;
             emit(true, 'a PATCH is dead', -1, a, String(content));
           }
@@ -1039,7 +1083,7 @@ export class World {
             g[slot] = DELETED;
             emit(false, 'late DELETE', -1, a, String(k));
           }
-          if (!isTicking) {
+          if (isEndless) {
             this.#copy(f)[removal] = 0;
             emit(true, 'a DELETE is dead', -1, a, String(k));
           }
@@ -1055,7 +1099,7 @@ export class World {
             g[this.#slotOf[a]?.[made] as number] = THERE + save;
             emit(false, 'late POST', -1, a, String(save));
           }
-          if (!isTicking) {
+          if (isEndless) {
             this.#copy(f)[flight] = 0;
             emit(true, 'a POST is dead', -1, a, String(save));
           }
@@ -1064,42 +1108,18 @@ export class World {
     }
   }
 
-  /** The ordering clock. */
+  /** The ordering clock: what was under way when a quarantine or fence began is dead when it ends, unless it was applied. */
   #timePasses(f: Uint8Array, emit: Emit): void {
     const { unbounded } = this.scope;
-    const isOver = unbounded || this.#flights.every((flight) => f[flight] !== 1);
-    for (const [p, { phase, guard }] of this.#processes.entries()) {
-      if (f[phase] !== RUNNING || f[guard] === 0) continue;
-      this.#copy(f)[guard] = 0;
-      emit(false, 'has no time left', p, -1, '');
-    }
-    for (const [i, row] of this.#saves.entries()) {
-      if (!this.#isOpen(f, i)) continue;
-      if ((f[row.lease] as number) > 0) {
-        const g = this.#copy(f);
-        g[row.lease] = 0;
-        let isHeld = false;
-        // The guard is stricter than the lease: its owner sends nothing any more.
-        for (const { phase, save, current, guard } of this.#processes) {
-          if (g[phase] !== RUNNING || g[save] !== i || g[current] !== 1) continue;
-          isHeld = true;
-          g[guard] = 0;
-        }
-        emit(!isHeld, 'the lease lapses of', i, -1, '');
-      }
-      if ((f[row.notBefore] as number) > 1 && isOver) {
-        this.#copy(f)[row.notBefore] = 1;
-        emit(true, 'the quarantine is over of', i, -1, '');
-      }
-      if ((f[row.deadline] as number) > 0) {
-        this.#copy(f)[row.deadline] = 0;
-        emit(false, 'the deadline passes of', i, -1, '');
-      }
-    }
-    if ((f[this.#fence] as number) > 0 && isOver) {
-      this.#copy(f)[this.#fence] = 0;
-      emit(true, 'the fence is over', -1, -1, '');
-    }
+    const over = (field: number, to: number, kind: string, who: number) => {
+      const g = this.#copy(f);
+      g[field] = to;
+      if (!unbounded) for (const flight of this.#flights) if (g[flight] === 1) g[flight] = 0;
+      emit(true, kind, who, -1, '');
+    };
+    for (const [i, row] of this.#saves.entries())
+      if ((f[row.notBefore] as number) > 1) over(row.notBefore, 1, 'the quarantine is over of', i);
+    if ((f[this.#fence] as number) > 0) over(this.#fence, 0, 'the fence is over', -1);
   }
 
   /** The ticking clock: one second, for everything. Good if nobody has had his time. */
@@ -1152,7 +1172,7 @@ export class World {
           if (to === 'COMMITTED' && image === 0) possible = false;
         }
         const control = this.#control(g, i);
-        const step = settleStep(control, control.epoch, to, this.#late);
+        const step = settleStep(control, control.epoch, to, this.#late, 0);
         if (!possible || step.kind !== 'moved') continue;
         this.#write(g, i, step.control);
         g[this.#fence] = Math.max(g[this.#fence] as number, step.fenceMs ?? 0);

@@ -1,5 +1,4 @@
 /** Saves that must wait, or may not begin: through the whole server, and the executor with a clock that jumps. */
-import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createServiceClient, type ServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
@@ -147,9 +146,11 @@ describe('a save that may not begin', () => {
 
 describe('what has begun', () => {
   test('is undone from the reserve, though the account’s budget is used up', async () => {
-    const lockstep = await start({ requestsPerSecond: 1, burst: 4, reserve: 1 });
+    const lockstep = await start({ requestsPerSecond: 1, burst: 2, reserve: 1 });
     const caller = await lockstep.newCaller();
-    expectAnswer(await save(caller.client, both('old')), 'UpdateAgentsSuccess');
+    // Through another server, so that nothing is used up here.
+    const other = await start({});
+    expectAnswer(await save(other.clientFor(caller.token), both('old')), 'UpdateAgentsSuccess');
     vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Outbound, new' }, messages: ['no'] });
     const answer = expectAnswer(await save(caller.client, both('new')), 'SaveFailedError');
     expect(answer).toMatchObject({ reason: 'VAPI_REJECTED', save: { status: 'ROLLED_BACK' } });
@@ -176,7 +177,7 @@ describe('what has begun', () => {
   });
 
   test('while Vapi does not answer, nobody begins; one organization’s refused content stops nobody', async () => {
-    const breaker = { failures: 4, openMs: 3_600_000, keyRefusals: 2, keyRetryMs: 3_600_000 };
+    const breaker = { failures: 2, openMs: 3_600_000, keyRefusals: 2, keyRetryMs: 3_600_000 };
     const lockstep = await start({}, { breaker });
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     expectAnswer(await save(two.client, both('1')), 'UpdateAgentsSuccess');
@@ -213,8 +214,8 @@ test('two replicas that save as fast as they can keep to the one limit', async (
       }
     }),
   );
-  // As many as the burst and two seconds' worth.
-  const enough = () => vapi.requests.length >= 30;
+  // As many as the burst and five seconds' worth.
+  const enough = () => vapi.requests.length >= 60;
   await expect.poll(enough, { timeout: 60_000 }).toBe(true);
   over = true;
   await Promise.all(hammer);
@@ -226,8 +227,8 @@ test('two replicas that save as fast as they can keep to the one limit', async (
       worst = Math.max(worst, last + 1 - (pace.requestsPerSecond * (to - from)) / 1_000);
     }
   }
-  // A request that was allowed is a database call away from its sending: it may meet those that were allowed meanwhile.
-  expect(worst).toBeLessThanOrEqual(pace.burst + pace.reserve + 4);
+  // Between its turn and its sending a save asks the database: those of all six callers may come out of that together.
+  expect(worst).toBeLessThanOrEqual(pace.burst + pace.reserve + 6 * 2);
 });
 
 describe('the lease', () => {
@@ -238,7 +239,7 @@ describe('the lease', () => {
     const clock: Clock = {
       now: () => systemClock.now() + ahead,
       monotonic: () => systemClock.monotonic() + ahead,
-      sleep: (ms, signal) => systemClock.sleep(Math.min(ms, 100), signal),
+      sleep: systemClock.sleep,
     };
     const jump = (ms: number) => {
       ahead += ms;
@@ -336,10 +337,8 @@ test('a caller who leaves does not leave a turn behind', async () => {
     signal: leaving.signal,
   }).catch((error: unknown) => error);
   await expect.poll(() => metric(lockstep, 'lockstep_vapi_waiting')).toBe(1);
-  const closed = once(lockstep.app.server, 'connection');
   leaving.abort();
   await left;
-  void closed;
   // It was asked for, so it is made: nobody can tell a caller who left from an answer that got lost.
   await expect.poll(() => metric(lockstep, 'lockstep_vapi_waiting'), { timeout: 20_000 }).toBe(0);
   await expect

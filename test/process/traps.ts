@@ -29,13 +29,6 @@ export const calling = (name: string, when: When): Trap => ({
   match: (_world, { orgId }) => rpc(name, orgId),
 });
 
-/** A call that names no organization. */
-export const callingForAll = (name: string, when: When): Trap => ({
-  at: 'rest',
-  when,
-  match: () => rpc(name),
-});
-
 /** A request that puts this content into Vapi. */
 export const putting = (method: 'POST' | 'PATCH', side: Side, what: string, when: When): Trap => ({
   at: 'vapi',

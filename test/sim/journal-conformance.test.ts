@@ -117,6 +117,13 @@ const rolledBack = (choice: Partial<Extract<Command, { op: 'rolledBack' }>> = {}
   late: FAR,
   ...choice,
 });
+const needsAttention = (choice: Partial<Extract<Command, { op: 'needsAttention' }>> = {}): Command => ({
+  op: 'needsAttention',
+  on,
+  ambiguous: false,
+  late: FAR,
+  ...choice,
+});
 const takeover: Command = { op: 'takeover', on, owner: 'two', lease: FAR };
 const settle = (to: 'COMMITTED' | 'ROLLED_BACK'): Command => ({
   op: 'settle',
@@ -200,7 +207,7 @@ describe('the journal model is the SQL', () => {
           abort({ on: { ...on, epoch: -1 } }),
           rolledBack({ on: { ...on, epoch: -1 } }),
           { op: 'hold', on: { ...on, epoch: -1 }, ambiguous: false, notBefore: 0 },
-          { op: 'needsAttention', on: { ...on, epoch: -1 } },
+          needsAttention({ on: { ...on, epoch: -1 } }),
           save({ lease: 0 }),
           commit(),
         ] satisfies Command[]),
@@ -221,7 +228,7 @@ describe('the journal model is the SQL', () => {
       commands: [
         save(),
         abort(),
-        { op: 'needsAttention', on },
+        needsAttention(),
         takeover,
         save({ on: next }),
         { op: 'inspect', on },
@@ -251,8 +258,26 @@ describe('the journal model is the SQL', () => {
       ],
       outcomes: ['begin BEGUN', 'commit COMMITTED', 'begin RATE_LIMITED', 'begin REPLAY', 'begin BEGUN'],
     },
+    'nobody settles while a request may still be applied': {
+      commands: [
+        save(),
+        abort(),
+        needsAttention({ ambiguous: true }),
+        settle('COMMITTED'),
+        settle('ROLLED_BACK'),
+        { op: 'inspect', on },
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'abort ROLLING_BACK',
+        'needsAttention NEEDS_ATTENTION',
+        'settle TOO_EARLY',
+        'settle TOO_EARLY',
+        'inspect FOUND',
+      ],
+    },
     'what a person rolled back leaves a fence': {
-      commands: [save(), abort(), { op: 'needsAttention', on }, settle('ROLLED_BACK'), save({ on: next })],
+      commands: [save(), abort(), needsAttention(), settle('ROLLED_BACK'), save({ on: next })],
       outcomes: [
         'begin BEGUN',
         'abort ROLLING_BACK',

@@ -105,7 +105,7 @@ export type Command =
       nothingApplied: boolean;
     }
   | { op: 'rolledBack'; on: Target; missing: AgentRole[]; ambiguous: boolean; late: Soon }
-  | { op: 'needsAttention'; on: Target }
+  | { op: 'needsAttention'; on: Target; ambiguous: boolean; late: Soon }
   | { op: 'hold'; on: Target; ambiguous: boolean; notBefore: Soon }
   | { op: 'takeover'; on: Target; owner: 'one' | 'two'; lease: Soon }
   | {
@@ -211,7 +211,15 @@ export const command = fc.oneof(
       late: mostly<Soon>(0, FAR),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('needsAttention' as const), on: target }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      op: fc.constant('needsAttention' as const),
+      on: target,
+      ambiguous: fc.boolean(),
+      late: mostly<Soon>(0, FAR),
+    }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -356,6 +364,8 @@ export async function carryOut(
           await journal.needsAttention(ref(one.on), {
             results: results(ref(one.on).saveId),
             failure: { reason: 'VAPI_REJECTED', message: 'stuck', retryable: false },
+            ambiguous: one.ambiguous,
+            lateMs: one.late,
           }),
         );
       case 'hold':

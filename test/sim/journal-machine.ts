@@ -20,7 +20,8 @@ export interface SaveControl {
 export type Step =
   | { kind: 'moved'; control: SaveControl; fenceMs: number | null }
   | { kind: 'repeated' }
-  | { kind: 'stale' };
+  | { kind: 'stale' }
+  | { kind: 'too early' };
 
 export interface LateRequest {
   ambiguous: boolean;
@@ -88,12 +89,21 @@ export function rolledBackStep(control: SaveControl, epoch: number, request: Lat
   });
 }
 
-export function needsAttentionStep(control: SaveControl, epoch: number): Step {
-  return guarded(control, epoch, ['ROLLING_BACK'], 'NEEDS_ATTENTION', () => ({
-    kind: 'moved',
-    control: moved(control, 'NEEDS_ATTENTION', { leaseUntil: null, notBefore: null }),
-    fenceMs: null,
-  }));
+export function needsAttentionStep(
+  control: SaveControl,
+  epoch: number,
+  request: LateRequest,
+  now: number,
+): Step {
+  return guarded(control, epoch, ['ROLLING_BACK'], 'NEEDS_ATTENTION', () => {
+    const ambiguous = control.ambiguous || request.ambiguous;
+    const notBefore = ambiguous ? now + request.lateMs : null;
+    return {
+      kind: 'moved',
+      control: moved(control, 'NEEDS_ATTENTION', { ambiguous, leaseUntil: null, notBefore }),
+      fenceMs: null,
+    };
+  });
 }
 
 /** The lease ends now; the status stays. */
@@ -120,12 +130,16 @@ export function settleStep(
   epoch: number,
   to: 'COMMITTED' | 'ROLLED_BACK',
   lateMs: number,
+  now: number,
 ): Step {
-  return guarded(control, epoch, ['NEEDS_ATTENTION'], to, () => ({
-    kind: 'moved',
-    control: moved(control, to, to === 'COMMITTED' ? { leaseUntil: null, notBefore: null } : {}),
-    fenceMs: lateMs,
-  }));
+  return guarded(control, epoch, ['NEEDS_ATTENTION'], to, () => {
+    if (control.notBefore !== null && control.notBefore > now) return { kind: 'too early' };
+    return {
+      kind: 'moved',
+      control: moved(control, to, { leaseUntil: null, notBefore: null }),
+      fenceMs: lateMs,
+    };
+  });
 }
 
 /** May somebody else take this save now? */

@@ -423,13 +423,18 @@ export class JournalModel {
   }
 
   needsAttention(ref: SaveRef, request: Parameters<SaveJournal['needsAttention']>[1]): TransitionOutcome {
-    return this.#transition('needsAttention', ref, (save) => needsAttentionStep(save, ref.epoch), {
-      write: (save) => {
-        save.results = request.results;
-        save.failure = request.failure;
-        return [];
+    return this.#transition(
+      'needsAttention',
+      ref,
+      (save) => needsAttentionStep(save, ref.epoch, request, this.#now()),
+      {
+        write: (save) => {
+          save.results = request.results;
+          save.failure = request.failure;
+          return [];
+        },
       },
-    });
+    );
   }
 
   hold(ref: SaveRef, request: Parameters<SaveJournal['hold']>[1]): TransitionOutcome {
@@ -447,15 +452,20 @@ export class JournalModel {
     status: 'COMMITTED' | 'ROLLED_BACK',
     request: Parameters<SaveJournal['settle']>[2],
   ): TransitionOutcome {
-    return this.#transition('settle', ref, (save) => settleStep(save, ref.epoch, status, request.lateMs), {
-      write: (save) => {
-        if (status === 'COMMITTED') return this.#applyCommit(save, request.agents ?? []);
-        if (request.results === undefined) throw new Error('a save that is rolled back has results');
-        save.results = request.results;
-        this.#noteMissing(save.id, request.missing ?? []);
-        return [];
+    return this.#transition(
+      'settle',
+      ref,
+      (save) => settleStep(save, ref.epoch, status, request.lateMs, this.#now()),
+      {
+        write: (save) => {
+          if (status === 'COMMITTED') return this.#applyCommit(save, request.agents ?? []);
+          if (request.results === undefined) throw new Error('a save that is rolled back has results');
+          save.results = request.results;
+          this.#noteMissing(save.id, request.missing ?? []);
+          return [];
+        },
       },
-    });
+    );
   }
 
   due(limit: number): { orgId: string; saveId: string }[] {
@@ -585,7 +595,10 @@ export class JournalModel {
           save.finishedAt !== null &&
           save.finishedAt < this.#now() - ageMs &&
           this.imagesOf(save.id).some(
-            (image) => image.role === one.role && image.agentId === one.agentId && (image.assistantId === null || image.recreate),
+            (image) =>
+              image.role === one.role &&
+              image.agentId === one.agentId &&
+              (image.assistantId === null || image.recreate),
           ) &&
           !this.agentsOf(one.orgId).some((agent) => agent.assistantId === one.assistantId) &&
           !this.#revisions.some(
@@ -685,6 +698,8 @@ export class JournalModel {
     const taken = step(save);
     if (taken.kind === 'stale')
       return { outcome: 'STALE', save: saveJson(save), agents: this.#saveAgents(save) };
+    if (taken.kind === 'too early')
+      return { outcome: 'TOO_EARLY', save: saveJson(save), agents: [], notBeforeMs: notBeforeMs() };
     if (taken.kind === 'repeated') {
       return {
         outcome: save.status,

@@ -378,7 +378,12 @@ describe('against real functions', () => {
       outcome: 'ROLLING_BACK',
       notBeforeMs: expect.any(Number) as number,
     });
-    const attention = await journal.needsAttention(held, { results: results(ref), failure: why });
+    const attention = await journal.needsAttention(held, {
+      results: results(ref),
+      failure: why,
+      ambiguous: false,
+      lateMs: 0,
+    });
     if (attention.outcome !== 'NEEDS_ATTENTION') throw new Error(attention.outcome);
     expect(save.parse(attention.save).finishedAt).toBeNull();
 
@@ -438,7 +443,7 @@ describe('against real functions', () => {
         () => away.commit(ref, { agents: [], ambiguous: false, lateMs: 0 }),
         () => away.abort(ref, { ...transition, failure: why, leaseMs: 1, nothingApplied: false }),
         () => away.rolledBack(ref, transition),
-        () => away.needsAttention(ref, { results: [], failure: why }),
+        () => away.needsAttention(ref, { results: [], failure: why, ambiguous: false, lateMs: 0 }),
         () => away.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 }),
         () => away.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 0 }),
         () => away.takeover(ref.orgId, ref.saveId, 'me', 1),

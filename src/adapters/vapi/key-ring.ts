@@ -64,7 +64,7 @@ export class KeyRing {
 
   /** Makes this the active key, if it reads the Vapi organization that the active key reads. */
   async rotate(next: Secret): Promise<Rotation> {
-    if (this.#active?.equals(next)) return next.id === active ? 'ACTIVE' : 'REFUSED';
+    if (this.#active?.equals(next)) return 'ACTIVE';
     const account = await this.learnAccount();
     const found = await accountOf(this.voiceOf(next));
     const rotation = judge(account, found);
@@ -95,7 +95,7 @@ type Account = { kind: 'account'; id: string } | { kind: 'empty' | 'unauthorized
 function judge(active: string | null, next: Account): Rotation {
   if (next.kind === 'unauthorized') return 'REFUSED';
   if (next.kind !== 'account' || active === null) return 'UNDECIDED';
-  return 'ACTIVE';
+  return next.id === active ? 'ACTIVE' : 'REFUSED';
 }
 
 /** The organization whose assistants a key reads; `empty`: there are none to tell it by. */

@@ -139,7 +139,7 @@ export type Decision =
     }
   | { do: 'hand_over'; ambiguous: boolean; quarantine: boolean }
   | { do: 'undo'; roles: AgentRole[] }
-  | { do: 'attention' }
+  | { do: 'attention'; ambiguous: boolean }
   | { do: 'close'; missing: AgentRole[]; ambiguous: boolean }
   | { do: 'stop' };
 
@@ -206,12 +206,9 @@ function backward(save: SaveProgress): Decision {
   if (touched.some((agent) => agent.undo === 'unknown' || agent.undo === 'blocked')) {
     return { do: 'hand_over', ambiguous: true, quarantine: false };
   }
-  if (touched.some((agent) => agent.undo === 'refused')) return { do: 'attention' };
-  return {
-    do: 'close',
-    missing: missingAgents(agents),
-    ambiguous: save.taken || agents.some((agent) => agent.ambiguous),
-  };
+  const ambiguous = save.taken || agents.some((agent) => agent.ambiguous);
+  if (touched.some((agent) => agent.undo === 'refused')) return { do: 'attention', ambiguous };
+  return { do: 'close', missing: missingAgents(agents), ambiguous };
 }
 
 function missingAgents(agents: AgentProgress[]): AgentRole[] {

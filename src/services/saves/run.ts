@@ -97,6 +97,8 @@ export class SaveRun {
   readonly #held: HeldSave;
   readonly #ref: SaveRef;
   readonly #targets: Target[];
+  /** Whose first request had its turn before the save began. */
+  readonly #admitted: Set<Target>;
   #save: SaveRecord;
   #leaseFrom: Instant;
   #released = false;
@@ -131,6 +133,7 @@ export class SaveRun {
       sending: false,
       error: held.save.results.find((result) => result.role === image.role)?.error ?? null,
     }));
+    this.#admitted = new Set(held.taken ? [] : this.#targets);
   }
 
   /** The save as it is known at this moment, for a caller who cannot wait for its end. */
@@ -226,7 +229,12 @@ export class SaveRun {
           retryable: false,
         };
         await this.#transition('attention', () =>
-          journal.needsAttention(this.#ref, { results: this.#results(), failure }),
+          journal.needsAttention(this.#ref, {
+            results: this.#results(),
+            failure,
+            ambiguous: decision.ambiguous,
+            lateMs,
+          }),
         );
         this.#ports.meter.count('save.needs_attention');
         this.#ports.log.error(
@@ -337,9 +345,7 @@ export class SaveRun {
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
-      // The first request had its turn before the save began.
-      const admitted = attempt === 0 && !this.#held.taken;
-      if (!(admitted ? this.#guard() : await this.#cleared())) return;
+      if (!(this.#admitted.delete(target) ? this.#guard() : await this.#cleared())) return;
       target.sending = true;
       const reply =
         target.assistantId === null

@@ -63,6 +63,13 @@ export async function settleSave(
     missing,
     lateMs: lateTimeMs(settings),
   });
+  if (answer.outcome === 'TOO_EARLY') {
+    const seconds = Math.ceil((answer.notBeforeMs ?? 0) / 1_000);
+    return {
+      outcome: 'NOT_SETTLED',
+      reasons: [`a request of this save may still be applied; try again in ${seconds} s`],
+    };
+  }
   if (answer.outcome !== status || !('save' in answer)) {
     return { outcome: 'NOT_SETTLED', reasons: ['somebody else settled it meanwhile'] };
   }

@@ -1,0 +1,378 @@
+/**
+ * Real processes: two servers, a Postgres, and Vapi's stand-in over HTTP. Whatever is killed or stopped wherever, both
+ * systems are equal afterwards, and everybody was told the truth.
+ */
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { FaultInput } from '../../src/local/vapi/faults.ts';
+import { type Side, strike } from '../support/faulty.ts';
+import type { PassingRequest } from '../support/proxy.ts';
+import { busyOrganization, type Fate, Organization } from './clients.ts';
+import { PATIENCE_MS, type Replica, TIMES, World } from './harness.ts';
+import { calling, catchAt, deleting, listing, putting, type Trap } from './traps.ts';
+
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
+
+const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
+
+let world: World;
+let busy: Awaited<ReturnType<typeof busyOrganization>>;
+beforeAll(async () => {
+  world = await World.start();
+  busy = await busyOrganization(world);
+});
+afterAll(async () => {
+  await busy?.stop().catch(() => undefined);
+  await world?.stop();
+});
+
+type When = Trap['when'];
+
+/** Where something happens to a save. */
+interface Place {
+  readonly name: string;
+  /** Both agents exist, or neither. */
+  readonly from: 'saved' | 'new';
+  /** Vapi rejects outbound, once. */
+  readonly isRejected?: boolean;
+  readonly traps: (when: When) => readonly Trap[];
+  readonly end: Fate;
+  /** Where it matters: the end if the request never arrives. */
+  readonly endIfLost?: Fate;
+}
+
+interface Point {
+  readonly name: string;
+  readonly place: Place;
+  readonly traps: readonly Trap[];
+  /** Held before its effect, the request never arrives. */
+  readonly lost: boolean;
+  readonly end: Fate;
+}
+
+/** Each of these, after the effect of its requests and before it; and then it has one after all, or never. */
+function pointsOf(places: readonly Place[]): Point[] {
+  return places.flatMap((place) => {
+    const { name, end, endIfLost = end } = place;
+    const [before, after] = [place.traps('before'), place.traps('after')];
+    return [
+      { name: `${name}: after its effect`, place, traps: after, lost: false, end },
+      { name: `${name}: before its effect, which comes late`, place, traps: before, lost: false, end },
+      {
+        name: `${name}: before its effect, which never comes`,
+        place,
+        traps: before,
+        lost: true,
+        end: endIfLost,
+      },
+    ];
+  });
+}
+
+async function prepared(points: readonly Point[]): Promise<Map<Point, Organization>> {
+  const made = await Promise.all(
+    points.map(async (point) => {
+      const { from, isRejected } = point.place;
+      const organization = await (from === 'saved' ? Organization.saved(world) : Organization.make(world));
+      if (isRejected) strike(world.vapi, REJECT, organization.orgId, 'Outbound', 'after');
+      return [point, organization] as const;
+    }),
+  );
+  return new Map(made);
+}
+
+/** Every save is told its end, the same wherever it is asked for, and both systems hold it. */
+async function expectEnds(
+  organizations: Map<Point, Organization>,
+  replicas: readonly Replica[] = world.replicas,
+): Promise<void> {
+  await Promise.all(
+    [...organizations].map(async ([{ name, end }, organization]) => {
+      expect([name, await organization.settled('after', replicas)]).toEqual([name, end]);
+      await organization.expectKept();
+    }),
+  );
+}
+
+const SIDES: readonly Side[] = ['Inbound', 'Outbound'];
+const saved = { from: 'saved', end: 'committed' } as const;
+const made = { from: 'new', end: 'committed' } as const;
+const rejected = { isRejected: true, end: 'rolled back' } as const;
+
+const OWNER: readonly Place[] = [
+  { ...saved, name: 'save_begin', traps: (when) => [calling('save_begin', when)] },
+  ...SIDES.map((side) => ({
+    ...saved,
+    name: `PATCH of ${side}`,
+    traps: (when: When) => [putting('PATCH', side, 'after', when)],
+  })),
+  {
+    ...saved,
+    name: 'both PATCHes',
+    traps: (when) => SIDES.map((side) => putting('PATCH', side, 'after', when)),
+  },
+  { ...saved, name: 'save_commit', traps: (when) => [calling('save_commit', when)] },
+  {
+    ...saved,
+    ...rejected,
+    name: 'save_abort',
+    traps: (when) => [calling('save_abort', when)],
+    // Until the direction is recorded, the save may still be made.
+    endIfLost: 'committed',
+  },
+  {
+    ...saved,
+    ...rejected,
+    name: 'the undoing PATCH',
+    traps: (when) => [putting('PATCH', 'Inbound', 'before', when)],
+  },
+  { ...saved, ...rejected, name: 'save_rolled_back', traps: (when) => [calling('save_rolled_back', when)] },
+  ...SIDES.map((side) => ({
+    ...made,
+    name: `POST of ${side}`,
+    traps: (when: When) => [putting('POST', side, 'after', when)],
+  })),
+  {
+    ...made,
+    name: 'both POSTs',
+    traps: (when) => SIDES.map((side) => putting('POST', side, 'after', when)),
+  },
+  { ...made, name: 'save_commit of a creation', traps: (when) => [calling('save_commit', when)] },
+  { ...made, ...rejected, name: 'the undoing DELETE', traps: (when) => [deleting(when)] },
+];
+
+/** A save of each of these at A, each held where it says. */
+async function caughtAtA(points: readonly Point[]) {
+  const [a] = world.replicas;
+  const organizations = await prepared(points);
+  const caught = [...organizations].map(([point, organization]) => {
+    const held = catchAt(world, [a], organization, point.name, point.traps);
+    organization.ask('after', a);
+    return { point, ...held };
+  });
+  await Promise.all(caught.map(({ reached }) => reached));
+  /** What was on its way arrives now, or never. */
+  const letGo = () => {
+    for (const { point, release, drop } of caught) (point.lost ? drop : release)();
+  };
+  return { organizations, letGo };
+}
+
+test('a server is killed at every point of a save: the other one ends what it had begun', async () => {
+  const [a, b] = world.replicas;
+  const { organizations, letGo } = await caughtAtA(pointsOf(OWNER));
+  await a.kill();
+  letGo();
+  expect(await b.probe('/ready')).toBe(200);
+  await a.start();
+  await expectEnds(organizations);
+});
+
+/** How a save comes to be abandoned, for recovery to be killed at it. */
+interface Abandoned extends Place {
+  readonly left: Place;
+}
+
+const byName = (name: string): Place => {
+  const found = OWNER.find((place) => place.name === name);
+  if (found === undefined) throw new Error(name);
+  return found;
+};
+const changing = { ...saved, left: byName('PATCH of Inbound') };
+const turning = { ...saved, ...rejected, left: byName('save_abort') };
+const creating = { ...made, left: byName('save_commit of a creation') };
+
+const RECOVERER: readonly Abandoned[] = [
+  { ...changing, name: 'save_takeover', traps: (when) => [calling('save_takeover', when)] },
+  {
+    ...changing,
+    name: 'PATCH of Inbound',
+    traps: (when) => [putting('PATCH', 'Inbound', 'after', when)],
+  },
+  { ...changing, name: 'save_commit', traps: (when) => [calling('save_commit', when)] },
+  {
+    ...changing,
+    ...rejected,
+    name: 'save_abort',
+    traps: (when) => [calling('save_abort', when)],
+    endIfLost: 'committed',
+  },
+  { ...turning, name: 'the undoing PATCH', traps: (when) => [putting('PATCH', 'Inbound', 'before', when)] },
+  { ...turning, name: 'save_rolled_back', traps: (when) => [calling('save_rolled_back', when)] },
+  { ...turning, from: 'new', name: 'the undoing DELETE', traps: (when) => [deleting(when)] },
+  { ...creating, name: 'save_hold, for the quarantine', traps: (when) => [calling('save_hold', when)] },
+  { ...creating, name: 'the look for stamps', traps: (when) => [listing(when)] },
+  {
+    ...creating,
+    name: 'PATCH of what was adopted',
+    traps: (when) => [putting('PATCH', 'Inbound', 'after', when)],
+  },
+  { ...creating, name: 'save_commit of what was adopted', traps: (when) => [calling('save_commit', when)] },
+  {
+    ...made,
+    left: byName('both POSTs'),
+    name: 'the second POST',
+    traps: (when) => [putting('POST', 'Inbound', 'after', when)],
+  },
+];
+/** Direct from the first takeover on; the others are reached by a second one, after a quarantine. */
+const isDirect = ({ left, name }: Abandoned) =>
+  left === changing.left || left === turning.left || name.startsWith('save_hold');
+
+test('both servers are killed at every point of recovery: they end it when they are back', async () => {
+  const [a, b] = world.replicas;
+  // Left behind first: as if the last request before the kill had not arrived, except that the direction is recorded.
+  const leaving = RECOVERER.flatMap((place) =>
+    pointsOf([place]).map((point) => {
+      const { left } = place;
+      const turned = left === turning.left;
+      const traps = left.traps(turned ? 'after' : 'before');
+      const owner: Point = {
+        name: `left at ${left.name}, for ${point.name}`,
+        place: { ...left, from: place.from },
+        traps,
+        lost: !turned,
+        end: point.end,
+      };
+      return { place, point, owner };
+    }),
+  );
+  const { organizations, letGo } = await caughtAtA(leaving.map(({ owner }) => owner));
+  await a.kill();
+  letGo();
+  // As if these had a longer lease: everything is then held at about the same time.
+  const later = leaving.filter(({ place, point }) => isDirect(place) && point.traps[0]?.at === 'vapi');
+  await world.supabase.sql`
+    update public.agent_saves
+    set lease_until = lease_until + ${TIMES.VAPI_TIMEOUT_MS + TIMES.VAPI_LATE_MS} * interval '1 millisecond'
+    where finished_at is null
+      and org_id in ${world.supabase.sql(later.map(({ owner }) => organizations.get(owner)?.orgId ?? ''))}`;
+
+  const caught = leaving.map(({ place, point, owner }) => {
+    const organization = organizations.get(owner);
+    if (organization === undefined) throw new Error(owner.name);
+    // The recoverer is the one to see it rejected.
+    if (place.isRejected && !place.left.isRejected) {
+      strike(world.vapi, REJECT, organization.orgId, 'Outbound', 'after');
+    }
+    return { point, organization, ...catchAt(world, [a, b], organization, point.name, point.traps) };
+  });
+  await a.start();
+  await Promise.all(caught.map(({ reached }) => reached));
+  await Promise.all([a.kill(), b.kill()]);
+  for (const { point, release, drop } of caught) (point.lost ? drop : release)();
+  await Promise.all([a.start(), b.start()]);
+  await expectEnds(new Map(caught.map(({ point, organization }) => [point, organization])));
+});
+
+test('a server is stopped past its lease and goes on: nothing that it still has to say counts', async () => {
+  const [a, b] = world.replicas;
+  const { organizations, letGo } = await caughtAtA(pointsOf(OWNER).filter(({ lost }) => !lost));
+  a.child.signal('SIGSTOP');
+  // The other one ends everything, and makes one more save of each.
+  await expectEnds(organizations, [b]);
+  await Promise.all(
+    [...organizations.values()].map(async (organization) => {
+      expect(await organization.settled('next', [b])).toBe('committed');
+      await organization.expectKept();
+    }),
+  );
+
+  // Whatever the stopped one sends from now on, except for the organization that is saved all the while.
+  const isOurs = ({ method, body }: PassingRequest) => method !== 'GET' && /: (before|after)\./.test(body);
+  const sent = a.vapi.add({ match: isOurs, times: Infinity, before: async () => undefined });
+  letGo();
+  a.child.signal('SIGCONT');
+  // A shutdown waits for everything that was running.
+  a.child.signal('SIGTERM');
+  expect(await a.child.exited).toEqual({ code: 0, signal: null });
+  expect(sent()).toBe(0);
+
+  // The database was told by its functions; Vapi can refuse no stale write, so those that came late are there.
+  const stale: string[] = [];
+  for (const [{ name, traps }, organization] of organizations) {
+    const kept = await organization.expectKept().then(
+      () => true,
+      () => false,
+    );
+    if (traps.some(({ at }) => at === 'rest')) expect([name, kept]).toEqual([name, true]);
+    else if (!kept) stale.push(name);
+  }
+  expect(stale).not.toEqual([]);
+  // The next sweep repairs them.
+  await a.start({ RECONCILE_INTERVAL_MS: '300' });
+  await vi.waitFor(
+    async () => {
+      for (const organization of organizations.values()) await organization.expectKept();
+    },
+    { timeout: PATIENCE_MS, interval: 300 },
+  );
+  // Without it again, so that nothing else is repaired by it.
+  await a.kill();
+  await a.start();
+});
+
+test('every connection is cut, at every point of a save: the same server ends it', async () => {
+  const [a] = world.replicas;
+  const { organizations, letGo } = await caughtAtA(pointsOf(OWNER));
+  a.rest.cut();
+  a.vapi.cut();
+  letGo();
+  // Now the database's own: of both servers, in whatever they are doing.
+  await world.supabase.sql`
+    select pg_terminate_backend(pid) from pg_stat_activity where usename = 'authenticator'`;
+  await Promise.all(
+    [...organizations].map(async ([{ name, place }, organization]) => {
+      // Who saw the rejection is still there.
+      expect([name, await organization.settled('after')]).toEqual([name, place.end]);
+      await organization.expectKept();
+    }),
+  );
+});
+
+test('Postgres is killed at every point of a save, and started again: nothing is lost, nothing half-told', async () => {
+  const { organizations, letGo } = await caughtAtA(pointsOf(OWNER));
+  await world.killPostgres();
+  letGo();
+  for (const replica of world.replicas) {
+    await expect.poll(() => replica.probe('/ready'), { timeout: PATIENCE_MS }).toBe(503);
+    expect(await replica.probe('/health')).toBe(200);
+  }
+  await world.startDatabase();
+  for (const replica of world.replicas) {
+    await expect.poll(() => replica.probe('/ready'), { timeout: PATIENCE_MS }).toBe(200);
+    expect(replica.child.isRunning).toBe(true);
+  }
+  await Promise.all(
+    [...organizations].map(async ([{ name, place, end }, organization]) => {
+      // A direction that could not be recorded in time is open again.
+      const ends = place.endIfLost === undefined ? [end] : [place.end, place.endIfLost];
+      const told = await organization.settled('after');
+      expect([name, ends.includes(told)]).toEqual([name, true]);
+      await organization.expectKept();
+    }),
+  );
+});
+
+test('everything is killed at once, at every point of a save: it ends after the next start', async () => {
+  const [a, b] = world.replicas;
+  const { organizations, letGo } = await caughtAtA(pointsOf(OWNER));
+  await Promise.all([a.kill(), b.kill(), world.killPostgres()]);
+  letGo();
+  await world.startDatabase();
+  await Promise.all([a.start(), b.start()]);
+  // What was on its way to the database found none.
+  await Promise.all(
+    [...organizations].map(async ([{ name, place, traps }, organization]) => {
+      const direct = traps[0]?.at === 'rest' && traps[0].when === 'before' ? place.endIfLost : undefined;
+      expect([name, await organization.settled('after')]).toEqual([name, direct ?? place.end]);
+      await organization.expectKept();
+    }),
+  );
+});
+
+test('whoever was saved all the while was always told the truth', async () => {
+  expect(busy.told()).toBeGreaterThan(20);
+  const organization = await busy.stop();
+  const { agents } = await organization.expectKept();
+  expect(agents[0]?.revision).toBe(busy.told() + 1);
+});
