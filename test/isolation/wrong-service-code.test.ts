@@ -127,7 +127,7 @@ describe('the functions that move a save', () => {
       commit: await journal.commit(ref, { agents, ambiguous: true, lateMs: 60_000 }),
       abort: await journal.abort(ref, { ...rest, failure, leaseMs: 1_000, nothingApplied: true }),
       rolledBack: await journal.rolledBack(ref, rest),
-      needsAttention: await journal.needsAttention(ref, { results: [], failure }),
+      needsAttention: await journal.needsAttention(ref, { ...rest, failure }),
       hold: await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 60_000 }),
       committed: await journal.settle(ref, 'COMMITTED', { agents, lateMs: 60_000 }),
       undone: await journal.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 60_000 }),
