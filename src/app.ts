@@ -91,7 +91,7 @@ export function createApp(config: AppConfig): App {
   const circuit = createCircuit(config.breaker, { meter, log }, (ms) => pacer?.pause(ms));
   const keys = new KeyRing(
     vapi.key,
-    (key) =>
+    (key, onAccount) =>
       guardVoiceProvider(
         createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log }),
         {
@@ -99,6 +99,7 @@ export function createApp(config: AppConfig): App {
           breaker: config.breaker,
           fingerprint: key.fingerprint(),
           onLimited: (retryAfterMs) => pacer?.limited(retryAfterMs),
+          onAccount,
           meter,
           log,
         },
@@ -107,10 +108,10 @@ export function createApp(config: AppConfig): App {
   );
   let nextKey = vapi.nextKey ?? null;
   const rotate = async (): Promise<Rotation> => {
-    await keys.learnAccount();
-    if (nextKey === null) return 'ACTIVE';
-    const rotation = await keys.rotate(nextKey);
-    if (rotation !== 'UNDECIDED') nextKey = null;
+    const candidate = nextKey;
+    if (candidate === null) return 'ACTIVE';
+    const rotation = await keys.rotate(candidate);
+    if (rotation !== 'UNDECIDED' && nextKey === candidate) nextKey = null;
     return rotation;
   };
 

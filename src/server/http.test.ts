@@ -407,12 +407,12 @@ const connections = ({ server }: Served) =>
 
 describe('slow clients are cut off', () => {
   test('headers that do not end', async () => {
-    const served = await serve({ timeouts: { headers: 200, request: 5_000 } });
+    const served = await serve({ timeouts: { headers: 200, request: 120_000, idle: 120_000 } });
     expect(await say(served, 'POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test('headers that drip, each byte in time', async () => {
-    const served = await serve({ timeouts: { headers: 300, request: 5_000 } });
+    const served = await serve({ timeouts: { headers: 300, request: 120_000, idle: 120_000 } });
     const { socket, said } = dial(served);
     socket.write('POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ');
     const drip = setInterval(() => socket.write('x'), 20);

@@ -12,7 +12,7 @@ import {
   type SaveProgress,
   type Undo,
 } from '../../src/services/saves/protocol.ts';
-import { fitsLease } from '../../src/services/saves/settings.ts';
+import { fitsLease, recoveryLeaseMs } from '../../src/services/saves/settings.ts';
 import {
   abortStep,
   beginControl,
@@ -49,6 +49,9 @@ export interface Scope {
   rejects?: boolean;
   differs?: boolean;
   refusesUndo?: boolean;
+  /** A person may delete one assistant in the dashboard; `recreates`: the saves have leave to make it anew. */
+  deletes?: boolean;
+  recreates?: boolean;
   /** A request may be applied at any time, however late; then a sweep repairs. */
   unbounded?: boolean;
   sweeps?: boolean;
@@ -126,6 +129,8 @@ interface TargetFields {
   touched: number;
   ambiguous: number;
   slot: number;
+  /** The assistant that was to be changed turned out to be gone. */
+  gone: number;
   /** Assistants that were seen and are to be deleted, as bits. */
   seen: number;
 }
@@ -138,12 +143,16 @@ interface ProcessFields {
   current: number;
   /** Ordering clock: 1 while the lease may be relied on. Ticking: seconds since before it was asked for. */
   guard: number;
+  /** Ticking clock: how long its lease is. */
+  lease: number;
   taken: number;
   quarantined: number;
   pastDeadline: number;
   targets: TargetFields[];
   /** Ticking clock: for which answer it waits, how long that request may still be applied, and how long it may take. */
   wait: number;
+  /** Seconds since it asked the database for what it asks now. */
+  asked: number;
   waitTtl: number;
   slack: number;
 }
@@ -169,9 +178,12 @@ export class World {
   readonly #agents: number;
   readonly #slots: number;
   readonly #lease: number;
+  readonly #recoveryLease: number;
   readonly #late: number;
   readonly #deadline: number;
   readonly #fence: number;
+  /** A person has deleted an assistant. */
+  readonly #removed: number;
   readonly #db: number[] = [];
   readonly #dbSlot: number[] = [];
   readonly #slotOf: number[][] = [];
@@ -190,10 +202,14 @@ export class World {
     this.scope = scope;
     this.userSaves = scope.saves.length;
     this.#agents = scope.agents;
-    this.#slots = scope.creation ? 3 : 1;
+    const makes = scope.creation === true || scope.recreates === true;
+    // One for each save, and two to lose.
+    this.#slots = makes ? this.userSaves + 2 : 1;
     const { clock } = scope;
     const seconds = (ms: number) => Math.round(ms / SECOND);
     this.#lease = clock === undefined ? 1 : seconds(clock.leaseMs);
+    this.#recoveryLease =
+      clock === undefined ? 1 : seconds(recoveryLeaseMs({ ...clock, answerMs: 0, confirmMs: 0 }));
     this.#late = clock === undefined ? 1 : seconds(clock.requestTimeoutMs + clock.lateMs);
     this.#deadline = clock === undefined ? 1 : seconds(clock.deadlineMs);
     // What was there, what each save writes, and what Vapi makes of it if it takes something else.
@@ -202,6 +218,7 @@ export class World {
     const flight = clock === undefined ? 2 : this.#late;
 
     this.#fence = this.#field('fence', Math.max(1, this.#late));
+    this.#removed = this.#field('removed', 1);
     const rows = this.userSaves + (scope.sweeps ? 1 : 0);
     for (let a = 0; a < this.#agents; a += 1) {
       this.#db.push(this.#field(`db ${a}`, contents));
@@ -214,19 +231,19 @@ export class World {
       );
       this.#post.push(
         this.#each(this.userSaves + 1, (s) =>
-          scope.creation && s > 0
+          makes && s > 0
             ? [this.#flight(`post ${a} ${s}`, flight), this.#flight(`post ${a} ${s}`, flight)]
             : [],
         ),
       );
       this.#delete.push(
-        scope.creation ? this.#each(this.#slots, (k) => this.#flight(`delete ${a} ${k}`, flight)) : [],
+        makes ? this.#each(this.#slots, (k) => this.#flight(`delete ${a} ${k}`, flight)) : [],
       );
     }
     for (let i = 0; i < rows; i += 1) {
       this.#saves.push({
         status: this.#field(`status ${i}`, STATUSES.length - 1),
-        lease: this.#field(`lease ${i}`, this.#lease),
+        lease: this.#field(`lease ${i}`, this.#recoveryLease),
         notBefore: this.#field(`not before ${i}`, this.#late + 1),
         ambiguous: this.#field(`ambiguous ${i}`, 1),
         deadline: this.#field(`deadline ${i}`, this.#deadline),
@@ -243,7 +260,8 @@ export class World {
         save: this.#field(`${name} save`, rows),
         status: this.#field(`${name} status`, STATUSES.length - 1),
         current: this.#field(`${name} current`, 1),
-        guard: this.#field(`${name} guard`, clock === undefined ? 1 : this.#lease + 1),
+        guard: this.#field(`${name} guard`, clock === undefined ? 1 : this.#recoveryLease + 1),
+        lease: clock === undefined ? -1 : this.#field(`${name} lease`, this.#recoveryLease),
         taken: this.#field(`${name} taken`, 1),
         quarantined: this.#field(`${name} quarantined`, 1),
         pastDeadline: this.#field(`${name} past`, 1),
@@ -253,9 +271,11 @@ export class World {
           touched: this.#field(`${name} touched ${a}`, 1),
           ambiguous: this.#field(`${name} ambiguous ${a}`, 1),
           slot: this.#field(`${name} slot ${a}`, this.#slots + 1),
+          gone: this.#field(`${name} gone ${a}`, 1),
           seen: this.#field(`${name} seen ${a}`, 2 ** this.#slots - 1),
         })),
         wait: clock === undefined ? -1 : this.#field(`${name} wait`, WAITS.length - 1),
+        asked: clock === undefined ? -1 : this.#field(`${name} asked`, this.#recoveryLease + 1),
         waitTtl: clock === undefined ? -1 : this.#field(`${name} ttl`, this.#late),
         slack: clock === undefined ? -1 : this.#field(`${name} slack`, 255),
       });
@@ -350,9 +370,12 @@ export class World {
   #target(f: Uint8Array, p: number, a: number): AgentProgress {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
+    const gone = f[target.gone] === 1;
     return {
       role: ROLES[a] as AgentRole,
-      creates: this.#creates(f, f[process.save] as number, a),
+      creates: gone || this.#creates(f, f[process.save] as number, a),
+      recreate: this.scope.recreates === true,
+      gone,
       forward: FORWARDS[f[target.forward] as number] as Forward,
       undo: UNDOS[f[target.undo] as number] as Undo,
       touched: f[target.touched] === 1,
@@ -381,6 +404,7 @@ export class World {
         (this.#creates(f, i, a) ? 4 : 0) +
         (f[target.touched] as number) * 2 +
         (f[target.ambiguous] as number);
+      key = key * 2 + (f[target.gone] as number);
     }
     let decision = this.#decisions.get(key);
     if (decision === undefined) {
@@ -391,9 +415,12 @@ export class World {
   }
 
   #maySend(f: Uint8Array, p: number): boolean {
-    const guard = f[(this.#processes[p] as ProcessFields).guard] as number;
+    const process = this.#processes[p] as ProcessFields;
+    const guard = f[process.guard] as number;
     const { clock } = this.scope;
-    return clock === undefined ? guard === 1 : fitsLease(guard * SECOND, clock);
+    if (clock === undefined) return guard === 1;
+    const leaseMs = (f[process.lease] as number) * SECOND;
+    return fitsLease(guard * SECOND, { requestTimeoutMs: clock.requestTimeoutMs, leaseMs });
   }
 
   /** Is anything applied or dead only later? */
@@ -434,6 +461,8 @@ export class World {
       for (let k = 0; k < this.#slots; k += 1) {
         const slot = f[this.#slotOf[a]?.[k] as number] as number;
         if (row === k + 1) {
+          // What a person deleted is the sweep's to find, and shown as missing.
+          if (slot === DELETED && (f[this.#removed] === 1 || this.scope.unbounded)) continue;
           if (slot !== THERE + held)
             return `agent ${a}: Postgres holds ${held}, Vapi ${slot < THERE ? 'nothing' : slot - THERE}`;
         } else if (slot >= THERE) {
@@ -455,7 +484,8 @@ export class World {
       if (f[phase] === RUNNING) this.#run(f, p, emit);
       if (f[phase] === ASKING) this.#asked(f, p, emit);
       if (f[phase] === RUNNING || f[phase] === ASKING) {
-        if (!scope.onlySlow) {
+        // Somebody must die, or nobody would ever recover anything.
+        if (!scope.onlySlow || p < this.userSaves) {
           this.#copy(f);
           this.#end(this.#g, p);
           emit(false, 'crash', p, -1, '');
@@ -467,6 +497,7 @@ export class World {
     if (scope.clock === undefined) this.#timePasses(f, emit);
     else this.#tick(f, emit);
     this.#settles(f, emit);
+    if (scope.deletes && f[this.#removed] === 0) this.#removals(f, emit);
     if (scope.sweeps) this.#sweepDeletes(f, emit);
   }
 
@@ -491,7 +522,7 @@ export class World {
       if (this.scope.clock !== undefined) {
         g[process.phase] = ASKING;
         g[process.save] = i;
-        this.#giveSlack(g, p0(i), this.scope.clock.databaseMs);
+        this.#giveSlack(g, i, this.scope.clock.databaseMs);
         emit(true, 'asks to begin', i, -1, '');
         continue;
       }
@@ -528,6 +559,7 @@ export class World {
     g[process.status] = g[(this.#saves[i] as SaveFields).status] as number;
     g[process.current] = 1;
     if (this.scope.clock === undefined) g[process.guard] = 1;
+    else g[process.lease] = held.taken ? this.#recoveryLease : this.#lease;
     g[process.taken] = held.taken ? 1 : 0;
     g[process.quarantined] = held.quarantined ? 1 : 0;
     g[process.pastDeadline] = held.pastDeadline ? 1 : 0;
@@ -550,10 +582,8 @@ export class World {
     g[process.slack] = 0;
     const { do: next } = this.#decide(g, p);
     // A transition is a call of the database, under way from now on.
-    if (next !== 'send' && next !== 'undo') {
-      this.#giveSlack(g, p, this.scope.clock.databaseMs);
-      // An abort gives a new lease, which counts from before it was asked for.
-    }
+    if (next !== 'send' && next !== 'undo') this.#giveSlack(g, p, this.scope.clock.databaseMs);
+    g[process.asked] = 0;
   }
 
   #giveSlack(g: Uint8Array, p: number, ms: number): void {
@@ -565,17 +595,19 @@ export class World {
     const process = this.#processes[p] as ProcessFields;
     this.#abandonWait(g, p);
     const isUser = p < this.userSaves;
-    const { phase, save, status, current, guard, taken, quarantined, pastDeadline, wait, waitTtl, slack } =
-      process;
+    const { phase, save, status, current, guard, taken, quarantined, pastDeadline } = process;
+    const { lease, wait, asked, waitTtl, slack } = process;
     for (const field of [
       save,
       status,
       current,
       guard,
+      lease,
       taken,
       quarantined,
       pastDeadline,
       wait,
+      asked,
       waitTtl,
       slack,
     ])
@@ -677,10 +709,8 @@ export class World {
           (g) => {
             if (ambiguous || STATUSES[g[process.status] as number] !== 'ROLLING_BACK') return false;
             // The lease is new; by its own clock it began when the process asked.
-            if (this.scope.clock === undefined) g[process.guard] = 1;
-            else
-              g[process.guard] =
-                Math.round(this.scope.clock.databaseMs / SECOND) - (g[process.slack] as number);
+            g[process.guard] = this.scope.clock === undefined ? 1 : (g[process.asked] as number);
+            if (process.lease >= 0) g[process.lease] = this.#lease;
             return true;
           },
         );
@@ -778,7 +808,7 @@ export class World {
   #nextRequest(f: Uint8Array, p: number, a: number, direction: 'send' | 'undo'): Wait {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
-    const creates = this.#creates(f, f[process.save] as number, a);
+    const { creates } = this.#target(f, p, a);
     if (direction === 'send') {
       if (f[target.slot] === UNLOOKED) return 'list';
       return f[target.seen] === 0 ? 'write' : 'delete';
@@ -872,6 +902,8 @@ export class World {
       : this.#after(f, i, a);
     const slot = (f[target.slot] as number) - 2;
     const request = slot < 0 ? 'POST' : 'PATCH';
+    // Assistants cannot be told apart without end: the last one is kept for a request that is answered.
+    const spare = slot >= 0 ? 0 : this.#spareSlots(f, a);
     const isDeleted = slot >= 0 && f[this.#slotOf[a]?.[slot] as number] === DELETED;
     const learn = (g: Uint8Array, answer: Answer) => {
       const agent = this.#target(g, p, a);
@@ -879,11 +911,13 @@ export class World {
         const learned = afterUndo({ ...agent, undo: undoOrBlocked(agent.undo) }, answer, 'PATCH');
         g[target.undo] = UNDOS.indexOf(learned.undo);
         g[target.ambiguous] = learned.ambiguous ? 1 : 0;
+        if (learned.gone === true) this.#isGone(g, p, a);
       } else {
         const learned = afterSend(agent, answer, request);
         g[target.forward] = FORWARDS.indexOf(learned.forward);
         g[target.touched] = learned.touched ? 1 : 0;
         g[target.ambiguous] = learned.ambiguous ? 1 : 0;
+        if (learned.gone === true) this.#isGone(g, p, a);
       }
     };
     const apply = (g: Uint8Array, written: number) => {
@@ -898,12 +932,12 @@ export class World {
     };
     if (isDeleted) {
       step(true, 'gone', (g) => learn(g, 'gone'));
-    } else if (slot >= 0 || this.#freeSlot(f, a) >= 0) {
+    } else if (slot >= 0 || spare >= 1) {
       step(true, 'answered', (g) => {
         apply(g, content);
         learn(g, 'matches');
       });
-      if (scope.differs) {
+      if (scope.differs && (slot >= 0 || spare >= 2)) {
         step(false, 'answered with other content', (g) => {
           apply(g, this.#somethingElse(i));
           learn(g, 'differs');
@@ -912,20 +946,33 @@ export class World {
     }
     if (scope.onlySlow) return;
     step(false, 'not sent', (g) => learn(g, 'not_sent'));
-    step(false, 'not answered', (g) => {
-      if (!isDeleted) {
-        if (slot >= 0) this.#fly(g, p, this.#patch[a]?.[slot]?.[content] as number);
-        else {
-          const posts = this.#post[a]?.[i + 1] as number[];
-          const free = posts.find((post) => g[post] === 0);
-          // As many as are told apart: enough for two assistants.
-          if (free === undefined) return;
-          this.#fly(g, p, free);
-        }
-      }
-      learn(g, scope.without === 'unknown' ? 'refused' : 'unknown');
-    });
+    if (slot >= 0 || spare >= 2) {
+      step(false, 'not answered', (g) => {
+        if (slot < 0) {
+          const free = this.#post[a]?.[i + 1]?.find((post) => g[post] === 0);
+          if (free !== undefined) this.#fly(g, p, free);
+        } else if (!isDeleted) this.#fly(g, p, this.#patch[a]?.[slot]?.[content] as number);
+        learn(g, scope.without === 'unknown' ? 'refused' : 'unknown');
+      });
+    }
     if (back ? scope.refusesUndo : scope.rejects) step(false, 'refused', (g) => learn(g, 'refused'));
+  }
+
+  /** Slots that are neither used nor spoken for by a POST under way. */
+  #spareSlots(f: Uint8Array, a: number): number {
+    let spare = 0;
+    for (const slot of this.#slotOf[a] ?? []) if (f[slot] === UNUSED) spare += 1;
+    for (const posts of this.#post[a] ?? [])
+      for (const post of posts) if ((f[post] as number) > 0) spare -= 1;
+    return spare;
+  }
+
+  /** From now on the save makes a new assistant, unless an earlier owner has. */
+  #isGone(g: Uint8Array, p: number, a: number): void {
+    const process = this.#processes[p] as ProcessFields;
+    const target = process.targets[a] as TargetFields;
+    g[target.gone] = 1;
+    g[target.slot] = g[process.taken] === 1 ? UNLOOKED : NO_SLOT;
   }
 
   /** Other content, under the stamp of the save all the same. */
@@ -1025,7 +1072,7 @@ export class World {
 
   #takeOver(g: Uint8Array, p: number, i: number): boolean {
     if (!this.#isOpen(g, i)) return false;
-    const taken = takeoverStep(this.#control(g, i), this.#lease, 0);
+    const taken = takeoverStep(this.#control(g, i), this.#recoveryLease, 0);
     if (taken === null) return false;
     this.#write(g, i, taken.control);
     this.#start(g, p, i, { taken: true, quarantined: taken.quarantined, pastDeadline: taken.pastDeadline });
@@ -1138,10 +1185,15 @@ export class World {
     }
     for (const process of this.#processes) {
       if (g[process.phase] !== RUNNING && g[process.phase] !== ASKING) continue;
-      if (g[process.slack] === 0) good = false;
+      if (g[process.slack] === 0) {
+        // A request has its deadline, however slow the process: nobody waits longer.
+        if ((g[process.wait] as number) > 0) return;
+        good = false;
+      }
       down(process.slack);
       down(process.waitTtl);
-      g[process.guard] = Math.min(this.#lease + 1, (g[process.guard] as number) + 1);
+      for (const field of [process.guard, process.asked])
+        g[field] = Math.min(this.#recoveryLease + 1, (g[field] as number) + 1);
     }
     if (g.every((value, index) => value === f[index])) return;
     if (good || !this.scope.onlySlow) emit(good, 'a second passes', -1, -1, '');
@@ -1158,18 +1210,22 @@ export class World {
           if (!this.#namesAgent(g, i, a)) continue;
           const row = this.#saves[i] as SaveFields;
           const image = g[row.slot[a] as number] as number;
+          let kept = -1;
           for (let k = 0; k < this.#slots; k += 1) {
             const slot = this.#slotOf[a]?.[k] as number;
+            if ((g[slot] as number) < THERE) continue;
             if (to === 'ROLLED_BACK') {
-              if (image === k + 1) {
-                if ((g[slot] as number) >= THERE) g[slot] = THERE + (g[row.before[a] as number] as number);
-              } else if ((g[slot] as number) >= THERE) g[slot] = DELETED;
-            } else if (image === k + 1 && (g[slot] as number) >= THERE) {
+              if (image === k + 1) g[slot] = THERE + (g[row.before[a] as number] as number);
+              else g[slot] = DELETED;
+            } else if (kept < 0 && (image === k + 1 || this.#isStampedBy(g[slot] as number, i))) {
+              kept = k;
               g[slot] = THERE + this.#after(g, i, a);
-              g[this.#db[a] as number] = this.#after(g, i, a);
             }
           }
-          if (to === 'COMMITTED' && image === 0) possible = false;
+          if (to !== 'COMMITTED') continue;
+          possible &&= kept >= 0;
+          g[this.#db[a] as number] = this.#after(g, i, a);
+          g[this.#dbSlot[a] as number] = kept + 1;
         }
         const control = this.#control(g, i);
         const step = settleStep(control, control.epoch, to, this.#late, 0);
@@ -1178,6 +1234,19 @@ export class World {
         g[this.#fence] = Math.max(g[this.#fence] as number, step.fenceMs ?? 0);
         this.#markUnderWay(g);
         emit(true, 'a person settles', i, -1, to);
+      }
+    }
+  }
+
+  #removals(f: Uint8Array, emit: Emit): void {
+    for (let a = 0; a < this.#agents; a += 1) {
+      for (let k = 0; k < this.#slots; k += 1) {
+        const slot = this.#slotOf[a]?.[k] as number;
+        if ((f[slot] as number) < THERE) continue;
+        const g = this.#copy(f);
+        g[slot] = DELETED;
+        g[this.#removed] = 1;
+        emit(false, 'a person deletes', -1, a, String(k));
       }
     }
   }
@@ -1201,7 +1270,7 @@ export class World {
 
   /** What a closed save made and did not keep. */
   #sweepDeletes(f: Uint8Array, emit: Emit): void {
-    if (!this.scope.creation || this.#openSave(f) >= 0 || (f[this.#fence] as number) > 0) return;
+    if (this.#openSave(f) >= 0 || (f[this.#fence] as number) > 0) return;
     for (let a = 0; a < this.#agents; a += 1) {
       for (let k = 0; k < this.#slots; k += 1) {
         const slot = this.#slotOf[a]?.[k] as number;
@@ -1233,10 +1302,6 @@ export class World {
       if (f[index] !== 0) parts.push(`${name}=${f[index]}`);
     return parts.join(' ');
   }
-}
-
-function p0(i: number): number {
-  return i;
 }
 
 /** As the runner has it: what was not tried counts as blocked from the first attempt on. */

@@ -49,6 +49,7 @@ export interface SenderLease {
   saveId: string;
   epoch: number;
   leaseFrom: { wall: number; monotonic: number };
+  leaseMs: number;
 }
 
 export interface Write {
@@ -65,7 +66,6 @@ export interface Write {
 export interface ChecksOptions {
   model: JournalModel;
   store: AssistantStore;
-  leaseMs: number;
   requestTimeoutMs: number;
   orphanAgeMs: number;
   /** A request that was sent is applied or dead in time; then both systems are equal whenever no save is open. */
@@ -185,7 +185,7 @@ export class Checks {
 
   /** Before a write leaves its sender. */
   writeStarts(write: Write): void {
-    const { model, store, leaseMs, requestTimeoutMs } = this.#options;
+    const { model, store, requestTimeoutMs } = this.#options;
     const stamp = write.document === null ? null : stampOf(write.document);
     const target =
       write.assistantId === null ? undefined : store.all().find(({ id }) => id === write.assistantId);
@@ -210,8 +210,11 @@ export class Checks {
       write.now.wall - lease.leaseFrom.wall,
       write.now.monotonic - lease.leaseFrom.monotonic,
     );
-    if (elapsed + requestTimeoutMs > leaseMs)
-      this.violate('no write outside the lease', `${write.kind} ${elapsed} ms into a lease of ${leaseMs} ms`);
+    if (elapsed + requestTimeoutMs > lease.leaseMs)
+      this.violate(
+        'no write outside the lease',
+        `${write.kind} ${elapsed} ms into a lease of ${lease.leaseMs} ms`,
+      );
 
     const save = model.save(lease.saveId);
     if (save === undefined) {

@@ -510,6 +510,7 @@ export class JournalModel {
       save: saveJson(save),
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
+      notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
     };
   }
 

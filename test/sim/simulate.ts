@@ -98,6 +98,7 @@ async function comeToRest(world: World, plan: Plan, faults: PlannedFaults): Prom
   await world.runUntil(from + bound, atRest);
   if (world.violation !== null) return null;
   const restAfterMs = atRest() ? world.elapsed - from : null;
+  await world.runUntil(world.elapsed + lateTimeMs(settings), () => world.model.openSaves.length === 0);
   for (const save of world.model.openSaves) if (save.status === 'NEEDS_ATTENTION') await operate(world, save);
   await world.runUntil(world.elapsed + lateTimeMs(settings));
   if (reconcileIntervalMs > 0) {

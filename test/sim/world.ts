@@ -182,7 +182,6 @@ export class World {
     this.checks = new Checks({
       model: this.model,
       store: this.store,
-      leaseMs: options.settings.leaseMs,
       requestTimeoutMs: options.settings.requestTimeoutMs,
       orphanAgeMs: 2 * lateTimeMs(options.settings),
       bounded: options.bounded,
@@ -577,20 +576,21 @@ export class World {
         sender.saveIds.add(saveId);
         const answer = await call('begin', orgId, () => model.begin(orgId, saveId, owner, request));
         if (answer.outcome === 'BEGUN')
-          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom });
+          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom, leaseMs: request.leaseMs });
         return answer;
       },
       takeover: async (orgId, saveId, owner, leaseMs) => {
         const leaseFrom = this.#instant(life);
         const answer = await call('takeover', orgId, () => model.takeover(orgId, saveId, owner, leaseMs));
         if (answer.outcome === 'TAKEN')
-          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom });
+          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom, leaseMs });
         return answer;
       },
       abort: async (ref, request) => {
         const leaseFrom = asked(`${ref.saveId} abort`);
         const answer = await transition('abort', ref, () => model.abort(ref, request));
-        if (answer.outcome === 'ROLLING_BACK') sender.leases.set(ref.orgId, { ...ref, leaseFrom });
+        if (answer.outcome === 'ROLLING_BACK')
+          sender.leases.set(ref.orgId, { ...ref, leaseFrom, leaseMs: request.leaseMs });
         return answer;
       },
       commit: (ref, request) => transition('commit', ref, () => model.commit(ref, request)),

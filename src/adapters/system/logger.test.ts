@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { Secret } from '../../domain/secret.ts';
 import { createLogger, secretForms } from './logger.ts';
 
-const KEY = 'canary-7f3a/9c51+master~key?0b8e';
+/** Its base64 has `+` and `/` at every alignment, and it has what URLs and JSON escape. */
+const KEY = 'canary-7f3a/>>>>????"9c51+master~key?0b8e';
 
 function logger(level = 'trace', ...secrets: string[]) {
   const lines: string[] = [];
@@ -39,7 +40,10 @@ describe('by value', () => {
     ['base64, after two', base64('xy')],
     ['base64, after three', base64('xyz')],
     ['base64, alone and padded', Buffer.from(KEY).toString('base64')],
-    ['base64url', Buffer.from(`x${KEY}`).toString('base64url')],
+    ...['', 'x', 'xy'].map((before): [string, string] => [
+      `base64url, after ${before.length} bytes`,
+      Buffer.from(`${before}${KEY}`).toString('base64url'),
+    ]),
     ['HTTP Basic', `Basic ${Buffer.from(`user:${KEY}`).toString('base64')}`],
     ['URL-encoded', `https://x.example/?key=${url}&more`],
     ['URL-encoded, small digits', url.replace(/%../g, (digits) => digits.toLowerCase())],
@@ -48,6 +52,12 @@ describe('by value', () => {
     ['JSON inside', JSON.stringify({ key: KEY })],
     ['JSON inside JSON', JSON.stringify(JSON.stringify({ key: KEY }))],
   ];
+
+  test('the key of these tests has what makes the forms differ', () => {
+    for (const before of ['', 'x', 'xy']) expect(base64(before)).toMatch(/[+/].*[+/]/);
+    expect(JSON.stringify(KEY)).not.toBe(`"${KEY}"`);
+    expect(url).not.toBe(KEY);
+  });
 
   /** What of the secret can be read out of a line, in any of its forms. */
   function expectNone(line: string, secret = KEY): void {

@@ -19,11 +19,10 @@ export function secretForms(secrets: readonly Secret[]): string[] {
     const value = secret.reveal().toWellFormed();
     const base64 = base64Forms(Buffer.from(value));
     const plain = [value, ...base64, ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))];
-    return [...plain, ...plain.flatMap(urlForms)].flatMap((text) => [
-      text,
-      inJson(text),
-      inJson(inJson(text)),
-    ]);
+    // The line itself is JSON, and what it holds may be, and what that holds.
+    return [...plain, ...plain.flatMap(urlForms)].flatMap((text) =>
+      [0, 1, 2, 3].map((depth) => inJson(text, depth)),
+    );
   });
   // The longest first: what is left of a secret that holds another one would still tell of it.
   return [...new Set(forms)]
@@ -48,8 +47,8 @@ function urlForms(text: string): string[] {
   ]);
 }
 
-function inJson(text: string): string {
-  return JSON.stringify(text).slice(1, -1);
+function inJson(text: string, depth: number): string {
+  return depth === 0 ? text : inJson(JSON.stringify(text).slice(1, -1), depth - 1);
 }
 
 /**

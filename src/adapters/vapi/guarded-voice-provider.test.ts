@@ -20,6 +20,7 @@ function start() {
   const events: string[] = [];
   const opened: number[] = [];
   const limited: (number | null)[] = [];
+  const accounts: string[] = [];
   const answers = { write: async (): Promise<Reply> => ok, list: async (): Promise<Reply> => ok };
   const log = {
     debug: () => {},
@@ -53,6 +54,7 @@ function start() {
         breaker: SETTINGS,
         fingerprint: '12345678',
         onLimited: (ms) => limited.push(ms),
+        onAccount: (orgId) => accounts.push(orgId),
         meter,
         log,
       },
@@ -61,7 +63,8 @@ function start() {
   const answer = (reply: Reply) => {
     answers.write = async () => reply;
   };
-  return { asked, events, opened, limited, answers, answer, voice: provider('one'), other: provider('two') };
+  const [voice, other] = [provider('one'), provider('two')];
+  return { asked, events, opened, limited, accounts, answers, answer, voice, other };
 }
 
 const update = (voice: VoiceProvider) => voice.updateAssistant('a', {});
@@ -218,4 +221,15 @@ test('429 is passed on to the pace, with what it said', async () => {
   await voice.getAssistant('a');
   expect(limited).toEqual([7_000, null]);
   expect(events).toEqual(['counted vapi.rate_limited', 'counted vapi.rate_limited']);
+});
+
+test('whose assistants the key reads is passed on, from a single one and from a list', async () => {
+  const { voice, answer, answers, accounts } = start();
+  answer({ kind: 'ok', value: { id: 'a', orgId: 'one' } });
+  answers.list = async () => ({ kind: 'ok', value: { id: 'a', orgId: 'two' } });
+  await voice.getAssistant('a');
+  await voice.listAssistants({});
+  answer({ kind: 'gone' });
+  await voice.getAssistant('a');
+  expect(accounts).toEqual(['one', 'two']);
 });

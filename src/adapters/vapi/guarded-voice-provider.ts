@@ -7,7 +7,7 @@ import {
 } from 'cockatiel';
 import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 
 /** When Vapi is left alone for a while. */
 export interface BreakerSettings {
@@ -76,6 +76,8 @@ export interface GuardOptions extends Reports {
   fingerprint: string;
   /** Vapi said that it was too much. */
   onLimited(retryAfterMs: number | null): void;
+  /** Which Vapi organization the key reads, as an answer showed it. */
+  onAccount(orgId: string): void;
 }
 
 /**
@@ -100,6 +102,10 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
       if (refusals >= breaker.keyRefusals && !refused) refuse();
     } else if (reply.kind === 'ok' || reply.kind === 'refused' || reply.kind === 'gone') {
       refusals = 0;
+    }
+    if (reply.kind === 'ok') {
+      const [assistant] = [reply.value as ProviderAssistant | ProviderAssistant[]].flat();
+      if (typeof assistant?.['orgId'] === 'string') options.onAccount(assistant['orgId']);
     }
     return reply;
   }

@@ -24,7 +24,7 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
   const refuse = () => Promise.reject(new Error('only read, to tell the account by'));
   const keys = new KeyRing(
     active === null ? null : new Secret(active),
-    (key) => ({
+    (key, onAccount) => ({
       timeoutMs: 1_000,
       createAssistant: refuse,
       updateAssistant: refuse,
@@ -32,7 +32,9 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
       deleteAssistant: refuse,
       listAssistants: async () => {
         asked.push(key.reveal());
-        return lists[key.reveal()] ?? UNAUTHORIZED;
+        const reply = lists[key.reveal()] ?? UNAUTHORIZED;
+        if (reply.kind === 'ok' && reply.value[0] !== undefined) onAccount(String(reply.value[0]['orgId']));
+        return reply;
       },
     }),
     { log, meter: { count: () => {} } },
@@ -70,9 +72,19 @@ describe('the next key', () => {
 
   test('is taken when the active one has been revoked meanwhile, since its account is known', async () => {
     const { keys, lists } = start({ 'old-key': account('one'), 'new-key': account('one') });
-    expect(await keys.learnAccount()).toBe('one');
+    await keys.voice?.listAssistants({});
     lists['old-key'] = UNAUTHORIZED;
     expect(await keys.rotate(next)).toBe('ACTIVE');
+  });
+
+  test('is asked anew each time: one that was good earlier and is revoked now is not used', async () => {
+    const { keys, lists } = start({ 'old-key': AWAY, 'new-key': account('one') });
+    expect(await keys.rotate(next)).toBe('UNDECIDED');
+    lists['old-key'] = account('one');
+    lists['new-key'] = UNAUTHORIZED;
+    expect(await keys.rotate(next)).toBe('REFUSED');
+    lists['new-key'] = AWAY;
+    expect(await keys.rotate(next)).not.toBe('ACTIVE');
   });
 
   test('that is the active one already changes nothing, and asks nothing', async () => {

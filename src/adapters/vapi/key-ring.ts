@@ -17,16 +17,17 @@ export type Rotation =
  * after a rotation uses the new one.
  */
 export class KeyRing {
-  readonly #open: (key: Secret) => VoiceProvider;
+  readonly #open: (key: Secret, onAccount: (orgId: string) => void) => VoiceProvider;
   readonly #reports: { log: Log; meter: Meter };
   readonly #voices = new WeakMap<Secret, VoiceProvider>();
+  /** The Vapi organization that a key was last seen to read: still known of the active one when that is revoked. */
+  readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
-  /** The Vapi organization that the active key was last seen to read: still known when that key is revoked. */
-  #account: string | null = null;
 
+  /** `open` makes a key's provider, which tells whose assistants Vapi answers with. */
   constructor(
     active: Secret | null,
-    open: (key: Secret) => VoiceProvider,
+    open: (key: Secret, onAccount: (orgId: string) => void) => VoiceProvider,
     reports: { log: Log; meter: Meter },
   ) {
     this.#active = active;
@@ -47,62 +48,35 @@ export class KeyRing {
   voiceOf(key: Secret): VoiceProvider {
     let voice = this.#voices.get(key);
     if (voice === undefined) {
-      voice = this.#open(key);
+      voice = this.#open(key, (orgId) => this.#accounts.set(key, orgId));
       this.#voices.set(key, voice);
     }
     return voice;
   }
 
-  /** Looks up which Vapi organization the active key reads, where that is not known yet. */
-  async learnAccount(): Promise<string | null> {
-    if (this.#account === null && this.voice !== null) {
-      const found = await accountOf(this.voice);
-      if (found.kind === 'account') this.#account = found.id;
-    }
-    return this.#account;
-  }
-
   /** Makes this the active key, if it reads the Vapi organization that the active key reads. */
   async rotate(next: Secret): Promise<Rotation> {
-    if (this.#active?.equals(next)) return 'ACTIVE';
-    const account = await this.learnAccount();
-    const found = await accountOf(this.voiceOf(next));
-    const rotation = judge(account, found);
+    if (this.#active === null) return 'UNDECIDED';
+    if (this.#active.equals(next)) return 'ACTIVE';
     const { log, meter } = this.#reports;
-    const fields = {
-      active: this.#active?.fingerprint() ?? null,
-      next: next.fingerprint(),
-      found: found.kind,
-    };
-    if (rotation === 'ACTIVE') {
+    const keys = { active: this.#active.fingerprint(), next: next.fingerprint() };
+    if (!this.#accounts.has(this.#active)) await this.voiceOf(this.#active).listAssistants({ limit: 1 });
+    const reply = await this.voiceOf(next).listAssistants({ limit: 1 });
+    const [ours, theirs] = [this.#accounts.get(this.#active), this.#accounts.get(next)];
+    if (reply.kind === 'ok' && ours !== undefined && ours === theirs) {
       this.#active = next;
       meter.count('vapi.key_rotated');
-      log.info({ event: 'vapi.key_rotated', ...fields }, 'the next Vapi key is the active one now');
-    } else {
-      meter.count('vapi.key_not_rotated');
-      const why =
-        rotation === 'REFUSED'
-          ? 'the next Vapi key is not used: it does not read the Vapi organization of the active one'
-          : 'the next Vapi key is not used yet: it cannot be told now whether it reads the same Vapi organization';
-      log.error({ event: 'vapi.key_not_rotated', rotation, ...fields }, why);
+      log.info({ event: 'vapi.key_rotated', ...keys }, 'the next Vapi key is the active one now');
+      return 'ACTIVE';
     }
-    return rotation;
+    const refused = reply.kind === 'unauthorized' || (ours !== undefined && theirs !== undefined);
+    meter.count('vapi.key_not_rotated');
+    log.error(
+      { event: 'vapi.key_not_rotated', ...keys, reply: reply.kind },
+      refused
+        ? 'the next Vapi key is not used: it does not read the Vapi organization of the active one'
+        : 'the next Vapi key is not used yet: it cannot be told whether it reads the same Vapi organization',
+    );
+    return refused ? 'REFUSED' : 'UNDECIDED';
   }
-}
-
-type Account = { kind: 'account'; id: string } | { kind: 'empty' | 'unauthorized' | 'away' };
-
-function judge(active: string | null, next: Account): Rotation {
-  if (next.kind === 'unauthorized') return 'REFUSED';
-  if (next.kind !== 'account' || active === null) return 'UNDECIDED';
-  return next.id === active ? 'ACTIVE' : 'REFUSED';
-}
-
-/** The organization whose assistants a key reads; `empty`: there are none to tell it by. */
-async function accountOf(voice: VoiceProvider): Promise<Account> {
-  const reply = await voice.listAssistants({ limit: 1 });
-  if (reply.kind === 'unauthorized') return { kind: 'unauthorized' };
-  if (reply.kind !== 'ok') return { kind: 'away' };
-  const id = reply.value[0]?.['orgId'];
-  return typeof id === 'string' ? { kind: 'account', id } : { kind: 'empty' };
 }

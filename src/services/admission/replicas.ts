@@ -2,7 +2,7 @@ import type { ReplicaRegistry } from '../../ports/admission.ts';
 
 /** How often a replica says that it lives; and how long it counts after it has last done so. Milliseconds. */
 export const BEAT_MS = 1_000;
-export const REPLICA_TTL_MS = 5_000;
+export const REPLICA_TTL_MS = 3_000;
 
 /**
  * Says that this replica lives, and takes its part of the account: what the living share evenly. Nothing, until all of them know

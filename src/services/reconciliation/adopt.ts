@@ -3,6 +3,7 @@ import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../domai
 import type { Stamp } from '../../domain/stamp.ts';
 import { observedForm } from '../assistants/compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../assistants/render.ts';
+import { holdsSecret } from './drift.ts';
 
 /**
  * The change that makes an edit of the Vapi dashboard ours: the configuration that renders to exactly what Vapi holds. Null
@@ -46,6 +47,8 @@ function configOf(current: AgentConfig, document: JsonObject): AgentConfig | nul
     return null;
   }
   const metadata = object(document['metadata']);
+  // It would come to stand in the configuration and in its history, which everybody of the organization reads.
+  if (holdsSecret(metadata)) return null;
   const extra =
     Object.keys(metadata).length > 0 || current.extraMetadata !== undefined
       ? { extraMetadata: metadata }

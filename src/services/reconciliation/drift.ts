@@ -3,7 +3,11 @@ import type { FieldDrift } from '../../domain/save.ts';
 
 /** The difference between what Vapi answered to our last save and what it holds now, field by field. */
 
-const SECRET_NAME = /secret|token|password|authorization|api[-_]?key|credential/i;
+/** `maxTokens` is none. */
+const SECRET_NAME =
+  /secret|(?<!max)token|passw|passphrase|authorization|bearer|cookie|credential|signature|(api|private|access|signing|encryption)[-_]?key/i;
+/** Whatever a header is called, it may hold one. */
+const HEADERS = /(^|\.)headers(?=[.[]|$)/;
 const REDACTED = '[redacted]';
 
 /** Every place where the two differ, at the deepest path that says it; secrets redacted on both sides. */
@@ -24,7 +28,7 @@ function walk(path: string, ours: Json, theirs: Json, found: FieldDrift[]): void
       walk(`${path}[${index}]`, value, theirs[index] ?? null, found);
   } else {
     // A name anywhere above makes everything below it a secret: `headers.authorization[0]`.
-    const hide = SECRET_NAME.test(path) || /(^|\.)headers(\.|$)/.test(path);
+    const hide = SECRET_NAME.test(path) || HEADERS.test(path);
     found.push({
       path,
       ours: hide && ours !== null ? REDACTED : redacted(ours),
@@ -40,7 +44,12 @@ function redacted(value: Json): Json {
   return Object.fromEntries(
     Object.entries(value).map(([key, member]) => [
       key,
-      member !== null && (SECRET_NAME.test(key) || key === 'headers') ? REDACTED : redacted(member),
+      member !== null && (SECRET_NAME.test(key) || HEADERS.test(key)) ? REDACTED : redacted(member),
     ]),
   );
+}
+
+/** Something inside it goes by the name of a secret. */
+export function holdsSecret(value: Json): boolean {
+  return !jsonEqual(value, redacted(value));
 }

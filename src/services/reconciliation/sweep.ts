@@ -149,7 +149,8 @@ async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepRep
   const found = await voice.getAssistant(listed.assistantId);
   const [agent] = await store.lookup([listed.assistantId]);
   if (found.kind === 'gone') return confirmMissing(ports, listed, report);
-  if (agent === undefined || agent.busy) return;
+  // A save that ended between the two looks: what Vapi showed may be older than what the database says.
+  if (agent === undefined || agent.busy || agent.saveId !== listed.saveId) return;
   const assistant = readable(found);
   if (isSame(agent, assistant)) {
     await store.note([{ ...noteOf(agent), state: 'SAME' }]);

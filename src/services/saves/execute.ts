@@ -122,6 +122,7 @@ export async function executeTransactionalAgentUpdate<Db>(
         images: begun.images,
         deployment: begun.deployment,
         leaseFrom,
+        leaseMs: ports.settings.leaseMs,
         taken: false,
         quarantined: false,
         pastDeadline: false,

@@ -3,6 +3,7 @@ import { DatabaseError } from '../../ports/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { type ExecutorPorts, runPorts } from './execute.ts';
 import { instant, SaveRun } from './run.ts';
+import { recoveryLeaseMs } from './settings.ts';
 
 /** How many abandoned saves one round looks at. */
 const BATCH = 20;
@@ -30,13 +31,17 @@ export async function recoverAbandonedSaves<Db>(
   async function recover(orgId: string, saveId: string): Promise<void> {
     try {
       const leaseFrom = instant(ports.clock);
-      const taken = await journal.takeover(orgId, saveId, ports.owner, ports.settings.leaseMs);
+      const leaseMs = recoveryLeaseMs(ports.settings);
+      const taken = await journal.takeover(orgId, saveId, ports.owner, leaseMs);
       if (taken.outcome !== 'TAKEN') return;
       round.taken += 1;
       ports.meter.count('save.taken_over');
       const { epoch, status } = taken.save;
       ports.log.info({ saveId, epoch, status }, 'taking over an abandoned save');
-      const run = new SaveRun(runPorts(ports, journal, voice), { ...taken, orgId, leaseFrom, taken: true });
+      const run = new SaveRun(runPorts(ports, journal, voice), {
+        ...taken,
+        ...{ orgId, leaseFrom, leaseMs, taken: true },
+      });
       const end = await run.run();
       if (end.save.finishedAt !== null) round.finished += 1;
       ports.log.info({ saveId, status: end.save.status }, 'left an abandoned save');

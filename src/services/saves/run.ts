@@ -59,6 +59,7 @@ export interface HeldSave {
   deployment: string;
   /** Both clocks, read before the first attempt to get the lease: the lease cannot have begun earlier. */
   leaseFrom: Instant;
+  leaseMs: number;
   taken: boolean;
   quarantined: boolean;
   pastDeadline: boolean;
@@ -101,6 +102,7 @@ export class SaveRun {
   readonly #admitted: Set<Target>;
   #save: SaveRecord;
   #leaseFrom: Instant;
+  #leaseMs: number;
   #released = false;
   #committing = false;
   #agents: AgentRecord[] = [];
@@ -110,6 +112,7 @@ export class SaveRun {
     this.#held = held;
     this.#save = held.save;
     this.#leaseFrom = held.leaseFrom;
+    this.#leaseMs = held.leaseMs;
     this.#ref = { orgId: held.orgId, saveId: held.save.id, epoch: held.save.epoch };
     this.#targets = held.images.map((image) => ({
       image,
@@ -208,6 +211,7 @@ export class SaveRun {
           }),
         );
         this.#leaseFrom = leaseFrom;
+        this.#leaseMs = settings.leaseMs;
         // The quarantine is stored, not slept: recovery undoes it, after that.
         if (decision.ambiguous) this.#released = true;
         return;
@@ -310,18 +314,17 @@ export class SaveRun {
 
   /** The lease still holds when a request sent now has ended, by the slower-judging of the two clocks. */
   #guard(waitMs = 0): boolean {
-    const { clock, settings, voice } = this.#ports;
-    const { leaseMs } = settings;
+    const { clock, voice } = this.#ports;
     return fitsLease(elapsed(clock, this.#leaseFrom) + waitMs, {
       requestTimeoutMs: voice.timeoutMs,
-      leaseMs,
+      leaseMs: this.#leaseMs,
     });
   }
 
   /** A turn for one more request, and then the guard: nothing may queue between that and the write. */
   async #cleared(): Promise<boolean> {
-    const { admission, clock, settings, voice } = this.#ports;
-    const leftMs = settings.leaseMs - elapsed(clock, this.#leaseFrom) - voice.timeoutMs;
+    const { admission, clock, voice } = this.#ports;
+    const leftMs = this.#leaseMs - elapsed(clock, this.#leaseFrom) - voice.timeoutMs;
     if (admission !== undefined && !(await admission.turn(leftMs))) return false;
     return this.#guard();
   }

@@ -25,6 +25,20 @@ export function fitsLease(
   return elapsedMs + requestTimeoutMs + GUARD_MARGIN_MS < leaseMs;
 }
 
+/** The slowest database that recovery makes allowance for. */
+const SLOW_DATABASE_MS = 5_000;
+
+/**
+ * The lease of whoever takes a save over. One owner must be able to do all that cannot be divided between two: find the assistant
+ * gone, look for what an earlier owner made, write. If every step took its whole time and the lease ended in between, the
+ * next owner would begin at the beginning, and so on for ever (test/explorer shows it). The database is given what a
+ * save needs it to be anyway, or no save could begin.
+ */
+export function recoveryLeaseMs({ leaseMs, requestTimeoutMs }: SaveSettings): number {
+  const databaseMs = Math.min(leaseMs - requestTimeoutMs - GUARD_MARGIN_MS, SLOW_DATABASE_MS);
+  return Math.max(leaseMs, databaseMs + 3 * requestTimeoutMs + GUARD_MARGIN_MS);
+}
+
 /** How long a request without an answer must be reckoned with: its own deadline, then what the provider may still do. */
 export function lateTimeMs(settings: SaveSettings): number {
   return settings.requestTimeoutMs + settings.lateMs;

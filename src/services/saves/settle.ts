@@ -31,6 +31,9 @@ export async function settleSave(
     return { outcome: 'NOT_SETTLED', reasons: [`the save is ${save.status}: there is nothing to settle`] };
   }
 
+  // Before the first look: what Vapi shows now may be overwritten before it is settled.
+  if ((inspected.notBeforeMs ?? 0) > 0) return tooEarly(inspected.notBeforeMs ?? 0);
+
   const agents: CommittedAgent[] = [];
   const results: TransactionResult[] = [];
   const missing: AgentRole[] = [];
@@ -63,13 +66,7 @@ export async function settleSave(
     missing,
     lateMs: lateTimeMs(settings),
   });
-  if (answer.outcome === 'TOO_EARLY') {
-    const seconds = Math.ceil((answer.notBeforeMs ?? 0) / 1_000);
-    return {
-      outcome: 'NOT_SETTLED',
-      reasons: [`a request of this save may still be applied; try again in ${seconds} s`],
-    };
-  }
+  if (answer.outcome === 'TOO_EARLY') return tooEarly(answer.notBeforeMs ?? 0);
   if (answer.outcome !== status || !('save' in answer)) {
     return { outcome: 'NOT_SETTLED', reasons: ['somebody else settled it meanwhile'] };
   }
@@ -104,6 +101,13 @@ export async function settleSave(
       ),
     );
   }
+}
+
+function tooEarly(ms: number): Settlement {
+  return {
+    outcome: 'NOT_SETTLED',
+    reasons: [`a request of this save may still be applied; try again in ${Math.ceil(ms / 1_000)} s`],
+  };
 }
 
 /** The content decides, not whose stamp it carries: a person writes no stamps. The sweep sees that one, and writes it anew. */

@@ -1,0 +1,23 @@
+/** GraphQL over HTTP: the audits of the reference implementation (graphql-http), each against the real server. */
+import { serverAudits } from 'graphql-http';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTestApp, type TestApp } from '../support/app.ts';
+
+let lockstep: TestApp;
+beforeAll(async () => {
+  lockstep = await createTestApp();
+});
+afterAll(() => lockstep?.stop());
+
+const audits = serverAudits({ url: () => lockstep.url, fetchFn: fetch });
+
+test('the suite is there, whole', () => {
+  expect(audits.length).toBeGreaterThanOrEqual(61);
+});
+
+test.each(audits.map((audit) => [audit.name, audit] as const))('%s', async (_name, audit) => {
+  const result = await audit.fn();
+  if (result.status !== 'ok') {
+    expect.fail(`${result.status}: ${result.reason}\n${await result.response.clone().text()}`);
+  }
+});

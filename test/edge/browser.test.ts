@@ -1,0 +1,212 @@
+/** What a page of another site can do with a visitor's browser: nothing that changes anything, and nothing that it can read. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { databaseCalls, forgetRequests, vapiCalls } from '../support/systems.ts';
+
+const DASHBOARD = 'https://app.example.com';
+const ADMIN = 'https://admin.example.com';
+const EVIL = 'https://evil.example';
+
+let lockstep: TestApp;
+let closed: TestApp;
+let caller: Caller;
+beforeAll(async () => {
+  lockstep = await createTestApp({ config: { corsOrigins: [DASHBOARD, ADMIN] } });
+  closed = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+  caller = await lockstep.newCaller();
+});
+afterAll(async () => {
+  await closed?.stop();
+  await lockstep?.stop();
+});
+beforeEach(() => forgetRequests(lockstep));
+
+const MUTATION = 'mutation { updateAgents(input: { inbound: { systemPrompt: "P" } }) { __typename } }';
+const corsHeaders = (response: Response) =>
+  [...response.headers].filter(([name]) => name.startsWith('access-control-'));
+
+describe('CORS', () => {
+  const preflight = (url: string, origin: string) =>
+    fetch(url, {
+      method: 'OPTIONS',
+      headers: {
+        origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    });
+
+  test.each([DASHBOARD, ADMIN])('a listed origin may ask, with its token: %s', async (origin) => {
+    const asked = await preflight(lockstep.url, origin);
+    expect(asked.status).toBe(204);
+    expect(Object.fromEntries(corsHeaders(asked))).toEqual({
+      'access-control-allow-origin': origin,
+      'access-control-allow-methods': 'POST, GET, OPTIONS',
+      'access-control-allow-headers': 'authorization, content-type',
+      'access-control-expose-headers': 'x-request-id',
+      'access-control-max-age': '600',
+    });
+    const answered = await fetch(lockstep.url, {
+      method: 'POST',
+      headers: { origin, authorization: `Bearer ${caller.token}`, 'content-type': 'application/json' },
+      body: '{"query":"{ organization { id } }"}',
+    });
+    expect(await answered.json()).toEqual({ data: { organization: { id: caller.orgId } } });
+    expect(answered.headers.get('access-control-allow-origin')).toBe(origin);
+    expect(answered.headers.get('vary')).toMatch(/Origin/i);
+  });
+
+  test.each([
+    EVIL,
+    'null',
+    'http://app.example.com',
+    'https://app.example.com.evil.example',
+    'https://app.example.com:8443',
+    'https://APP.example.com',
+    '*',
+  ])('any other origin is told nothing that its browser would let through: %s', async (origin) => {
+    for (const url of [lockstep.url, closed.url]) {
+      expect(corsHeaders(await preflight(url, origin))).toEqual([]);
+      for (const accept of ['application/json', 'text/html']) {
+        const answered = await fetch(`${url}?query=${encodeURIComponent('{ __typename }')}`, {
+          headers: { origin, accept },
+        });
+        expect(answered.status).toBe(200);
+        expect(corsHeaders(answered)).toEqual([]);
+      }
+    }
+  });
+
+  test('without a list, no origin is listed', async () => {
+    expect(corsHeaders(await preflight(closed.url, DASHBOARD))).toEqual([]);
+  });
+
+  test('errors of HTTP are as readable as answers, for those who are listed, and no more', async () => {
+    for (const path of ['/health', '/ready', '/metrics', '/nothing']) {
+      const answered = await fetch(`${lockstep.origin}${path}`, { headers: { origin: EVIL } });
+      expect(corsHeaders(answered)).toEqual([]);
+    }
+  });
+});
+
+describe('requests that a browser sends without asking first', () => {
+  // https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+  const form = new FormData();
+  form.append('operations', JSON.stringify({ query: MUTATION }));
+  form.append('map', '{}');
+  test.each<[string, RequestInit]>([
+    [
+      'a form',
+      {
+        method: 'POST',
+        body: new URLSearchParams({ query: MUTATION }),
+      },
+    ],
+    ['a form with a file', { method: 'POST', body: form }],
+    [
+      'a form that is JSON in disguise',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'text/plain' },
+        body: JSON.stringify({ query: MUTATION }),
+      },
+    ],
+    [
+      'a form that names JSON as a parameter',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'text/plain; application/json' },
+        body: JSON.stringify({ query: MUTATION }),
+      },
+    ],
+    [
+      'two content types in one',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'text/plain, application/json' },
+        body: JSON.stringify({ query: MUTATION }),
+      },
+    ],
+    [
+      'two content types, the other way round',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/json, text/plain' },
+        body: JSON.stringify({ query: MUTATION }),
+      },
+    ],
+    [
+      'a document as it is',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/graphql' },
+        body: MUTATION,
+      },
+    ],
+    ['no content type', { method: 'POST', body: new Blob([JSON.stringify({ query: MUTATION })]) }],
+  ])('%s: 415, and nothing happens, even with a token', async (_what, init) => {
+    const headers = new Headers(init.headers);
+    headers.set('authorization', `Bearer ${caller.token}`);
+    const response = await fetch(lockstep.url, { ...init, headers });
+    expect(response.status).toBe(415);
+    expect(await response.json()).toMatchObject({
+      errors: [{ extensions: { code: 'UNSUPPORTED_MEDIA_TYPE' } }],
+    });
+    expect(databaseCalls(lockstep)).toEqual([]);
+    expect(vapiCalls(lockstep)).toEqual([]);
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ['GET', { query: MUTATION }],
+    [
+      'GET, chosen among others',
+      { query: `query Q { __typename } ${MUTATION.replace('mutation', 'mutation M')}`, operationName: 'M' },
+    ],
+  ])('a mutation by %s: 405, and nothing happens', async (_what, parameters) => {
+    for (const accept of ['application/json', 'application/graphql-response+json', 'text/event-stream']) {
+      const response = await fetch(`${lockstep.url}?${new URLSearchParams(parameters)}`, {
+        headers: { authorization: `Bearer ${caller.token}`, accept },
+      });
+      expect(response.status).toBe(405);
+    }
+    expect(databaseCalls(lockstep)).toEqual([]);
+    expect(vapiCalls(lockstep)).toEqual([]);
+  });
+
+  test('a query by GET is answered: it changes nothing, and no cookie speaks for the visitor', async () => {
+    const url = `${lockstep.url}?${new URLSearchParams({ query: '{ organization { id } }' })}`;
+    const anonymous = await fetch(url, { headers: { cookie: `sb-access-token=${caller.token}` } });
+    expect(await anonymous.json()).toMatchObject({ errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] });
+    expect(anonymous.headers.get('set-cookie')).toBeNull();
+    const known = await fetch(url, { headers: { authorization: `Bearer ${caller.token}` } });
+    expect(await known.json()).toEqual({ data: { organization: { id: caller.orgId } } });
+  });
+
+  test.each([
+    ['variables', '{'],
+    ['extensions', 'x'],
+  ])('an address with %s that are no JSON: 400, not a failure of ours', async (name, value) => {
+    const response = await fetch(
+      `${lockstep.url}?${new URLSearchParams({ query: '{ __typename }', [name]: value })}`,
+    );
+    expect(response.status).toBe(400);
+    expect(await response.json()).toEqual({
+      errors: [{ message: 'The variables or extensions are no JSON.', extensions: { code: 'BAD_REQUEST' } }],
+    });
+    expect(lockstep.log.join('')).not.toMatch(/unexpected error/);
+  });
+});
+
+test('no answer is kept, framed or taken for something else', async () => {
+  for (const path of ['/graphql', '/health', '/metrics', '/', '/nothing']) {
+    const { headers } = await fetch(`${lockstep.origin}${path}`, {
+      headers: { accept: 'text/html' },
+      redirect: 'manual',
+    });
+    expect(Object.fromEntries(headers)).toMatchObject({
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+    });
+  }
+});

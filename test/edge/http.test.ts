@@ -1,0 +1,380 @@
+/** HTTP that is slow, broken or hostile, byte by byte: the server stays, tells nothing from inside, changes nothing. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { digestOf } from '../isolation/organizations.ts';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { expectAnswer, save } from '../support/operations.ts';
+
+let lockstep: TestApp;
+let caller: Caller;
+let port: number;
+beforeAll(async () => {
+  lockstep = await createTestApp({ config: { timeouts: { headers: 300, request: 600, idle: 2_000 } } });
+  ({ port } = lockstep.app.server.address() as AddressInfo);
+  caller = await lockstep.newCaller();
+  const answer = await save(caller.client, { inbound: { systemPrompt: 'P' } });
+  expectAnswer(answer, 'UpdateAgentsSuccess');
+});
+afterAll(() => lockstep?.stop());
+
+/** Words from inside: a stack, a file, a library, a statement, an unexpected error. */
+const INSIDE =
+  /\bat .+:\d+:\d+|node_modules|node:internal|\.[jt]s:\d|SyntaxError|TypeError|ERR_|HPE_|Unexpected token|postgres|select .* from|INTERNAL_SERVER_ERROR|correlationId/i;
+
+interface Exchange {
+  /** Everything that came back, until the connection was over. */
+  text: string;
+  /** Cut off by the server before it was told that we are done. */
+  cut: boolean;
+}
+
+/** Sends these bytes and hears the rest. `end: false`: does not say that this is all. */
+async function exchange(bytes: Buffer | string, { end = true } = {}): Promise<Exchange> {
+  const socket = connect(port, '127.0.0.1');
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk) => chunks.push(chunk));
+  // Reset is an answer too.
+  socket.on('error', () => {});
+  const closed = once(socket, 'close').catch(() => {});
+  socket.write(bytes);
+  if (end) socket.end();
+  const over = await Promise.race([closed.then(() => true), sleep(20_000, false, { ref: false })]);
+  socket.destroy();
+  return { text: Buffer.concat(chunks).toString('latin1'), cut: over };
+}
+
+const statusOf = ({ text }: Exchange) => Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
+const post = (body: string, headers = '') =>
+  `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+const QUERY = '{"query":"{ __typename }"}';
+
+async function expectWell() {
+  expect((await fetch(`${lockstep.origin}/health`)).status).toBe(200);
+  const { organization } = await caller.client.request<{ organization: { id: string } }>(
+    '{ organization { id } }',
+  );
+  expect(organization.id).toBe(caller.orgId);
+}
+
+describe('malformed', () => {
+  const chunked = (body: string) =>
+    `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
+  const deep = (depth: number) =>
+    `{"query":"{ __typename }","variables":{"a":${'['.repeat(depth)}${']'.repeat(depth)}}}`;
+
+  test.each<[string, Buffer | string, number[]]>([
+    // Without a query, whatever the version.
+    ['HTTP/0.9', 'GET /graphql\r\n\r\n', [200, 400]],
+    ['HTTP/9.9', 'GET /health HTTP/9.9\r\nHost: x\r\n\r\n', [400, 505]],
+    ['no request at all', '\r\n\r\n\r\n', [0, 400]],
+    ['TLS on a plain port', Buffer.from('16030100c8010000c40303', 'hex'), [400]],
+    ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', [400, 505]],
+    ['no host', 'GET /health HTTP/1.1\r\n\r\n', [400]],
+    [
+      'two lengths',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n${QUERY}`,
+      [400],
+    ],
+    [
+      'a length and chunks',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+      [400],
+    ],
+    ['a negative length', `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n${QUERY}`, [400]],
+    [
+      'a length beyond all numbers',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n`,
+      [400],
+    ],
+    [
+      'a length of 2^53',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9007199254740993\r\n\r\n`,
+      [413],
+    ],
+    [
+      'a length that is too long for what comes',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n${QUERY}`,
+      [0, 400],
+    ],
+    ['chunks of no size', chunked('zz\r\nabc\r\n0\r\n\r\n'), [400]],
+    ['a chunk beyond all numbers', chunked('ffffffffffffffffff\r\n'), [400]],
+    ['a chunk that breaks off', chunked('ff\r\nabc'), [0, 400]],
+    ['a chunk longer than it says', chunked('1\r\nabcdef\r\n0\r\n\r\n'), [400]],
+    [
+      'an unknown encoding',
+      'POST /graphql HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n',
+      [400, 501, 415],
+    ],
+    ['a NUL in a header', 'GET /health HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n', [400]],
+    ['a NUL in the address', 'GET /health\0 HTTP/1.1\r\nHost: x\r\n\r\n', [400]],
+    ['a header without a name', 'GET /health HTTP/1.1\r\nHost: x\r\n: a\r\n\r\n', [400]],
+    ['a header over two lines', 'GET /health HTTP/1.1\r\nHost: x\r\nX-A: a\r\n b\r\n\r\n', [200, 400]],
+    ['a header that ends in LF', 'GET /health HTTP/1.1\nHost: x\n\n', [200, 400]],
+    ['a method of its own', 'BREW /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [400]],
+    ['TRACE', 'TRACE /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
+    ['CONNECT', 'CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n', [0, 400, 404]],
+    [
+      'an upgrade',
+      'GET /health HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n',
+      [200],
+    ],
+    ['an absolute address', 'GET http://evil.example/graphql HTTP/1.1\r\nHost: x\r\n\r\n', [404]],
+    ['a path out of the house', 'GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n', [404]],
+    ['an address that is no address', 'GET //[::1 HTTP/1.1\r\nHost: x\r\n\r\n', [400, 404]],
+    ['half an escape', 'GET /graphql?query=%E0%A4%A HTTP/1.1\r\nHost: x\r\n\r\n', [400, 200]],
+    [
+      'an address of 16 KB',
+      `GET /graphql?query=${'a'.repeat(16_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      [400, 200, 431],
+    ],
+    ['a header of 20 KB', `GET /health HTTP/1.1\r\nHost: x\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`, [431]],
+    [
+      'two thousand headers',
+      `GET /health HTTP/1.1\r\nHost: x\r\n${Array.from({ length: 2_000 }, (_, n) => `X-${n}: a\r\n`).join('')}\r\n`,
+      [431],
+    ],
+    [
+      'an expectation',
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nExpect: the-impossible\r\nContent-Length: 0\r\n\r\n`,
+      [417],
+    ],
+    [
+      'invalid UTF-8',
+      Buffer.concat([
+        Buffer.from(
+          'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"query":"',
+        ),
+        Buffer.from([0xc3, 0x28]),
+      ]),
+      [400],
+    ],
+    ['a NUL in the body', post('{"query":"\0"}'), [400]],
+    ['JSON nested a hundred thousand deep', post(deep(100_000)), [200]],
+    ['JSON nested a million deep', post(deep(1_000_000)), [200]],
+    [
+      'JSON with the prototype',
+      post('{"query":"{ __typename }","__proto__":{"a":1},"variables":{"__proto__":{"b":2}}}'),
+      [400, 200],
+    ],
+    ['JSON with a key twice', post('{"query":"{ __typename }","query":"{ nothing }"}'), [200, 400]],
+    ['a number beyond all numbers', post('{"query":"{ __typename }","variables":{"a":1e999}}'), [200]],
+    ['a document of a NUL', post('{"query":"\\u0000"}'), [200, 400]],
+    [
+      'a document of half a pair',
+      post('{"query":"{ agent(role: INBOUND) { id } } # \\ud800"}'),
+      [200, 400, 401],
+    ],
+    [
+      'an operation named after the prototype',
+      post('{"query":"{ __typename }","operationName":"__proto__"}'),
+      [200, 400],
+    ],
+    ['two tokens', post(QUERY, 'Authorization: Bearer a\r\nAuthorization: Bearer b\r\n'), [401, 200]],
+    ['a token with a line break in it', post(QUERY, 'Authorization: Bearer a\r\n b\r\n'), [401, 200, 400]],
+    [
+      'a token of 15 KB',
+      post('{"query":"{ organization { id } }"}', `Authorization: Bearer ${'a'.repeat(15_000)}\r\n`),
+      [401],
+    ],
+    ['an accept header that takes nothing', post(QUERY, 'Accept: image/png\r\n'), [406]],
+  ])('%s', async (_what, bytes, expected) => {
+    const before = await digestOf(lockstep.supabase.sql);
+    const answer = await exchange(bytes);
+    expect(answer.cut).toBe(true);
+    expect(expected).toContain(statusOf(answer));
+    expect(answer.text).not.toMatch(INSIDE);
+    expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+    await expectWell();
+  });
+
+  test('pipelined requests are answered one after the other, each on its own', async () => {
+    const { text } = await exchange(post(QUERY) + post('nonsense') + post(QUERY));
+    expect(text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400', 'HTTP/1.1 200']);
+  });
+
+  test('a request that is hidden in the body of another is not run', async () => {
+    const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n';
+    for (const bytes of [
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
+    ]) {
+      const { text } = await exchange(bytes);
+      expect(text.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
+    }
+  });
+
+  test('generated: never a crash, never a word from inside, never a change', async () => {
+    const piece = fc.constantFrom(
+      ...['GET', 'POST', 'PUT', 'OPTIONS', 'HEAD', 'DELETE', 'get', ' ', '\r\n', '\n', '\r', '\0', ':', '\t'],
+      ...[
+        '/graphql',
+        '/graphql?query={__typename}',
+        '/',
+        '/ready',
+        '*',
+        '/%00',
+        '/\u00e9',
+        'HTTP/1.1',
+        'HTTP/1.0',
+      ],
+      ...[
+        'Host: x',
+        'Content-Length: 5',
+        'Content-Length: 26',
+        'Transfer-Encoding: chunked',
+        'Connection: close',
+      ],
+      ...['Content-Type: application/json', 'Accept: */*', 'Expect: 100-continue', 'Authorization: Bearer x'],
+      ...['Content-Encoding: gzip', 'Range: bytes=0-0', 'If-None-Match: *', 'Cookie: a=b', 'Origin: null'],
+      ...[
+        QUERY,
+        '5\r\nabcde\r\n',
+        '0\r\n\r\n',
+        '{"query":',
+        '[]',
+        'null',
+        '"',
+        '{"query":"mutation{updateAgents',
+      ],
+    );
+    const noise = fc
+      .uint8Array({ minLength: 1, maxLength: 12 })
+      .map((bytes) => Buffer.from(bytes).toString('latin1'));
+    // Mostly what a server expects, with something else in its place here and there.
+    const line = (expected: string) =>
+      fc.oneof(
+        { weight: 40, arbitrary: fc.constant(expected) },
+        { weight: 1, arbitrary: piece },
+        { weight: 1, arbitrary: noise },
+      );
+    const request = fc
+      .tuple(
+        line('POST'),
+        line(' '),
+        line('/graphql'),
+        line(' HTTP/1.1\r\n'),
+        line('Host: x\r\n'),
+        line('Content-Type: application/json\r\n'),
+        line('Content-Length: 26\r\n'),
+        fc.array(fc.oneof(piece, noise), { maxLength: 4 }).map((pieces) => pieces.join('')),
+        line('\r\n'),
+        line(QUERY),
+      )
+      .map((parts) => parts.join(''));
+    const before = await digestOf(lockstep.supabase.sql);
+    const statuses = new Map<number, number>();
+    let sent = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 3 }), async (requests) => {
+        sent += requests.length;
+        const answer = await exchange(Buffer.from(requests.join(''), 'latin1'));
+        expect(answer.cut).toBe(true);
+        expect(answer.text).not.toMatch(INSIDE);
+        const status = statusOf(answer);
+        expect(status).toBeLessThan(500);
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }),
+      { numRuns: 400 },
+    );
+    expect(statuses.get(200)).toBeGreaterThan(20);
+    expect(statuses.get(400)).toBeGreaterThan(20);
+    expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+    await expectWell();
+    console.log(
+      `edge, HTTP: ${sent} generated requests, answers by status ${JSON.stringify(Object.fromEntries([...statuses].sort()))}; none from inside, nothing changed`,
+    );
+  });
+});
+
+describe('slow', () => {
+  const drip = async (bytes: string): Promise<Exchange & { sent: number }> => {
+    const socket: Socket = connect(port, '127.0.0.1');
+    const chunks: Buffer[] = [];
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.on('error', () => {});
+    let open = true;
+    void once(socket, 'close').then(
+      () => {
+        open = false;
+      },
+      () => {},
+    );
+    let sent = 0;
+    for (const byte of bytes) {
+      if (!open) break;
+      socket.write(byte);
+      sent += 1;
+      await sleep(50);
+    }
+    socket.destroy();
+    return { text: Buffer.concat(chunks).toString('latin1'), cut: !open, sent };
+  };
+
+  test('headers that drip are cut off', async () => {
+    const { cut, text, sent } = await drip(`GET /health HTTP/1.1\r\nHost: x\r\n${'X-A: a\r\n'.repeat(200)}`);
+    expect(cut).toBe(true);
+    expect(sent).toBeLessThan(200);
+    expect(text === '' || text.startsWith('HTTP/1.1 408')).toBe(true);
+  });
+
+  test('a body that drips is cut off', async () => {
+    const bytes = `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n`;
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.write(bytes);
+    const timer = setInterval(() => socket.write('a'), 100);
+    await closed.finally(() => clearInterval(timer));
+    expect(socket.bytesWritten).toBeLessThan(bytes.length + 5_000);
+  });
+
+  test('a client that says nothing at all is cut off', async () => {
+    expect((await exchange('', { end: false })).cut).toBe(true);
+  });
+
+  test('a client that never reads its answers is cut off', async () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    const ended = new Promise<void>((resolve) => {
+      lockstep.app.server.once('timeout', () => resolve());
+    });
+    socket.pause();
+    // Far more answers than the two kernels will hold.
+    const big = `GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(900);
+    socket.write(big);
+    await ended.catch(() => {});
+    socket.destroy();
+    await expectWell();
+  });
+});
+
+describe('gone', () => {
+  test('a thousand clients that leave at any point of their request leave nothing behind', async () => {
+    const before = await digestOf(lockstep.supabase.sql);
+    const whole = post('{"query":"{ organization { id } }"}', `Authorization: Bearer ${caller.token}\r\n`);
+    const error = vi.spyOn(process, 'emitWarning');
+    for (let round = 0; round < 50; round += 1) {
+      await Promise.all(
+        Array.from({ length: 20 }, async (_, index) => {
+          const socket = connect(port, '127.0.0.1');
+          socket.on('error', () => {});
+          await once(socket, 'connect');
+          socket.write(whole.slice(0, Math.ceil((whole.length * (index + 1)) / 20)));
+          socket.resetAndDestroy();
+        }),
+      );
+    }
+    const connections = () =>
+      new Promise<number>((resolve, reject) =>
+        lockstep.app.server.getConnections((problem, count) => (problem ? reject(problem) : resolve(count))),
+      );
+    await expect.poll(connections, { timeout: 20_000 }).toBeLessThan(10);
+    expect(error).not.toHaveBeenCalled();
+    expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+    expect(lockstep.log.join('')).not.toMatch(/could not be answered|unexpected error/);
+    await expectWell();
+  });
+});

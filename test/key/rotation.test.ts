@@ -1,0 +1,225 @@
+/** The master key's life: another one without downtime, one of another account, one that is revoked and comes back. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { GraphQLClient } from 'graphql-request';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../src/domain/secret.ts';
+import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import { CANARY_KEY, createTestApp, type TestApp } from '../support/app.ts';
+import { gate } from '../support/gate.ts';
+import { expectAnswer, type SaveInput, save } from '../support/operations.ts';
+import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
+import { expectLockstep } from '../support/systems.ts';
+
+const NEXT_KEY = 'canary-2b7d4e10-next-key-9f5a';
+const WRONG_KEY = 'canary-c4d8a6f3-wrong-account-71e2';
+const OTHER_ACCOUNT = '99999999-9999-4999-8999-999999999999';
+const BREAKER = { failures: 1_000, openMs: 0, keyRefusals: 2, keyRetryMs: 200 };
+const both = (what: string): SaveInput => ({
+  inbound: { systemPrompt: `Inbound, ${what}` },
+  outbound: { systemPrompt: `Outbound, ${what}` },
+});
+
+let supabase: TestSupabase;
+let vapi: VapiStandIn;
+let lockstep: TestApp;
+beforeAll(async () => {
+  supabase = await createTestSupabase();
+  vapi = await startVapiStandIn({ key: CANARY_KEY });
+});
+afterAll(async () => {
+  await vapi?.stop();
+  await supabase?.stop();
+});
+beforeEach(async () => {
+  vapi.reset();
+  vapi.setKeys([
+    { key: CANARY_KEY, name: 'old' },
+    { key: NEXT_KEY, name: 'next' },
+    { key: WRONG_KEY, name: 'wrong', orgId: OTHER_ACCOUNT },
+  ]);
+  lockstep = await createTestApp({ supabase, vapi, config: { breaker: BREAKER } });
+});
+afterEach(() => lockstep.stop());
+
+/** The keys by which assistants were written so far. */
+const writers = () => vapi.requests.filter(({ method }) => method !== 'GET').map(({ key }) => key);
+
+describe('rotation', () => {
+  test('without downtime: what is in flight ends on the old key, what begins after it uses the next', async () => {
+    const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
+    expectAnswer(await save(one.client, both('before')), 'UpdateAgentsSuccess');
+    const middle = gate();
+    vapi.faults.add({ kind: 'hold', match: { bodyIncludes: 'Outbound, during' }, until: middle.until });
+    const inFlight = save(one.client, both('during'));
+    await middle.reached;
+
+    expect(await lockstep.app.rotateKey(new Secret(NEXT_KEY))).toBe('ACTIVE');
+    expectAnswer(await save(two.client, both('after')), 'UpdateAgentsSuccess');
+    middle.open();
+    expectAnswer(await inFlight, 'UpdateAgentsSuccess');
+    expect(writers()).toEqual(['old', 'old', 'old', 'old', 'next', 'next']);
+    await expectLockstep(lockstep, one.orgId);
+    await expectLockstep(lockstep, two.orgId);
+
+    // The old one may go now.
+    vapi.revokeKey(CANARY_KEY);
+    expectAnswer(await save(one.client, both('later')), 'UpdateAgentsSuccess');
+    expect(await lockstep.app.recover()).toEqual({ taken: 0, finished: 0 });
+    expect((await lockstep.app.sweep())?.stopped).toBeNull();
+  });
+
+  test('recovery goes on with the next key where the old one was revoked in the middle of a save', async () => {
+    const caller = await lockstep.newCaller();
+    expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
+    vapi.faults.add({
+      kind: 'status-before',
+      status: 401,
+      times: 20,
+      match: { bodyIncludes: 'Inbound, before' },
+    });
+    vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Outbound, bad' }, messages: ['no'] });
+    expectAnswer(await save(caller.client, both('bad')), 'SavePendingError');
+    vapi.faults.clear();
+    vapi.setKeys([{ key: NEXT_KEY, name: 'next' }]);
+    expect(await lockstep.app.rotateKey(new Secret(NEXT_KEY))).toBe('ACTIVE');
+    await expect.poll(() => lockstep.app.recover(), { timeout: 20_000 }).toEqual({ taken: 1, finished: 1 });
+    expect(writers().at(-1)).toBe('next');
+    const { agents } = await expectLockstep(lockstep, caller.orgId);
+    expect(agents).toMatchObject([{ config: { systemPrompt: 'Inbound, before' } }, {}]);
+  });
+
+  test('a key of another account is refused before it is used', async () => {
+    const caller = await lockstep.newCaller();
+    expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
+    // There is something to see in that account.
+    await fetch(`${vapi.url}/assistant`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${WRONG_KEY}`,
+        'user-agent': 'test',
+        'content-type': 'application/json',
+      },
+      body: '{"name":"Somebody else’s"}',
+    });
+    const before = vapi.store.all();
+    expect(await lockstep.app.rotateKey(new Secret(WRONG_KEY))).toBe('REFUSED');
+    expect(vapi.store.all()).toEqual(before);
+    const asked = vapi.requests.filter(({ key, userAgent }) => key === 'wrong' && userAgent !== 'test');
+    expect(asked.map(({ method, path, query }) => `${method} ${path}?${query}`)).toEqual([
+      'GET /assistant?limit=1',
+    ]);
+    expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+    expect(writers().at(-1)).toBe('old');
+    expect(lockstep.log.join('')).toMatch(/vapi\.key_not_rotated/);
+    expect(await metrics()).toMatch(/event="vapi.key_not_rotated"} 1/);
+  });
+
+  test('a key that cannot be told yet becomes the active one once it can', async () => {
+    await lockstep.stop();
+    vapi.revokeKey(NEXT_KEY);
+    lockstep = await createTestApp({
+      supabase,
+      vapi,
+      recoveryIntervalMs: 3_600_000,
+      config: {
+        breaker: BREAKER,
+        vapi: { baseUrl: vapi.url, key: new Secret(CANARY_KEY), nextKey: new Secret(NEXT_KEY) },
+      },
+    });
+    // There is no assistant yet: nothing tells one account from another.
+    vapi.setKeys([
+      { key: CANARY_KEY, name: 'old' },
+      { key: NEXT_KEY, name: 'next' },
+    ]);
+    const caller = await lockstep.newCaller();
+    expectAnswer(await save(caller.client, both('first')), 'UpdateAgentsSuccess');
+    expect(new Set(writers())).toEqual(new Set(['old']));
+    await expect.poll(metrics, { timeout: 20_000 }).toMatch(/event="vapi.key_rotated"} 1/);
+    expectAnswer(await save(caller.client, both('second')), 'UpdateAgentsSuccess');
+    expect(writers().at(-1)).toBe('next');
+  });
+});
+
+describe('a key that Vapi refuses', () => {
+  test('saves fail at once and untouched, Vapi is left alone, operators are told; it recovers by itself', async () => {
+    const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
+    expectAnswer(await save(one.client, both('before')), 'UpdateAgentsSuccess');
+    vapi.setKeys([]);
+    for (const caller of [one, two, one, two, one]) {
+      const answer = expectAnswer(await save(caller.client, both('revoked')), 'SaveFailedError');
+      expect(answer).toMatchObject({ reason: 'VAPI_UNAUTHORIZED', save: { status: 'ROLLED_BACK' } });
+      expect(answer.save.results.map(({ vapiSynced }) => vapiSynced)).toEqual([false, false]);
+    }
+    // The two of the first save; since then only a read, now and then.
+    expect(vapi.requests.filter(({ status, method }) => status === 401 && method !== 'GET')).toHaveLength(2);
+    expect(await metrics()).toMatch(/event="vapi.key_refused"} 1/);
+    expect(lockstep.log.join('')).toContain(`"key":"${new Secret(CANARY_KEY).fingerprint()}"`);
+    await expectLockstep(lockstep, one.orgId);
+
+    vapi.setKeys([{ key: CANARY_KEY, name: 'old' }]);
+    await expect.poll(() => lockstep.log.join(''), { timeout: 20_000 }).toContain('vapi.key_accepted');
+    expectAnswer(await save(two.client, both('again')), 'UpdateAgentsSuccess');
+    const { agents } = await expectLockstep(lockstep, one.orgId);
+    expect(agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
+  });
+});
+
+describe('the process', () => {
+  let child: ChildProcess | undefined;
+  let folder: string | undefined;
+  afterEach(async () => {
+    child?.kill('SIGKILL');
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+  });
+
+  test('reads its key files again on SIGHUP', async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lockstep-key-'));
+    const file = join(folder, 'key');
+    await writeFile(file, `${CANARY_KEY}\n`);
+    child = spawn(process.execPath, [resolve(import.meta.dirname, '../../src/main.ts')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: {
+        PATH: process.env['PATH'],
+        PORT: '0',
+        SUPABASE_URL: supabase.url,
+        SUPABASE_PUBLISHABLE_KEY: supabase.publishableKey,
+        SUPABASE_SECRET_KEY: supabase.secretKey,
+        SUPABASE_JWT_SECRET: supabase.jwtSecret,
+        VAPI_BASE_URL: vapi.url,
+        VAPI_PRIVATE_KEY_FILE: file,
+      },
+    });
+    const seen: Record<string, unknown>[] = [];
+    createInterface({ input: child.stdout ?? expect.fail() }).on('line', (line) =>
+      seen.push(JSON.parse(line)),
+    );
+    const logged = (event: string) => seen.find((line) => line['event'] === event || line['msg'] === event);
+    await expect.poll(() => logged('listening'), { timeout: 30_000 }).toBeDefined();
+
+    const { token } = await lockstep.newCaller();
+    const client = new GraphQLClient(`${logged('listening')?.['url']}/graphql`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    expectAnswer(await save(client, both('before')), 'UpdateAgentsSuccess');
+    await writeFile(file, NEXT_KEY);
+    child.kill('SIGHUP');
+    await expect.poll(() => logged('vapi.key_rotated'), { timeout: 30_000 }).toBeDefined();
+    expectAnswer(await save(client, both('after')), 'UpdateAgentsSuccess');
+    expect(writers()).toEqual(['old', 'old', 'next', 'next']);
+
+    // No key at all is no reason to lose the one that works.
+    await writeFile(file, '');
+    child.kill('SIGHUP');
+    await expect.poll(() => logged('no key could be read'), { timeout: 30_000 }).toBeDefined();
+    expectAnswer(await save(client, both('still')), 'UpdateAgentsSuccess');
+    expect(JSON.stringify(seen)).not.toMatch(/canary-/);
+  });
+});
+
+async function metrics(): Promise<string> {
+  return (await fetch(`${lockstep.origin}/metrics`)).text();
+}
