@@ -4,7 +4,14 @@ import { createLogger } from './adapters/system/logger.ts';
 import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { createApp } from './app.ts';
 import type { Secret } from './domain/secret.ts';
-import { type Config, DATABASE_TIMEOUT_MS, existing, loadEnv, SECRET_VARIABLES, VAPI_BASE_URL } from './env.ts';
+import {
+  type Config,
+  DATABASE_TIMEOUT_MS,
+  existing,
+  loadEnv,
+  SECRET_VARIABLES,
+  VAPI_BASE_URL,
+} from './env.ts';
 import type { Embedded } from './local/embedded.ts';
 
 /** The process: environment in, server up, signals handled. */

@@ -259,7 +259,15 @@ describe('malformed', () => {
         line('Host: x\r\n'),
         line('Content-Type: application/json\r\n'),
         line('Content-Length: 26\r\n'),
-        fc.array(fc.oneof(piece, noise), { maxLength: 4 }).map((pieces) => pieces.join('')),
+        fc.oneof(
+          { weight: 2, arbitrary: fc.constant('') },
+          {
+            weight: 1,
+            arbitrary: fc
+              .array(fc.oneof(piece, noise), { minLength: 1, maxLength: 4 })
+              .map((parts) => parts.join('')),
+          },
+        ),
         line('\r\n'),
         line(QUERY),
       )

@@ -119,23 +119,29 @@ export class Replica {
     return this.#url;
   }
 
-  async start(env: Record<string, string> = {}): Promise<void> {
+  /** What an operator's commands need as well. */
+  get environment(): Record<string, string> {
     const { supabase } = this.#world;
-    const child = this.#world.spawn(['src/main.ts'], {
+    return {
       ...Object.fromEntries(Object.entries(TIMES).map(([name, ms]) => [name, String(ms)])),
-      PORT: '0',
       SUPABASE_URL: this.rest.url,
       SUPABASE_PUBLISHABLE_KEY: supabase.publishableKey,
       SUPABASE_SECRET_KEY: supabase.secretKey,
       SUPABASE_JWT_SECRET: supabase.jwtSecret,
       VAPI_BASE_URL: this.vapi.url,
       VAPI_PRIVATE_KEY: CANARY_KEY,
+    };
+  }
+
+  async start(env: Record<string, string> = {}): Promise<void> {
+    const child = this.#world.spawn(['src/main.ts'], {
+      ...this.environment,
+      PORT: '0',
       // Faults are what these tests are about: nothing is held back because of them.
       VAPI_REQUESTS_PER_SECOND: '10000',
       VAPI_BURST: '10000',
       VAPI_BREAKER_FAILURES: '10000',
       ORG_SAVES_PER_MINUTE: '100000',
-      LOG_LEVEL: 'info',
       ...env,
     });
     this.#child = child;

@@ -50,7 +50,7 @@ export interface Names {
   language?: fc.Arbitrary<string>;
 }
 
-export function voices(names: Names = {}): fc.Arbitrary<Voice> {
+function voices(names: Names = {}): fc.Arbitrary<Voice> {
   return fc.constantFrom(...VOICE_PROVIDERS).chain((provider) => {
     const tuned = provider === '11labs' ? fc.option(share) : fc.constant(null);
     return fc.record({
@@ -62,7 +62,7 @@ export function voices(names: Names = {}): fc.Arbitrary<Voice> {
   });
 }
 
-export function models(names: Names = {}): fc.Arbitrary<Model> {
+function models(names: Names = {}): fc.Arbitrary<Model> {
   return fc.constantFrom(...MODEL_PROVIDERS).chain((provider) =>
     fc.record({
       provider: fc.constant<string>(provider),

@@ -30,7 +30,7 @@ const assistantList = z.array(assistantAnswer);
 const errorAnswer = z.looseObject({ message: z.union([z.string(), z.array(z.string())]) });
 
 /** What went wrong with one request, fit for a log: no header, no body, no address beyond the path's template. */
-export class VapiRequestError extends Error {
+class VapiRequestError extends Error {
   override readonly name = 'VapiRequestError';
   readonly method: string;
   readonly pathTemplate: string;
