@@ -60,7 +60,7 @@ async function main(): Promise<void> {
   if (values.table) return table();
   if (values.explore) {
     const { exploreAll } = await import('../test/explorer/figures.ts');
-    process.exitCode = exploreAll('long', console.log) ? 0 : 1;
+    process.exitCode = exploreAll(console.log) ? 0 : 1;
     return;
   }
   const bug = bugNamed(values.bug);

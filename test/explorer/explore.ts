@@ -33,6 +33,8 @@ export function explore(world: World, limits: Limits = {}): Exploration {
   let problem: string | null = null;
   let current = -1;
   let goodSteps = 0;
+  // Without a safeguard it is divergence that is looked for, and not whether everything ends.
+  const mustEnd = world.scope.without === undefined;
 
   const see = (state: Uint8Array, parent: number): number => {
     layout.pack(state, packed);
@@ -64,13 +66,13 @@ export function explore(world: World, limits: Limits = {}): Exploration {
     });
     if (goodSteps === 0) {
       terminals += 1;
-      if (!world.isAtRest(f) && problem === null) {
+      if (mustEnd && !world.isAtRest(f) && problem === null) {
         problem = 'nothing more can happen, and it is not at rest';
         bad = current;
       }
     }
   }
-  if (problem === null) {
+  if (problem === null && mustEnd) {
     const stuck = onCycle(set.count, from, to);
     if (stuck >= 0) {
       problem = 'it may go round in circles for ever, though nothing goes wrong any more';

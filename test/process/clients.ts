@@ -38,9 +38,9 @@ export class Organization {
     return organization;
   }
 
-  /** One request at this replica, answered or not: as if nobody listened to what comes back. */
-  ask(what: string, replica: Replica): void {
-    void this.#ask(what, replica).catch(() => undefined);
+  /** One request at this replica; null where it got no answer. */
+  ask(what: string, replica: Replica): Promise<SaveAnswer | null> {
+    return this.#ask(what, replica).catch(() => null);
   }
 
   /**

@@ -150,13 +150,13 @@ async function holdAtA(organizations: Map<Point, Organization>) {
   const [a] = world.replicas;
   const caught = [...organizations].map(([point, organization]) => {
     const held = catchAt(world, [a], organization, point.name, point.traps);
-    organization.ask('after', a);
+    void organization.ask('after', a);
     return { point, ...held };
   });
   await Promise.all(caught.map(({ reached }) => reached));
   /** What was on its way arrives now, or never. */
-  const letGo = () => {
-    for (const { point, release, drop } of caught) (point.lost ? drop : release)();
+  const letGo = (all?: 'all') => {
+    for (const { point, release, drop } of caught) point.lost ? drop() : release(all);
   };
   return { letGo };
 }
@@ -284,7 +284,8 @@ test('a server is stopped past its lease and goes on: nothing that it still has 
   // Whatever the stopped one sends from now on, except for the organization that is saved all the while.
   const isOurs = ({ method, body }: PassingRequest) => method !== 'GET' && /: (before|after)\./.test(body);
   const sent = a.vapi.add({ match: isOurs, times: Infinity, before: async () => undefined });
-  letGo();
+  // Later than any bound.
+  letGo('all');
   a.child.signal('SIGCONT');
   // A shutdown waits for everything that was running.
   a.child.signal('SIGTERM');
@@ -342,7 +343,7 @@ test('a server is killed where Vapi refuses the undo: locked for a person, who s
   const attention = points.map(() => expect.objectContaining({ status: 'NEEDS_ATTENTION' }));
   await expect.poll(open, { timeout: PATIENCE_MS }).toEqual(attention);
   world.vapi.faults.clear();
-  for (const { orgId, id } of await open()) {
+  const settling = (await open()).map(async ({ orgId, id }) => {
     // By hand: what Vapi has refused until now.
     const undo = world.vapi.requests.findLast(
       ({ status, body }) =>
@@ -356,12 +357,13 @@ test('a server is killed where Vapi refuses the undo: locked for a person, who s
     await vi.waitFor(
       async () => {
         const args = ['--org', orgId, '--save', id, '--to', 'ROLLED_BACK'];
-        const settling = world.spawn(['scripts/settle-save.ts', ...args], b.environment);
-        expect(await settling.exited, settling.err).toEqual({ code: 0, signal: null });
+        const command = world.spawn(['scripts/settle-save.ts', ...args], b.environment);
+        expect(await command.exited, command.err).toEqual({ code: 0, signal: null });
       },
       { timeout: PATIENCE_MS, interval: 500 },
     );
-  }
+  });
+  await Promise.all(settling);
   await a.start();
   await expectEnds(organizations);
 });
@@ -410,6 +412,45 @@ test('everything is killed at once, at every point of a save: it ends after the 
   await world.startDatabase();
   await Promise.all([a.start(), b.start()]);
   await expectEnds(organizations);
+});
+
+test('SIGTERM: the running save is finished and answered, probes are told, and nothing new begins', async () => {
+  const [a] = world.replicas;
+  const [running, late] = [await Organization.saved(world), await Organization.saved(world)];
+  const held = catchAt(world, [a], running, 'save_commit', [calling('save_commit', 'before')]);
+  const answer = running.ask('after', a);
+  await held.reached;
+  a.child.signal('SIGTERM');
+  await expect.poll(() => a.probe('/ready'), { timeout: PATIENCE_MS }).toBe(503);
+  expect(await a.probe('/health')).toBe(200);
+  const refused = await fetch(`${a.origin}/graphql`, { method: 'POST' });
+  expect(refused.status).toBe(503);
+  expect(await refused.json()).toMatchObject({ errors: [{ extensions: { code: 'SHUTTING_DOWN' } }] });
+  expect(await late.ask('after', a)).toBeNull();
+  expect(a.child.isRunning).toBe(true);
+  held.release();
+  expect(await answer).toMatchObject({ __typename: 'UpdateAgentsSuccess' });
+  expect(await a.child.exited).toEqual({ code: 0, signal: null });
+  expect(await running.settled('after')).toBe('committed');
+  await running.expectKept();
+  const { agents } = await late.expectKept();
+  expect(agents[0]?.revision).toBe(1);
+});
+
+test('a second signal ends it at once; the other server ends its save', async () => {
+  const [a] = world.replicas;
+  const organization = await Organization.saved(world);
+  const held = catchAt(world, [a], organization, 'save_commit', [calling('save_commit', 'before')]);
+  const answer = organization.ask('after', a);
+  await held.reached;
+  a.child.signal('SIGINT');
+  await expect.poll(() => a.probe('/ready'), { timeout: PATIENCE_MS }).toBe(503);
+  a.child.signal('SIGTERM');
+  expect(await a.child.exited).toEqual({ code: 130, signal: null });
+  expect(await answer).toBeNull();
+  held.drop();
+  expect(await organization.settled('after')).toBe('committed');
+  await organization.expectKept();
 });
 
 test('whoever was saved all the while was always told the truth', async () => {

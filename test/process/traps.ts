@@ -1,9 +1,12 @@
 /** Points of a save at which something can happen to whoever makes it: a request, held on either side of its effect. */
 import { vi } from 'vitest';
 import { prompt, type Side } from '../support/faulty.ts';
-import { type PassingRequest, rpc } from '../support/proxy.ts';
+import { lost, type PassingRequest, rpc } from '../support/proxy.ts';
 import type { Organization } from './clients.ts';
-import { PATIENCE_MS, type Replica, type World } from './harness.ts';
+import { PATIENCE_MS, type Replica, TIMES, type World } from './harness.ts';
+
+/** Later than this, a request that got no answer is dead: that is what the servers are told. */
+const LATE_MS = TIMES.VAPI_TIMEOUT_MS + TIMES.VAPI_LATE_MS;
 
 export interface Trap {
   readonly at: 'rest' | 'vapi';
@@ -14,8 +17,8 @@ export interface Trap {
 export interface Caught {
   /** Every request has arrived where it is held. */
   readonly reached: Promise<void>;
-  /** They go on. */
-  readonly release: () => void;
+  /** They go on; those that have been held for longer than a request to Vapi can be late are lost, unless all shall go on. */
+  readonly release: (all?: 'all') => void;
   /** They are lost. */
   readonly drop: () => void;
 }
@@ -70,19 +73,19 @@ export function catchAt(
   name: string,
   traps: readonly Trap[],
 ): Caught {
-  const opened = Promise.withResolvers<void>();
+  const opened = Promise.withResolvers<'all' | undefined>();
   // Dropped with nobody waiting is no error.
   opened.promise.catch(() => undefined);
   const waiting = traps.map((trap) => {
     let caught = 0;
+    const hold = async () => {
+      caught += 1;
+      const since = performance.now();
+      const all = await opened.promise;
+      if (trap.at === 'vapi' && all === undefined && performance.now() - since > LATE_MS) await lost();
+    };
     for (const replica of replicas) {
-      replica[trap.at].add({
-        match: trap.match(world, organization),
-        [trap.when]: () => {
-          caught += 1;
-          return opened.promise;
-        },
-      });
+      replica[trap.at].add({ match: trap.match(world, organization), [trap.when]: hold });
     }
     return () => caught > 0;
   });
@@ -95,5 +98,5 @@ export function catchAt(
   );
   // Seen by whoever waits for it.
   reached.catch(() => undefined);
-  return { reached, release: () => opened.resolve(), drop: () => opened.reject(new Error('dropped')) };
+  return { reached, release: (all) => opened.resolve(all), drop: () => opened.reject(new Error('dropped')) };
 }

@@ -107,7 +107,7 @@ export const BUGS: Record<string, Bug> = {
           rolledBack: (ref, request) => journal.rolledBack(ref, { ...request, lateMs: 0 }),
         }),
     },
-    seed: 0,
+    seed: 54,
     breaks: 'both systems are equal at rest',
   },
   'no-quarantine': {
@@ -120,26 +120,26 @@ export const BUGS: Record<string, Bug> = {
             journal.hold(ref, { ...request, notBeforeMs: Math.min(1, request.notBeforeMs) }),
         }),
     },
-    seed: 0,
-    breaks: 'both systems are equal at rest',
+    seed: 75,
+    breaks: 'no orphan past its age',
   },
   'timeout-is-failure': {
     tells: 'line 5: a request without an answer counts as one without an effect',
     planted: { voice: (voice) => unknownAs(voice, { kind: 'refused', status: 408, messages: ['timeout'] }) },
-    seed: 0,
+    seed: 1,
     breaks: 'both systems are equal at rest',
   },
   'no-epoch-check': {
     tells: 'an owner whose save was taken over commits it all the same',
     planted: { model: WithoutEpochs },
-    seed: 0,
+    seed: 20,
     breaks: 'no transition with an old epoch',
   },
   'no-sweep': {
     tells: 'nothing repairs what was applied later than any bound',
     planted: { background: { sweep: false } },
-    seed: 0,
-    breaks: 'both systems are equal at rest',
+    seed: 30,
+    breaks: 'no orphan past its age',
   },
 
   // DESIGN 2.
@@ -159,13 +159,13 @@ export const BUGS: Record<string, Bug> = {
         },
       }),
     },
-    seed: 0,
-    breaks: 'a commit has a matching answer for every agent',
+    seed: 1,
+    breaks: 'both systems are equal at rest',
   },
   'forgets-after-a-crash': {
     tells: 'line 2: nobody finishes what a dead process began',
     planted: { background: { recovery: false } },
-    seed: 0,
+    seed: 1,
     breaks: 'nothing is open past its time',
   },
   'leaves-the-sibling': {
@@ -179,13 +179,13 @@ export const BUGS: Record<string, Bug> = {
             : voice.updateAssistant(id, document),
       }),
     },
-    seed: 0,
+    seed: 4,
     breaks: 'both systems are equal at rest',
   },
   'no-lock': {
     tells: 'line 4: two saves of one organization at once',
     planted: { model: WithoutLock },
-    seed: 0,
+    seed: 3,
     breaks: 'one open save an organization',
   },
   'creates-on-any-error': {
@@ -199,7 +199,7 @@ export const BUGS: Record<string, Bug> = {
         },
       }),
     },
-    seed: 0,
+    seed: 1,
     breaks: 'both systems are equal at rest',
   },
   'retries-the-create': {
@@ -213,7 +213,7 @@ export const BUGS: Record<string, Bug> = {
         },
       }),
     },
-    seed: 0,
+    seed: 65,
     breaks: 'no orphan past its age',
   },
   'first-save-told-failed': {
@@ -235,19 +235,19 @@ export const BUGS: Record<string, Bug> = {
           },
         }),
     },
-    seed: 0,
+    seed: 1,
     breaks: 'what was told is true',
   },
   'rows-before-vapi': {
     tells: 'line 9: rows are there before Vapi was asked',
     planted: { model: RowsBeforeVapi },
-    seed: 0,
+    seed: 1,
     breaks: 'agents change only in a commit',
   },
   'two-agents-a-role': {
     tells: 'line 10: two first saves make two agents of one role',
     planted: { model: WithoutUniqueRole },
-    seed: 0,
+    seed: 3,
     breaks: 'one open save an organization',
   },
   'believes-the-id': {
@@ -265,8 +265,8 @@ export const BUGS: Record<string, Bug> = {
         };
       },
     },
-    seed: 0,
-    breaks: 'a commit has a matching answer for every agent',
+    seed: 4,
+    breaks: 'both systems are equal at rest',
   },
   'constant-flags': {
     tells: 'line 12: the flags of a result do not depend on what happened',
@@ -282,7 +282,7 @@ export const BUGS: Record<string, Bug> = {
               },
             },
     },
-    seed: 0,
+    seed: 1,
     breaks: 'what was told is true',
   },
 
@@ -296,13 +296,13 @@ export const BUGS: Record<string, Bug> = {
           query.createdAtGe === undefined ? voice.listAssistants(query) : { kind: 'ok', value: [] },
       }),
     },
-    seed: 0,
+    seed: 17,
     breaks: 'no orphan past its age',
   },
   'sends-until-the-lease-ends': {
     tells: 'the guard forgets how long a request may take',
     planted: { voice: (voice) => ({ ...voice, timeoutMs: -1_000 }) },
-    seed: 0,
+    seed: 33,
     breaks: 'no write outside the lease',
   },
   'forgets-keys': {
@@ -314,7 +314,7 @@ export const BUGS: Record<string, Bug> = {
             journal.begin(orgId, saveId, owner, { ...request, idempotencyKey: null }),
         }),
     },
-    seed: 0,
+    seed: 1,
     breaks: 'one answer per idempotency key',
   },
   'commits-half': {
@@ -329,8 +329,8 @@ export const BUGS: Record<string, Bug> = {
           },
         }),
     },
-    seed: 0,
-    breaks: 'what was told is true',
+    seed: 1,
+    breaks: 'no orphan past its age',
   },
   'undoes-unannounced': {
     tells: 'something is undone before the journal says so',
@@ -346,7 +346,7 @@ export const BUGS: Record<string, Bug> = {
           },
         }),
     },
-    seed: 0,
+    seed: 12,
     breaks: 'the direction is recorded before the undo',
   },
   'writes-to-a-neighbour': {
@@ -366,7 +366,7 @@ export const BUGS: Record<string, Bug> = {
         },
       }),
     },
-    seed: 0,
+    seed: 1,
     breaks: 'no write to another organization',
   },
   'tells-the-key': {
@@ -378,7 +378,7 @@ export const BUGS: Record<string, Bug> = {
             journal.abort(ref, { ...request, failure: { ...request.failure, message: `401 for ${CANARY}` } }),
         }),
     },
-    seed: 0,
+    seed: 5,
     breaks: 'no secret in a sink',
   },
 };

@@ -1,0 +1,100 @@
+/** What nobody expected: the caller gets an id, the log has the rest under it. */
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createTestApp, type TestApp } from '../support/app.ts';
+
+let lockstep: TestApp;
+beforeAll(async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  lockstep = await createTestApp();
+});
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await lockstep?.stop();
+});
+
+interface Answer {
+  data?: unknown;
+  errors?: { message: string; path?: unknown; extensions?: Record<string, unknown> }[];
+}
+
+const lines = () => lockstep.log.map((line) => JSON.parse(line) as Record<string, unknown>);
+
+describe('an unexpected error', () => {
+  test('of a resolver is answered with an id that finds it in the log, with its stack', async () => {
+    const caller = await lockstep.newCaller();
+    // Somebody has broken the database.
+    await lockstep.supabase.sql`alter table public.organizations rename column name to title`;
+    await lockstep.supabase.reloadSchema();
+    try {
+      const response = await fetch(lockstep.url, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${caller.token}`, 'content-type': 'application/json' },
+        body: '{"query":"{ organization { id name } }"}',
+      });
+      const text = await response.text();
+      const { data, errors } = JSON.parse(text) as Answer;
+      expect(data ?? null).toBeNull();
+      expect(errors).toEqual([
+        {
+          message: 'Unexpected error.',
+          locations: [expect.anything()],
+          path: ['organization'],
+          extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId: expect.any(String) },
+        },
+      ]);
+      expect(text).not.toMatch(/does not exist|42703|PGRST|\bat /);
+      const id = errors?.[0]?.extensions?.['correlationId'];
+      const [logged, ...others] = lines().filter((line) => line['correlationId'] === id);
+      expect(others).toEqual([]);
+      expect(logged).toMatchObject({
+        msg: 'unexpected error',
+        err: { message: expect.stringMatching(/42703/), stack: expect.stringMatching(/\.ts:\d+/) },
+      });
+    } finally {
+      await lockstep.supabase.sql`alter table public.organizations rename column title to name`;
+      await lockstep.supabase.reloadSchema();
+    }
+  });
+
+  test('outside of GraphQL likewise, by the request’s id', async () => {
+    const broken = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    try {
+      broken.app.server.prependListener('request', (_request, response) => {
+        // What the handler cannot reckon with.
+        response.writeHead = () => {
+          Reflect.deleteProperty(response, 'writeHead');
+          throw new TypeError('planted: secret words from inside');
+        };
+      });
+      const response = await fetch(`${broken.origin}/health`);
+      const text = await response.text();
+      expect(response.status).toBe(500);
+      const id = response.headers.get('x-request-id');
+      expect(JSON.parse(text)).toEqual({
+        errors: [
+          {
+            message: 'Unexpected error.',
+            extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId: id },
+          },
+        ],
+      });
+      const logged = broken.log.map((line) => JSON.parse(line) as Record<string, unknown>);
+      expect(logged.filter((line) => line['requestId'] === id)).toMatchObject([
+        { err: { message: expect.stringMatching(/planted/) } },
+      ]);
+    } finally {
+      await broken.stop();
+    }
+  });
+});
+
+test('every answer has an id of its own', async () => {
+  const ids = await Promise.all(
+    ['/graphql', '/health', '/ready', '/metrics', '/nothing', '/'].map(
+      async (path) =>
+        (await fetch(`${lockstep.origin}${path}`, { redirect: 'manual' })).headers.get('x-request-id') ?? '',
+    ),
+  );
+  for (const id of ids) expect(id).toMatch(/^[0-9a-f-]{36}$/);
+  expect(new Set(ids).size).toBe(ids.length);
+});

@@ -1,0 +1,356 @@
+/** Documents and variables that are made from the schema: right, nearly right, and wrong. */
+import fc from 'fast-check';
+import {
+  type GraphQLArgument,
+  type GraphQLInputField,
+  type GraphQLInputType,
+  type GraphQLNamedOutputType,
+  type GraphQLOutputType,
+  getNamedType,
+  isCompositeType,
+  isEnumType,
+  isInputObjectType,
+  isListType,
+  isNonNullType,
+  isObjectType,
+  isRequiredArgument,
+  isRequiredInputField,
+  isUnionType,
+} from 'graphql';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { schema } from '../../src/schema/index.ts';
+import { createOwner, digestOf, type Owner } from '../isolation/organizations.ts';
+import { createTestApp, type TestApp } from '../support/app.ts';
+import { vapiCalls } from '../support/systems.ts';
+
+let lockstep: TestApp;
+let owner: Owner;
+beforeAll(async () => {
+  // The embedded REST layer prints every refusal.
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  lockstep = await createTestApp();
+  owner = await createOwner(lockstep, 'A');
+});
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await lockstep?.stop();
+});
+
+const INSIDE =
+  /\bat .+:\d+:\d+|node_modules|node:internal|\.[jt]s:\d|PGRST|SQLSTATE|postgres|relation "|column "|INTERNAL_SERVER_ERROR|correlationId/i;
+
+type Gen = fc.GeneratorValue;
+
+/** How often something wrong is put in the place of something right. */
+const oneIn = (g: Gen, n: number) => g(fc.integer, { min: 1, max: n }) === 1;
+
+const text = fc.oneof(
+  fc.constantFrom(
+    '',
+    'a',
+    '0',
+    '-1',
+    'null',
+    '00000000-0000-4000-8000-00000000000a',
+    '2026-01-01T00:00:00Z',
+    '%',
+    "'",
+  ),
+  fc.string({ unit: 'binary', maxLength: 20 }).filter((value) => value.isWellFormed()),
+);
+const scalar = fc.oneof(
+  text,
+  fc.integer(),
+  fc.double({ noNaN: true, noDefaultInfinity: true }),
+  fc.boolean(),
+  fc.constant(null),
+  fc.constantFrom(2 ** 31, -(2 ** 31), Number.MAX_SAFE_INTEGER, 1e308),
+);
+const junk = fc.oneof(
+  scalar,
+  fc.array(scalar, { maxLength: 3 }),
+  fc.dictionary(text, scalar, { maxKeys: 3 }),
+);
+
+/** A value for this type; wrong now and then. `ids`: of things that exist. */
+function inputFor(type: GraphQLInputType, g: Gen, ids: string[], depth = 0): unknown {
+  if (oneIn(g, 25)) return g(() => junk);
+  if (isNonNullType(type)) return inputFor(type.ofType, g, ids, depth);
+  if (oneIn(g, 8)) return null;
+  if (isListType(type)) {
+    return Array.from({ length: g(fc.integer, { min: 0, max: 2 }) }, () =>
+      inputFor(type.ofType, g, ids, depth),
+    );
+  }
+  if (isEnumType(type)) return g(() => fc.constantFrom(...type.getValues().map(({ name }) => name)));
+  if (isInputObjectType(type)) {
+    const fields = Object.values(type.getFields()).filter(
+      (field) => isRequiredInputField(field) || (depth < 3 && oneIn(g, 2)),
+    );
+    return Object.fromEntries(
+      fields.map((field: GraphQLInputField) => [field.name, inputFor(field.type, g, ids, depth + 1)]),
+    );
+  }
+  switch (type.name) {
+    case 'Int':
+      return g(() => fc.oneof(fc.integer({ min: -3, max: 120 }), fc.constantFrom(2 ** 31 - 1, -(2 ** 31))));
+    case 'Float':
+      return g(() => fc.double({ noNaN: true, noDefaultInfinity: true }));
+    case 'Boolean':
+      return g(() => fc.boolean());
+    case 'ID':
+      return g(() => fc.oneof(fc.constantFrom(...ids), fc.uuid(), text));
+    case 'DateTime':
+      return g(() =>
+        fc.oneof(
+          fc.date({ noInvalidDate: true }).map((date) => date.toISOString()),
+          text,
+        ),
+      );
+    default:
+      return g(() => text);
+  }
+}
+
+/** As GraphQL writes it, where enum values are bare words. */
+function literal(value: unknown, type: GraphQLInputType): string {
+  const named = getNamedType(type);
+  if (isEnumType(named) && typeof value === 'string' && /^[A-Z_]+$/.test(value)) return value;
+  if (Array.isArray(value)) return `[${value.map((one) => literal(one, type)).join(', ')}]`;
+  if (typeof value === 'object' && value !== null) {
+    const fields = isInputObjectType(named) ? named.getFields() : {};
+    const parts = Object.entries(value)
+      .filter(([name]) => /^[A-Za-z_]\w*$/.test(name))
+      .map(([name, member]) => `${name}: ${literal(member, fields[name]?.type ?? named)}`);
+    return `{${parts.join(', ')}}`;
+  }
+  return JSON.stringify(value);
+}
+
+interface Draft {
+  g: Gen;
+  ids: string[];
+  variables: { definition: string; name: string; value: unknown }[];
+  fragments: string[];
+  /** Fields that may still be written. */
+  budget: number;
+}
+
+function argumentsOf(args: readonly GraphQLArgument[], draft: Draft): string {
+  const { g, ids, variables } = draft;
+  const chosen = args.filter((arg) => isRequiredArgument(arg) || oneIn(g, 3));
+  const written = chosen.map((arg) => {
+    const value = inputFor(arg.type, g, ids);
+    if (oneIn(g, 2)) return `${arg.name}: ${literal(value, arg.type)}`;
+    const name = `v${variables.length}`;
+    variables.push({ name, definition: `$${name}: ${arg.type}`, value });
+    return `${arg.name}: $${name}`;
+  });
+  if (oneIn(g, 40)) written.push(`${g(() => fc.constantFrom('orgId', 'where', 'limit'))}: 1`);
+  return written.length === 0 ? '' : `(${written.join(', ')})`;
+}
+
+function selectionOf(type: GraphQLNamedOutputType, draft: Draft, depth: number): string {
+  const { g } = draft;
+  const parts: string[] = [];
+  if (isUnionType(type) || (!isObjectType(type) && isCompositeType(type))) {
+    const types = schema.getPossibleTypes(type).filter(() => oneIn(g, 2));
+    for (const one of types) parts.push(`... on ${one.name} ${selectionOf(one, draft, depth - 1)}`);
+    parts.push('__typename');
+  } else if (isObjectType(type)) {
+    const fields = Object.values(type.getFields()).filter(
+      (field) => !isCompositeType(getNamedType(field.type)) || (depth > 0 && draft.budget > 0),
+    );
+    const most = Math.max(1, Math.min(fields.length, 5, draft.budget));
+    for (const field of g(() => fc.subarray(fields, { minLength: 1, maxLength: most }))) {
+      draft.budget -= 1;
+      const alias = oneIn(g, 6)
+        ? `${g(() => fc.constantFrom('a', 'b', 'id', '__proto__', 'constructor'))}: `
+        : '';
+      const directive = oneIn(g, 12)
+        ? ` @${g(() => fc.constantFrom('include', 'skip'))}(if: ${g(() => fc.boolean())})`
+        : '';
+      parts.push(
+        `${alias}${field.name}${argumentsOf(field.args, draft)}${directive}${below(field.type, draft, depth)}`,
+      );
+    }
+    if (oneIn(g, 40))
+      parts.push(g(() => fc.constantFrom('nothing', 'org_id', '__schema { types { name } }')));
+  }
+  if (oneIn(g, 10)) {
+    const name = `F${draft.fragments.length}`;
+    draft.fragments.push(`fragment ${name} on ${type.name} { ${parts.join(' ')} }`);
+    return `{ ...${name} __typename }`;
+  }
+  return `{ ${parts.join(' ')} }`;
+}
+
+function below(type: GraphQLOutputType, draft: Draft, depth: number): string {
+  const named = getNamedType(type);
+  return isCompositeType(named) ? ` ${selectionOf(named, draft, depth - 1)}` : '';
+}
+
+function draftOf(operation: 'query' | 'mutation', g: Gen, ids: string[]) {
+  const draft: Draft = { g, ids, variables: [], fragments: [], budget: 40 };
+  const type = operation === 'query' ? schema.getQueryType() : schema.getMutationType();
+  if (!type) throw new Error('the schema has none');
+  const selection = selectionOf(type, draft, g(fc.integer, { min: 1, max: 5 }));
+  const { variables } = draft;
+  const head =
+    variables.length === 0 ? '' : ` Q(${variables.map(({ definition }) => definition).join(', ')})`;
+  return {
+    query: `${operation}${head} ${selection} ${draft.fragments.join(' ')}`,
+    variables: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
+  };
+}
+
+async function post(body: object, token: string | null) {
+  const response = await fetch(lockstep.url, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/graphql-response+json',
+      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+    },
+    body: JSON.stringify(body),
+  });
+  const answer = await response.text();
+  return {
+    status: response.status,
+    answer,
+    body: JSON.parse(answer) as { data?: unknown; errors?: unknown[] },
+  };
+}
+
+test('queries of one’s own: answered or refused, never an unexpected error, nothing changed', async () => {
+  const before = await digestOf(lockstep.supabase.sql);
+  const asked = vapiCalls(lockstep).length;
+  const ids = [...owner.calls, ...owner.appointments, ...owner.phoneNumbers, ...owner.documents, owner.save];
+  let answered = 0;
+  let refused = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.gen(), async (g) => {
+      const { status, answer, body } = await post(draftOf('query', g, ids), owner.token);
+      expect(status, answer).toBeLessThan(500);
+      expect(answer).not.toMatch(INSIDE);
+      if (body.errors === undefined) answered += 1;
+      else refused += 1;
+    }),
+    { numRuns: 400 },
+  );
+  // Both kinds, or the generator is no good.
+  expect(answered).toBeGreaterThan(60);
+  expect(refused).toBeGreaterThan(60);
+  expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+  expect(vapiCalls(lockstep)).toHaveLength(asked);
+  console.log(
+    `edge, GraphQL: ${answered + refused} generated queries, ${answered} answered, ${refused} refused`,
+  );
+});
+
+test('mutations of people without a right to any: refused, nothing sent, nothing changed', async () => {
+  const { supabase } = lockstep;
+  const user = await supabase.createUser();
+  const { accessToken } = await supabase.signIn(user.email, user.password);
+  const before = await digestOf(supabase.sql);
+  const asked = vapiCalls(lockstep).length;
+  let generated = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.gen(), fc.constantFrom(null, accessToken, `${owner.token}x`), async (g, token) => {
+      generated += 1;
+      const { status, answer, body } = await post(draftOf('mutation', g, [owner.agents.INBOUND]), token);
+      expect(status, answer).toBeGreaterThanOrEqual(400);
+      expect(status).toBeLessThan(500);
+      expect(body.errors?.length).toBeGreaterThan(0);
+      expect(answer).not.toMatch(INSIDE);
+    }),
+    { numRuns: 200 },
+  );
+  expect(generated).toBe(200);
+  expect(await digestOf(supabase.sql)).toEqual(before);
+  expect(vapiCalls(lockstep)).toHaveLength(asked);
+  console.log(`edge, GraphQL: ${generated} generated mutations without a right, all refused`);
+});
+
+test('text that is nearly GraphQL: never an unexpected error', async () => {
+  const before = await digestOf(lockstep.supabase.sql);
+  const token = fc.constantFrom(
+    ...[
+      '{',
+      '}',
+      '(',
+      ')',
+      '[',
+      ']',
+      ':',
+      '=',
+      '!',
+      '|',
+      '&',
+      '$',
+      '@',
+      '...',
+      '"',
+      '"""',
+      '#',
+      '\\',
+      '\0',
+      '\n',
+      ',',
+    ],
+    ...[
+      'query',
+      'mutation',
+      'subscription',
+      'fragment',
+      'on',
+      'null',
+      'true',
+      'updateAgents',
+      'agents',
+      'id',
+      'type',
+    ],
+    ...[
+      '__schema',
+      '__type',
+      '__typename',
+      '$v',
+      '0',
+      '-1',
+      '1e999',
+      '0x1',
+      'é',
+      '\u{1f9b7}',
+      '\ufeff',
+      '\u2028',
+    ],
+  );
+  let generated = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.oneof(
+        fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join(' ')),
+        fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join('')),
+        fc.string({ unit: 'binary', maxLength: 60 }),
+        // A good one with a piece cut out.
+        fc.tuple(fc.nat(120), fc.nat(40)).map(([at, length]) => {
+          const good =
+            'query Q($n: Int = 1) { calls(first: $n) { nodes { id ...F } } } fragment F on Call { agent { id } }';
+          return good.slice(0, at) + good.slice(at + length);
+        }),
+      ),
+      fc.option(junk),
+      fc.option(text),
+      async (query, variables, operationName) => {
+        generated += 1;
+        const { status, answer } = await post({ query, variables, operationName }, owner.token);
+        expect(status, answer).toBeLessThan(500);
+        expect(answer).not.toMatch(INSIDE);
+      },
+    ),
+    { numRuns: 400 },
+  );
+  expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
+  console.log(`edge, GraphQL: ${generated} texts that are nearly GraphQL`);
+});
