@@ -17,7 +17,7 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { BUGS, type Bug } from '../test/sim/bugs.ts';
 import { makePlan } from '../test/sim/plan.ts';
 import { keep, shrink } from '../test/sim/shrink.ts';
-import { type Run, simulate } from '../test/sim/simulate.ts';
+import { type Run, simulate, vacuity } from '../test/sim/simulate.ts';
 
 interface Share {
   from: number;
@@ -98,7 +98,9 @@ async function main(): Promise<void> {
   console.log(`at rest at most ${told.longestRestMs} virtual ms after the last fault`);
   const failed = told.failed.sort((a, b) => a.seed - b.seed);
   if (failed.length === 0) {
-    console.log('no violation');
+    const empty = vacuity(told);
+    console.log(empty === null ? 'no violation' : `no violation, and no proof: ${empty}`);
+    if (empty !== null) process.exitCode = 1;
     return;
   }
   process.exitCode = 1;

@@ -22,7 +22,7 @@ afterAll(() => lockstep?.stop());
 
 /** Words from inside: a stack, a file, a library, a statement, an unexpected error. */
 const INSIDE =
-  /\bat .+:\d+:\d+|node_modules|node:internal|\.[jt]s:\d|SyntaxError|TypeError|ERR_|HPE_|Unexpected token|postgres|select .* from|INTERNAL_SERVER_ERROR|correlationId/i;
+  /\n\s+at |\bat \S+ \(|\bat file:|node_modules|node:internal|\.[jt]s:\d|SyntaxError|TypeError|ERR_|HPE_|Unexpected token|postgres|select .* from|INTERNAL_SERVER_ERROR|correlationId/i;
 
 interface Exchange {
   /** Everything that came back, until the connection was over. */

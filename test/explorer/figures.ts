@@ -70,7 +70,7 @@ export const SHORT: Scope[] = [
     name: 'in seconds: one agent, one save',
     agents: 1,
     saves: [[0]],
-    recoverers: 2,
+    recoverers: 1,
     clock: CLOCK,
     ...EVERYTHING,
   },
@@ -84,7 +84,7 @@ export const SHORT: Scope[] = [
   },
 ];
 
-export const LONG: Scope[] = [
+const LONG: Scope[] = [
   ...SHORT,
   {
     name: 'two agents, two saves, owners that do not know that they are none any more',
@@ -147,6 +147,14 @@ export const LONG: Scope[] = [
     ...EVERYTHING,
   },
   {
+    name: 'in seconds: one agent, one save, two recoverers',
+    agents: 1,
+    saves: [[0]],
+    recoverers: 2,
+    clock: CLOCK,
+    ...EVERYTHING,
+  },
+  {
     name: 'in seconds: one agent, two saves',
     agents: 1,
     saves: [[0], [0]],
@@ -157,7 +165,7 @@ export const LONG: Scope[] = [
 ];
 
 /** With each of the five safeguards of DESIGN 1 switched off: the smallest scope that shows what it is for. */
-export const WITHOUT: Record<Safeguard, Scope> = {
+const WITHOUT: Record<Safeguard, Scope> = {
   fence: { name: 'no fence after an ambiguous close', agents: 1, saves: [[0], [0]], recoverers: 1 },
   quarantine: {
     name: 'no quarantine before an undo',

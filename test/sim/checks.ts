@@ -92,6 +92,8 @@ export class Checks {
   readonly #owners = new Map<string, string>();
   /** `save role assistant` that Vapi holds, or held, exactly as sent. */
   readonly #matched = new Set<string>();
+  /** Looked at when the whole transaction is over. */
+  readonly #justCommitted: SaveRow[] = [];
   readonly #closed = new Map<string, string>();
   readonly #agents = new Map<string, string>();
   readonly #told: Told[] = [];
@@ -131,7 +133,7 @@ export class Checks {
       this.violate('one open save an organization', `${open.map(({ id }) => id).join(', ')} of ${orgId}`);
     if (from !== null && isClosed(from))
       this.violate('what is closed stays closed', `${saveId} went from ${from} to ${to}`);
-    if (to === 'COMMITTED' && from !== null) this.#committed(save);
+    if (to === 'COMMITTED' && from !== null) this.#justCommitted.push(save);
     if (isClosed(to)) this.#closed.set(saveId, canonicalJson(save));
   }
 
@@ -165,6 +167,7 @@ export class Checks {
   databaseCalled(orgId: string | null, op: string): void {
     if (orgId === null) return;
     const { model } = this.#options;
+    for (const save of this.#justCommitted.splice(0)) this.#committed(save);
     const now = model
       .agentsOf(orgId)
       .map((agent) => `${agent.id} ${agent.revision} ${agent.lastSaveId} ${agent.assistantId}`)

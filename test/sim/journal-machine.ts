@@ -40,7 +40,7 @@ export function beginControl(now: number, request: { leaseMs: number; deadlineMs
 }
 
 /** Where the table of the protocol knows no such move, this throws: a defect of whoever asked. */
-export function moved(control: SaveControl, to: SaveStatus, change: Partial<SaveControl>): SaveControl {
+function moved(control: SaveControl, to: SaveStatus, change: Partial<SaveControl>): SaveControl {
   if (!TRANSITIONS[control.status].includes(to)) {
     throw new Error(`${control.status} to ${to} is no transition of the protocol`);
   }
@@ -172,7 +172,7 @@ export function takeoverStep(
 }
 
 /** May the organization's next save begin, as far as this save and the fence have a say? */
-export function blocksNext(open: SaveControl | null, fenceUntil: number | null, now: number): boolean {
+function blocksNext(open: SaveControl | null, fenceUntil: number | null, now: number): boolean {
   return (open !== null && !isClosed(open.status)) || (fenceUntil ?? Number.NEGATIVE_INFINITY) > now;
 }
 

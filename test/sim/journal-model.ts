@@ -862,7 +862,7 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
   };
 }
 
-export function saveJson(save: SaveRow): SaveRecord {
+function saveJson(save: SaveRow): SaveRecord {
   return {
     id: save.id,
     status: save.status,

@@ -65,6 +65,12 @@ export async function simulate(
   };
 }
 
+/** Why runs in which nothing was violated prove nothing all the same; null = they count. */
+export function vacuity(counts: Pick<Counts, 'strikes' | 'told'>): string | null {
+  if (counts.strikes === 0) return 'no fault struck anything';
+  return (counts.told['committed'] ?? 0) === 0 ? 'nothing was acknowledged' : null;
+}
+
 /** What people do in the Vapi dashboard is for the sweep to see: without one, nothing of the kind happens. */
 function withoutPeople(plan: Plan): Plan {
   const acts = plan.acts.filter(({ act }) => act !== 'edit' && act !== 'remove' && act !== 'settle-drift');

@@ -96,13 +96,16 @@ class Life {
   readonly name: string;
   readonly owner: string;
   readonly bornAt: number;
+  /** Its own, so that what one replica does changes as little as possible for the others when a plan shrinks. */
+  readonly random: Seeded;
   alive = true;
   /** What will happen when the process goes on; null while it runs. */
   held: (() => void)[] | null = null;
   /** How far its wall clock is off. */
   wallOffset = 0;
 
-  constructor(name: string, owner: string, bornAt: number) {
+  constructor(name: string, owner: string, bornAt: number, random: Seeded) {
+    this.random = random;
     this.name = name;
     this.owner = owner;
     this.bornAt = bornAt;
@@ -247,7 +250,12 @@ export class World {
   /** Starts a replica, or starts it again. */
   boot(name: string): void {
     if (this.isAlive(name)) return;
-    const life = new Life(name, this.#random.uuid(), this.scheduler.now);
+    const life = new Life(
+      name,
+      this.#random.uuid(),
+      this.scheduler.now,
+      new Seeded(this.#random.int(0, 2 ** 31)),
+    );
     this.#replicas.set(name, life);
     this.record(`${name} starts`);
     const { recoveryIntervalMs, reconcileIntervalMs, planted } = this.#options;
@@ -406,7 +414,7 @@ export class World {
       openVoiceProvider: () => planted?.voice?.(voice, this) ?? voice,
       clock: this.#clock(life),
       ids: { uuid: () => this.#random.uuid() },
-      random: { next: () => this.#random.next() },
+      random: { next: () => life.random.next() },
       log: this.#log(life, {}),
       meter: { count: (event) => this.record(`${life.name} counts ${event}`) },
       settings: this.settings,
@@ -469,8 +477,8 @@ export class World {
     this.scheduler.woke();
   }
 
-  #latency(): number {
-    return this.#options.latency === false ? 0 : this.#random.int(1, 40);
+  #latency(life: Life): number {
+    return this.#options.latency === false ? 0 : life.random.int(1, 40);
   }
 
   #strike(life: Life, system: Call['system'], op: string, orgId: string | null): Strike | null {
@@ -496,8 +504,8 @@ export class World {
     return new Promise((resolve, reject) => {
       const strike = this.#strike(life, 'database', op, orgId);
       if (!life.alive) return;
-      const there = this.#latency() + (strike?.what === 'latency' ? strike.ms : 0);
-      const back = this.#latency();
+      const there = this.#latency(life) + (strike?.what === 'latency' ? strike.ms : 0);
+      const back = this.#latency(life);
       const fail = (code: string, sent: boolean, ms: number) =>
         this.#after(ms, () => this.#deliver(life, () => reject(new DatabaseError(code, sent))));
       const take = (ms: number, answer: (value: T) => void = () => {}) =>
@@ -689,8 +697,8 @@ export class World {
       const strike = this.#strike(life, 'vapi', op, orgId);
       if (!life.alive) return;
       const { requestTimeoutMs } = this.settings;
-      const there = this.#latency() + (strike?.what === 'latency' ? strike.ms : 0);
-      const back = this.#latency();
+      const there = this.#latency(life) + (strike?.what === 'latency' ? strike.ms : 0);
+      const back = this.#latency(life);
       const answer = (reply: ProviderReply<T>, ms: number) =>
         this.#after(ms, () => this.#deliver(life, () => resolve(reply)));
       const unknown = (code: string, ms: number) => answer({ kind: 'unknown', code }, ms);

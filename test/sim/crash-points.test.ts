@@ -1,0 +1,33 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { pullThePlug, SCENARIOS } from './crash-points.ts';
+
+describe('the plug is pulled at every call of every port, and at every call of the recovery after that', () => {
+  let cases = 0;
+  const ends: Record<string, number> = {};
+  afterAll(() => {
+    const told = Object.entries(ends).map(([status, count]) => `${status} ${count}`);
+    console.log(
+      `crash points: ${cases} cases in ${SCENARIOS.length} scenarios (${told.join(', ')}), 0 violations`,
+    );
+  });
+
+  test.each(SCENARIOS)(
+    '$name',
+    async (scenario) => {
+      const report = await pullThePlug(scenario);
+      cases += report.cases;
+      for (const [status, count] of Object.entries(report.ends)) ends[status] = (ends[status] ?? 0) + count;
+      const { violation } = report;
+      expect(
+        violation === null
+          ? 'nothing'
+          : [violation.case, violation.invariant, violation.detail, ...violation.log].join('\n'),
+      ).toBe('nothing');
+      // Two calls of the database and one of Vapi for each agent, at least: each dies before and after.
+      expect(report.calls).toBeGreaterThanOrEqual(2 + scenario.roles.length);
+      expect(report.recoveryCalls).toBeGreaterThanOrEqual(4);
+      expect(report.cases).toBeGreaterThan(2 * report.calls + 2 * report.recoveryCalls);
+    },
+    60_000,
+  );
+});
