@@ -249,7 +249,7 @@ test('queries of one’s own: answered or refused, never an unexpected error, no
     { numRuns: 400, endOnFailure: true },
   );
   // Both kinds, or the generator is no good.
-  expect(answered).toBeGreaterThan(60);
+  expect(answered).toBeGreaterThan(40);
   expect(refused).toBeGreaterThan(60);
   expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
   expect(vapiCalls(lockstep)).toHaveLength(asked);

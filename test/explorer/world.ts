@@ -12,7 +12,7 @@ import {
   type SaveProgress,
   type Undo,
 } from '../../src/services/saves/protocol.ts';
-import { fitsLease, recoveryLeaseMs } from '../../src/services/saves/settings.ts';
+import { fitsLease, lateTimeMs, recoveryLeaseMs } from '../../src/services/saves/settings.ts';
 import {
   abortStep,
   beginControl,
@@ -179,7 +179,9 @@ export class World {
   readonly #slots: number;
   readonly #lease: number;
   readonly #recoveryLease: number;
+  /** How long the protocol reckons with a request, and how long the world takes to apply it. */
   readonly #late: number;
+  readonly #ttl: number;
   readonly #deadline: number;
   readonly #fence: number;
   /** A person has deleted an assistant. */
@@ -206,16 +208,18 @@ export class World {
     // One for each save, and two to lose.
     this.#slots = makes ? this.userSaves + 2 : 1;
     const { clock } = scope;
+    const settings = clock === undefined ? null : { ...clock, answerMs: 0, confirmMs: 0 };
     const seconds = (ms: number) => Math.round(ms / SECOND);
     this.#lease = clock === undefined ? 1 : seconds(clock.leaseMs);
     this.#recoveryLease =
-      clock === undefined ? 1 : seconds(recoveryLeaseMs({ ...clock, answerMs: 0, confirmMs: 0 }));
-    this.#late = clock === undefined ? 1 : seconds(clock.requestTimeoutMs + clock.lateMs);
+      settings === null ? 1 : seconds(recoveryLeaseMs(settings));
+    this.#late = settings === null ? 1 : seconds(lateTimeMs(settings));
+    this.#ttl = clock === undefined ? 1 : seconds(clock.requestTimeoutMs + clock.lateMs);
     this.#deadline = clock === undefined ? 1 : seconds(clock.deadlineMs);
     // What was there, what each save writes, and what Vapi makes of it if it takes something else.
     const contents = 1 + 2 * (this.userSaves + 1);
     // Ordering clock: under way since before the quarantine or fence (1), or since then (2).
-    const flight = clock === undefined ? 2 : this.#late;
+    const flight = clock === undefined ? 2 : this.#ttl;
 
     this.#fence = this.#field('fence', Math.max(1, this.#late));
     this.#removed = this.#field('removed', 1);
@@ -276,7 +280,7 @@ export class World {
         })),
         wait: clock === undefined ? -1 : this.#field(`${name} wait`, WAITS.length - 1),
         asked: clock === undefined ? -1 : this.#field(`${name} asked`, this.#recoveryLease + 1),
-        waitTtl: clock === undefined ? -1 : this.#field(`${name} ttl`, this.#late),
+        waitTtl: clock === undefined ? -1 : this.#field(`${name} ttl`, this.#ttl),
         slack: clock === undefined ? -1 : this.#field(`${name} slack`, 255),
       });
     }
@@ -763,10 +767,16 @@ export class World {
     for (let a = 0; a < this.#agents; a += 1) {
       if (!this.#namesAgent(f, i, a)) continue;
       const target = process.targets[a] as TargetFields;
-      const { forward, undo } = this.#target(f, p, a);
-      const hasSlot = (f[target.slot] as number) > NO_SLOT;
+      const agent = this.#target(f, p, a);
+      const { forward, undo } = agent;
+      const request = (f[target.slot] as number) > NO_SLOT ? 'PATCH' : 'POST';
+      // Where the last answer was no answer: a look that failed, with the slot unlooked for, is not repeated.
+      const isOpen = forward === 'unknown' && f[target.slot] !== UNLOOKED;
       if (isForward && (decision.do === 'hand_over' || decision.do === 'abort')) {
-        if ((forward === 'unknown' && hasSlot) || forward === 'unreachable')
+        if (
+          (isOpen && afterSend(agent, 'unknown', request).again) ||
+          (forward === 'unreachable' && afterSend(agent, 'not_sent', request).again)
+        )
           this.#act(f, p, a, 'send', emit, false);
       }
       if (!isForward && decision.do === 'hand_over' && (undo === 'unknown' || undo === 'blocked'))
@@ -800,7 +810,7 @@ export class World {
     }
     const g = this.#copy(f);
     g[process.wait] = WAITS.indexOf(wait);
-    g[process.waitTtl] = this.#late;
+    g[process.waitTtl] = this.#ttl;
     this.#giveSlack(g, p, clock.requestTimeoutMs);
     emit(good, 'sends', p, a, wait);
   }

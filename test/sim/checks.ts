@@ -5,6 +5,7 @@ import { stampOf } from '../../src/services/assistants/compare.ts';
 import { renderAssistant } from '../../src/services/assistants/render.ts';
 import type { SaveOutcome } from '../../src/services/saves/execute.ts';
 import { isClosed } from '../../src/services/saves/protocol.ts';
+import { GUARD_MARGIN_MS } from '../../src/services/saves/settings.ts';
 import type { AgentRow, JournalChange, JournalModel, SaveRow } from './journal-model.ts';
 
 /**
@@ -28,6 +29,7 @@ export const INVARIANTS = [
   'both systems are equal at rest',
   'what was told is true',
   'nothing is open past its time',
+  'only what a person did is adopted',
   'no orphan past its age',
   'one assistant an agent',
   'every caller gets an answer in time',
@@ -100,6 +102,8 @@ export class Checks {
   readonly #answersByKey = new Map<string, string>();
   /** Assistants that a person has touched, or whose deletion nobody has noticed yet: equality is the sweep's business. */
   readonly #dirty = new Set<string>();
+  /** Assistants that a person has edited since their agent was last committed. */
+  readonly #edited = new Set<string>();
 
   constructor(options: ChecksOptions) {
     this.#options = options;
@@ -133,6 +137,11 @@ export class Checks {
       this.violate('one open save an organization', `${open.map(({ id }) => id).join(', ')} of ${orgId}`);
     if (from !== null && isClosed(from))
       this.violate('what is closed stays closed', `${saveId} went from ${from} to ${to}`);
+    if (op === 'begin' && save.kind === 'ADOPT' && to === 'APPLYING') {
+      for (const { role, assistantId } of model.imagesOf(saveId))
+        if (assistantId !== null && !this.#edited.has(assistantId))
+          this.violate('only what a person did is adopted', `${saveId} of ${role}`);
+    }
     if (to === 'COMMITTED' && from !== null) this.#justCommitted.push(save);
     if (isClosed(to)) this.#closed.set(saveId, canonicalJson(save));
   }
@@ -146,6 +155,7 @@ export class Checks {
         this.violate('both agents of a save or none', `${save.id} did not write ${image.role}`);
         continue;
       }
+      this.#edited.delete(row.assistantId);
       if (row.revision !== image.beforeRevision + 1)
         this.violate(
           'a revision rises by one',
@@ -213,7 +223,7 @@ export class Checks {
       write.now.wall - lease.leaseFrom.wall,
       write.now.monotonic - lease.leaseFrom.monotonic,
     );
-    if (elapsed + requestTimeoutMs > lease.leaseMs)
+    if (elapsed + requestTimeoutMs + GUARD_MARGIN_MS > lease.leaseMs)
       this.violate(
         'no write outside the lease',
         `${write.kind} ${elapsed} ms into a lease of ${lease.leaseMs} ms`,
@@ -269,6 +279,7 @@ export class Checks {
   /** A person did something in the dashboard. */
   touched(assistantId: string, edit?: { fields: JsonObject; after: Assistant }): void {
     this.#dirty.add(assistantId);
+    this.#edited.add(assistantId);
     if (edit !== undefined) this.#match(edit.fields, edit.after);
   }
 

@@ -5,8 +5,8 @@ import type { Violation } from './checks.ts';
 import { type Call, type FaultSource, type Strike, World } from './world.ts';
 
 /**
- * The plug is pulled at every call of every port: before it, and after its effect but before its answer. Recovery then is
- * killed at each of its own calls likewise, and a third process finds what is left. The calls number themselves, so a call
+ * The plug is pulled at every call of every port: before it, after its effect but before its answer, and while it is on its
+ * way, to take effect as late as can be. Recovery then is killed at each of its own calls likewise, and a third process finds what is left. The calls number themselves, so a call
  * that is added to the product is a crash point the same day.
  */
 export interface Scenario {
@@ -117,7 +117,7 @@ const RECOVERY_MS = 10_000;
 
 interface CrashPoint {
   nth: number;
-  side: 'crash-before' | 'crash-after';
+  side: 'crash-before' | 'crash-after' | 'crash-late';
 }
 
 export interface CrashReport {
@@ -160,6 +160,7 @@ function points(calls: number): CrashPoint[] {
   return Array.from({ length: calls }, (_, index) => index + 1).flatMap((nth) => [
     { nth, side: 'crash-before' as const },
     { nth, side: 'crash-after' as const },
+    { nth, side: 'crash-late' as const },
   ]);
 }
 
@@ -245,6 +246,7 @@ class CrashFaults implements FaultSource {
   readonly counted: Record<string, number> = {};
   readonly #scenario: Scenario;
   readonly #points: Record<string, CrashPoint | null>;
+  readonly #lateMs = lateTimeMs(SETTINGS) - 1;
   readonly #ops: Record<string, number> = {};
 
   constructor(scenario: Scenario, first: CrashPoint | null, second: CrashPoint | null) {
@@ -257,7 +259,9 @@ class CrashFaults implements FaultSource {
     const nth = (this.counted[call.replica] ?? 0) + 1;
     this.counted[call.replica] = nth;
     const point = this.#points[call.replica];
-    if (point?.nth === nth) return { what: point.side };
+    // As late as a request can be applied.
+    if (point?.nth === nth)
+      return point.side === 'crash-late' ? { what: point.side, ms: this.#lateMs } : { what: point.side };
     // What goes wrong at Vapi goes wrong for the first process only; the plug is what recovery has to fear.
     if (call.replica !== 'r1' || call.system !== 'vapi') return null;
     const ofOp = (this.#ops[call.op] ?? 0) + 1;

@@ -1,5 +1,5 @@
 import type { SaveStatus } from '../../src/domain/save.ts';
-import { isClosed, TRANSITIONS } from '../../src/services/saves/protocol.ts';
+import { TRANSITIONS } from '../../src/services/saves/protocol.ts';
 
 /**
  * What the save functions of the database decide by: status, epoch, lease, quarantine and fence, and nothing of a save's
@@ -169,11 +169,6 @@ export function takeoverStep(
     quarantined: control.notBefore !== null,
     pastDeadline: control.deadlineAt <= now,
   };
-}
-
-/** May the organization's next save begin, as far as this save and the fence have a say? */
-function blocksNext(open: SaveControl | null, fenceUntil: number | null, now: number): boolean {
-  return (open !== null && !isClosed(open.status)) || (fenceUntil ?? Number.NEGATIVE_INFINITY) > now;
 }
 
 function guarded(

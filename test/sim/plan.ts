@@ -274,10 +274,15 @@ export function makePlan(seed: number): Plan {
     ]);
     const late = () =>
       bounded
-        ? random.int(0, times.lateMs - 100)
+        ? random.chance(0.5)
+          ? times.lateMs - 100
+          : random.int(0, times.lateMs - 100)
         : random.pick([0, times.lateMs, times.leaseMs, 5 * times.leaseMs] as const);
+    const most = times.requestTimeoutMs + (bounded ? times.lateMs - 100 : 3 * times.leaseMs);
+    // Mostly as late as can be.
+    const inFlight = () => (random.chance(0.6) ? most - random.int(0, 200) : random.int(0, most));
     const strike = random.weighted<Strike>([
-      [3, { what: 'late', ms: late() }],
+      [3, { what: 'late', ms: late(), cut: random.chance(0.4) }],
       [2, { what: 'hang-after' }],
       [2, { what: 'reset-after' }],
       [2, { what: 'status-after' }],
@@ -291,13 +296,11 @@ export function makePlan(seed: number): Plan {
       [1, { what: 'wrong-body' }],
       [
         2,
-        {
-          what: 'latency',
-          ms: random.int(0, times.requestTimeoutMs + (bounded ? times.lateMs - 100 : 3 * times.leaseMs)),
-        },
+        { what: 'latency', ms: random.int(0, most) },
       ],
       [2, { what: 'crash-before' }],
       [2, { what: 'crash-after' }],
+      [3, { what: 'crash-late', ms: inFlight() }],
     ]);
     // A revoked key refuses everything, for a while.
     if (strike.what === 'unauthorized' && random.chance(0.7)) {
@@ -334,6 +337,7 @@ export function makePlan(seed: number): Plan {
       [1, { what: 'latency', ms: random.int(0, 4_000) }],
       [2, { what: 'crash-before' }],
       [2, { what: 'crash-after' }],
+      [1, { what: 'crash-late', ms: random.int(0, 2 * times.leaseMs) }],
     ]);
     return { ...scope(), system: 'database', op, strike };
   }

@@ -131,7 +131,7 @@ function longestDelay(plan: Plan): number {
     0,
     ...plan.acts.map((act) => {
       if (act.act !== 'fault') return 0;
-      return act.strike.what === 'late' || act.strike.what === 'latency' ? act.strike.ms : 0;
+      return 'ms' in act.strike ? act.strike.ms : 0;
     }),
   );
 }
@@ -294,7 +294,7 @@ class PlannedFaults implements FaultSource {
       const { strike } = act;
       const name = `${act.system} ${strike.what}`;
       this.fired[name] = (this.fired[name] ?? 0) + 1;
-      if (strike.what === 'crash-before' || strike.what === 'crash-after') {
+      if (strike.what.startsWith('crash')) {
         const { replica } = call;
         this.world?.act(this.world.settings.leaseMs / 2, () => this.world?.boot(replica));
       }

@@ -39,12 +39,14 @@ export interface Call {
 export type Strike =
   /** The process dies before the call, or right after its effect. */
   | { what: 'crash-before' | 'crash-after' }
+  /** The process dies once the call is on its way; it takes effect this long after. */
+  | { what: 'crash-late'; ms: number }
   /** No effect, and the caller knows it. */
   | { what: 'not-sent' }
   /** No effect, or the effect and no answer; the caller knows neither. */
   | { what: 'reset-before' | 'reset-after' | 'status-before' | 'status-after' | 'hang-before' | 'hang-after' }
-  /** The effect takes place this long after the caller has given up. */
-  | { what: 'late'; ms: number }
+  /** The effect takes place this long after the deadline of the call; the caller is cut off then, or at once. */
+  | { what: 'late'; ms: number; cut?: boolean }
   /** This much slower than usual, before the effect. */
   | { what: 'latency'; ms: number }
   // Vapi only.
@@ -544,7 +546,11 @@ export class World {
           return;
         case 'late':
           take(DB_TIMEOUT_MS + strike.ms);
-          fail('LOCKSTEP_NO_ANSWER', true, DB_TIMEOUT_MS);
+          fail('LOCKSTEP_NO_ANSWER', true, strike.cut ? there + back : DB_TIMEOUT_MS);
+          return;
+        case 'crash-late':
+          take(strike.ms);
+          this.crash(life.name);
           return;
         default: {
           const tooLate =
@@ -736,7 +742,12 @@ export class World {
           return;
         case 'late':
           take(requestTimeoutMs + strike.ms);
-          unknown('TIMEOUT_REQUEST', requestTimeoutMs);
+          if (strike.cut) unknown('ECONNRESET', there + back);
+          else unknown('TIMEOUT_REQUEST', requestTimeoutMs);
+          return;
+        case 'crash-late':
+          take(strike.ms);
+          this.crash(life.name);
           return;
         case 'limited':
           answer({ kind: 'rate_limited', retryAfterMs: strike.retryAfterMs }, there + back);
