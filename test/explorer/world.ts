@@ -211,8 +211,7 @@ export class World {
     const settings = clock === undefined ? null : { ...clock, answerMs: 0, confirmMs: 0 };
     const seconds = (ms: number) => Math.round(ms / SECOND);
     this.#lease = clock === undefined ? 1 : seconds(clock.leaseMs);
-    this.#recoveryLease =
-      settings === null ? 1 : seconds(recoveryLeaseMs(settings));
+    this.#recoveryLease = settings === null ? 1 : seconds(recoveryLeaseMs(settings));
     this.#late = settings === null ? 1 : seconds(lateTimeMs(settings));
     this.#ttl = clock === undefined ? 1 : seconds(clock.requestTimeoutMs + clock.lateMs);
     this.#deadline = clock === undefined ? 1 : seconds(clock.deadlineMs);

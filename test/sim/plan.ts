@@ -294,10 +294,7 @@ export function makePlan(seed: number): Plan {
       [3, { what: 'rejected' }],
       [1, { what: 'unauthorized' }],
       [1, { what: 'wrong-body' }],
-      [
-        2,
-        { what: 'latency', ms: random.int(0, most) },
-      ],
+      [2, { what: 'latency', ms: random.int(0, most) }],
       [2, { what: 'crash-before' }],
       [2, { what: 'crash-after' }],
       [3, { what: 'crash-late', ms: inFlight() }],
