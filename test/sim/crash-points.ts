@@ -207,9 +207,10 @@ async function run(
   }
 
   faults.watched = 'r1';
+  const lapses = world.elapsed + settings.leaseMs;
   await save('r1', scenario.roles, 'new', 'the key');
-  // Whoever was left waiting has long gone.
-  await world.runUntil(world.elapsed + settings.leaseMs);
+  // The moment at which somebody else may take it, with requests of the first still on their way.
+  await world.runUntil(lapses + 1);
   faults.watched = 'r2';
   await recoverUntilRest('r2');
   faults.watched = null;
@@ -228,7 +229,7 @@ async function run(
     const until = world.elapsed + settings.deadlineMs + 4 * lateTimeMs(settings) + 4 * settings.leaseMs;
     while (
       world.isAlive(replica) &&
-      world.model.openSaves.length > 0 &&
+      (world.model.openSaves.length > 0 || world.inFlight > 0) &&
       world.elapsed < until &&
       world.violation === null
     ) {

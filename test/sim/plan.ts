@@ -189,12 +189,13 @@ export function makePlan(seed: number): Plan {
     }
     if (random.chance(0.3))
       plan.acts.push({ at: when(), act: 'remove', org: org(), role: random.pick(ROLES) });
-    if (random.chance(0.3))
+    // Where writes may be late without bound, what is adopted must be a person's edit.
+    if (random.chance(bounded ? 0.3 : 0.7))
       plan.acts.push({
-        at: when(),
+        at: random.int(0, faultsUntil / 3),
         act: 'policy',
         org: org(),
-        policy: random.pick(['ADOPT', 'REVERT'] as const),
+        policy: random.chance(0.7) ? 'ADOPT' : 'REVERT',
       });
     if (random.chance(0.2)) {
       const resolution = random.pick(['REVERT', 'ADOPT'] as const);

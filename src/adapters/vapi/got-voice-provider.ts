@@ -9,6 +9,7 @@ import type {
   ProviderReply,
   VoiceProvider,
 } from '../../ports/voice-provider.ts';
+import { secretForms } from '../system/logger.ts';
 
 export interface VapiOptions {
   /** For example `https://api.vapi.ai`. */
@@ -190,9 +191,11 @@ function messages(status: number, body: string, key: Secret): string[] {
   const parsed = isJsonObject(json) ? errorAnswer.safeParse(json) : undefined;
   if (!parsed?.success) return [`HTTP ${status}`];
   const { message } = parsed.data;
-  return (Array.isArray(message) ? message : [message])
-    .slice(0, 10)
-    .map((line) => line.replaceAll(key.reveal(), String(key)).slice(0, 300));
+  return (Array.isArray(message) ? message : [message]).slice(0, 10).map((line) =>
+    secretForms([key])
+      .reduce((text, form) => text.replaceAll(form, String(key)), line)
+      .slice(0, 300),
+  );
 }
 
 /** As RFC 9110 writes it: seconds, or a date. Date.parse alone would read a date out of almost any text. */
