@@ -498,11 +498,11 @@ describe('what no protocol can exclude is found by the next sweep', () => {
     await one.app.sweep();
     const anew = async (what: string) => {
       const input = both(org.orgId, what);
-      org.strike({ kind: 'reset-after' }, 'Inbound', what);
       const wanted = { ...input, inbound: { ...input.inbound, recreateIfMissing: true } };
       return expectAnswer(await save(org.client, wanted), 'SavePendingError').save.id;
     };
 
+    org.strike({ kind: 'reset-after' }, 'Inbound', 'one');
     org.strike(REJECT, 'Outbound', 'one');
     expect(await ended(org, await anew('one'))).toMatchObject({ status: 'ROLLED_BACK' });
     expect((await org.systems()).assistants).toHaveLength(1);
@@ -512,6 +512,8 @@ describe('what no protocol can exclude is found by the next sweep', () => {
       sync: { status: 'MISSING' },
     });
 
+    // Once, however often the save is refused because the fence of the first still stands.
+    org.strike({ kind: 'reset-after' }, 'Inbound', 'two');
     const saveId = await vi.waitFor(() => anew('two'), { ...PATIENTLY, interval: 100 });
     expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
     const { agents } = await org.expectHolds('two');
