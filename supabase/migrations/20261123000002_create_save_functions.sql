@@ -4,7 +4,7 @@
 -- policies compare org_id with the setting `lockstep.org_id`, which each function sets from its first argument for its own
 -- transaction and clears before it returns. Code that passes another organization's save or agent finds no row.
 -- Expected refusals are values (`outcome`), never exceptions: a REST layer may not carry an unknown SQLSTATE.
--- src/services/saves/journal-model.ts is the same machine in TypeScript; one conformance suite holds the two equal.
+-- test/sim/journal-model.ts is the same machine in TypeScript; one conformance suite holds the two equal.
 
 -- Enters an organization for this transaction and takes its lock. False: there is no such organization.
 create function lockstep.enter(p_org_id uuid) returns boolean
