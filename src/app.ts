@@ -89,9 +89,10 @@ export function createApp(config: AppConfig): App {
 
   const pacer = config.pace && new Pacer(config.pace, { clock: systemClock, meter });
   const circuit = createCircuit(config.breaker, { meter, log }, (ms) => pacer?.pause(ms));
+  const turn = async () => (await pacer?.turn(config.breaker.keyRetryMs)) ?? true;
   const keys = new KeyRing(
     vapi.key,
-    (key, onAccount) =>
+    (key, hooks) =>
       guardVoiceProvider(
         createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log }),
         {
@@ -99,12 +100,13 @@ export function createApp(config: AppConfig): App {
           breaker: config.breaker,
           fingerprint: key.fingerprint(),
           onLimited: (retryAfterMs) => pacer?.limited(retryAfterMs),
-          onAccount,
+          ...hooks,
+          turn,
           meter,
           log,
         },
       ),
-    { log, meter },
+    { log, meter, turn },
   );
   let nextKey = vapi.nextKey ?? null;
   const rotate = async (): Promise<Rotation> => {
