@@ -87,11 +87,24 @@ export function createApp(config: AppConfig): App {
   const running = new Set<Promise<unknown>>();
   const { meter } = metrics;
 
-  const pacer = config.pace && new Pacer(config.pace, { clock: systemClock, meter });
+  const owner = systemIds.uuid();
+  const registry = createRpcReplicaRegistry(serviceClient);
+  /** False: without the database no save begins either; others tell of it. */
+  const beat = (): Promise<boolean> =>
+    takeShare(registry, (...share) => pacer?.share(...share), systemClock, owner).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof DatabaseError) return false;
+        throw error;
+      },
+    );
+  const renew = () => Promise.race([beat().catch(() => false), systemClock.sleep(BEAT_MS).then(() => false)]);
+  const pacer = config.pace && new Pacer(config.pace, { clock: systemClock, meter, renew });
   const circuit = createCircuit(config.breaker, { meter, log }, (ms) => pacer?.pause(ms));
+  const turn = async () => (await pacer?.turn(config.breaker.keyRetryMs)) ?? true;
   const keys = new KeyRing(
     vapi.key,
-    (key, onAccount) =>
+    (key, hooks) =>
       guardVoiceProvider(
         createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log }),
         {
@@ -99,12 +112,13 @@ export function createApp(config: AppConfig): App {
           breaker: config.breaker,
           fingerprint: key.fingerprint(),
           onLimited: (retryAfterMs) => pacer?.limited(retryAfterMs),
-          onAccount,
+          ...hooks,
+          turn,
           meter,
           log,
         },
       ),
-    { log, meter },
+    { log, meter, turn },
   );
   let nextKey = vapi.nextKey ?? null;
   const rotate = async (): Promise<Rotation> => {
@@ -125,7 +139,7 @@ export function createApp(config: AppConfig): App {
     log,
     meter,
     settings,
-    owner: systemIds.uuid(),
+    owner,
     track: (work) => {
       const tracked = work
         .catch((error: unknown) => log.error({ err: error }, 'a save failed unexpectedly'))
@@ -214,7 +228,7 @@ export function createApp(config: AppConfig): App {
       clock: systemClock,
       log,
       meter,
-      owner: executorPorts.owner,
+      owner,
       save: (update, kind) =>
         executeTransactionalAgentUpdate(serviceClient, [update], keys.active, {
           kind,
@@ -234,13 +248,7 @@ export function createApp(config: AppConfig): App {
     server,
     start: () => {
       if (pacer !== undefined) {
-        const registry = createRpcReplicaRegistry(serviceClient);
         pacer.share(0);
-        const beat = () =>
-          takeShare(registry, pacer, executorPorts.owner).catch((error: unknown) => {
-            // Without the database no save begins either; others tell of it.
-            if (!(error instanceof DatabaseError)) throw error;
-          });
         executorPorts.track(forever('replica', BEAT_MS, beat));
       }
       if (vapi.key !== null) executorPorts.track(forever('key', config.breaker.keyRetryMs, rotate));

@@ -141,7 +141,9 @@ describe('wrong values', () => {
     ],
     ['SUPABASE_JWKS', ['{', '[]', '{"keys":[]}', '{"keys":[{}]}', 'null', '"keys"']],
     ['SUPABASE_JWT_SECRET', ['short']],
-    ['VAPI_PRIVATE_KEY', ['two words', 'läuft', 'line\nbreak', `${'x'.repeat(513)}`]],
+    // Shorter than eight: the log could not lose it.
+    ['VAPI_PRIVATE_KEY', ['two words', 'läuft-läuft', 'line\nbreak', '1234567', `${'x'.repeat(513)}`]],
+    ['VAPI_PRIVATE_KEY_NEXT', ['1234567']],
     [
       'CORS_ORIGINS',
       ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://a.example,,https://b.example'],
@@ -155,6 +157,12 @@ describe('wrong values', () => {
     const found = problemsOf({ ...HOSTED, [name]: value });
     expect(new Set(found.map(({ variable }) => variable))).toEqual(new Set([name]));
     for (const { problem } of found) expect(problem).toMatch(/^(must|names|is|means) .+/);
+  });
+
+  test('a service key that the log could not lose is refused as well', () => {
+    expect(problemsOf({ ...HOSTED, SUPABASE_SECRET_KEY: 'sb_secr' })).toEqual([
+      { variable: 'SUPABASE_SECRET_KEY', problem: 'must be at least 8 characters' },
+    ]);
   });
 
   test.each(['http://127.0.0.1:54321', 'http://localhost:54321', 'http://[::1]:54321', 'https://x.example'])(
@@ -188,7 +196,7 @@ describe('what goes together', () => {
 
   test.each<[Name, string]>([
     ['SUPABASE_PUBLISHABLE_KEY', 'k'],
-    ['SUPABASE_SECRET_KEY', 'k'],
+    ['SUPABASE_SECRET_KEY', 'sb_secret_abc'],
     ['SUPABASE_JWKS_URL', 'https://keys.example'],
     ['SUPABASE_JWKS', JWKS],
     ['SUPABASE_JWT_SECRET', SHARED],
@@ -266,10 +274,10 @@ describe('the file of the master key', () => {
     const cases: [string, string][] = [
       [join(folder, 'canary-missing'), 'names a file that cannot be read (ENOENT)'],
       [join(folder, 'folder'), 'names a file that cannot be read (EISDIR)'],
-      [await file('empty', '\n'), 'names a file whose content must be 1 to 512 visible ASCII'],
+      [await file('empty', '\n'), 'names a file whose content must be 8 to 512 visible ASCII'],
       [
         await file('two', 'canary one\ncanary two\n'),
-        'names a file whose content must be 1 to 512 visible ASCII',
+        'names a file whose content must be 8 to 512 visible ASCII',
       ],
     ];
     for (const [path, problem] of cases) {
@@ -294,7 +302,7 @@ describe('the file of the master key', () => {
 
   test('beside the key itself', async () => {
     const path = await file('key', 'file-key');
-    expect(problemsOf({ VAPI_PRIVATE_KEY: 'key', VAPI_PRIVATE_KEY_FILE: path })).toEqual([
+    expect(problemsOf({ VAPI_PRIVATE_KEY: 'the-key', VAPI_PRIVATE_KEY_FILE: path })).toEqual([
       { variable: 'VAPI_PRIVATE_KEY_FILE', problem: 'is set beside VAPI_PRIVATE_KEY: set one of them' },
     ]);
   });

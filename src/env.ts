@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { SupabaseConfig } from './adapters/supabase/clients.ts';
+import { LEAST_SECRET } from './adapters/system/logger.ts';
 import type { BreakerSettings } from './adapters/vapi/guarded-voice-provider.ts';
 import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { Secret } from './domain/secret.ts';
@@ -79,7 +80,7 @@ export const variables = {
   PORT: wholeNumber(0, 65_535).default(4_000),
   SUPABASE_URL: webAddress.optional(),
   SUPABASE_PUBLISHABLE_KEY: z.string().optional(),
-  SUPABASE_SECRET_KEY: z.string().optional(),
+  SUPABASE_SECRET_KEY: z.string().min(LEAST_SECRET, `must be at least ${LEAST_SECRET} characters`).optional(),
   SUPABASE_JWKS_URL: webAddress.optional(),
   SUPABASE_JWKS: z
     .string()

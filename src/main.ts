@@ -79,9 +79,12 @@ async function main(config: Config): Promise<void> {
         log.error({ file, problem: 'problem' in read ? read.problem : 'is gone' }, 'no key could be read');
         return;
       }
+      const { key } = read;
       // Before it is used: the log cuts out what is on this list.
-      secrets.push(read.key);
-      void app.rotateKey(read.key);
+      if (!secrets.some((known) => known.equals(key))) secrets.push(key);
+      void app
+        .rotateKey(key)
+        .then((rotation) => log.info({ file, vapiKey: key.fingerprint(), rotation }, 'a key was read'));
     });
   }
 

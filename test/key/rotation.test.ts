@@ -149,10 +149,12 @@ describe('a key that Vapi refuses', () => {
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     expectAnswer(await save(one.client, both('before')), 'UpdateAgentsSuccess');
     vapi.setKeys([]);
-    for (const caller of [one, two, one, two, one]) {
+    for (const [attempt, caller] of [one, two, one, two, one].entries()) {
       const answer = expectAnswer(await save(caller.client, both('revoked')), 'SaveFailedError');
       expect(answer).toMatchObject({ reason: 'VAPI_UNAUTHORIZED', save: { status: 'ROLLED_BACK' } });
       expect(answer.save.results.map(({ vapiSynced }) => vapiSynced)).toEqual([false, false]);
+      // By the refusals of its first save, and the read after them.
+      if (attempt === 0) await expect.poll(metrics).toMatch(/event="vapi.key_refused"} 1/);
     }
     // The two of the first save; since then only a read, now and then.
     expect(vapi.requests.filter(({ status, method }) => status === 401 && method !== 'GET')).toHaveLength(2);

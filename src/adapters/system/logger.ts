@@ -10,8 +10,8 @@ const CREDENTIAL_KEYS = [
   ...['token', 'access_token', 'refresh_token'],
 ];
 
-/** Shorter forms would strike words that have nothing to do with a secret. */
-const LEAST_LENGTH = 8;
+/** Shorter forms would strike words that have nothing to do with a secret; so a secret has at least as many characters. */
+export const LEAST_SECRET = 8;
 
 /** Every form in which a secret could turn up in text: plain, base64, base64url, URL-encoded, and each of these inside JSON. */
 export function secretForms(secrets: readonly Secret[]): string[] {
@@ -26,7 +26,7 @@ export function secretForms(secrets: readonly Secret[]): string[] {
   });
   // The longest first: what is left of a secret that holds another one would still tell of it.
   return [...new Set(forms)]
-    .filter((form) => form.length >= LEAST_LENGTH)
+    .filter((form) => form.length >= LEAST_SECRET)
     .sort((a, b) => b.length - a.length);
 }
 

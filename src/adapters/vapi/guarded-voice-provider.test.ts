@@ -21,6 +21,7 @@ function start() {
   const opened: number[] = [];
   const limited: (number | null)[] = [];
   const accounts: string[] = [];
+  const state = { turn: true, active: true };
   const answers = { write: async (): Promise<Reply> => ok, list: async (): Promise<Reply> => ok };
   const log = {
     debug: () => {},
@@ -55,6 +56,8 @@ function start() {
         fingerprint: '12345678',
         onLimited: (ms) => limited.push(ms),
         onAccount: (orgId) => accounts.push(orgId),
+        isActive: () => state.active,
+        turn: async () => state.turn,
         meter,
         log,
       },
@@ -64,7 +67,7 @@ function start() {
     answers.write = async () => reply;
   };
   const [voice, other] = [provider('one'), provider('two')];
-  return { asked, events, opened, limited, accounts, answers, answer, voice, other };
+  return { asked, events, opened, limited, accounts, answers, answer, state, voice, other };
 }
 
 const update = (voice: VoiceProvider) => voice.updateAssistant('a', {});
@@ -157,11 +160,22 @@ describe('the circuit', () => {
 });
 
 describe('a key that Vapi refuses', () => {
-  test('is not used again: requests are answered at once, as Vapi did', async () => {
-    const { voice, answer, asked, events } = start();
+  /** As many refusals as it takes, and what the read after them is answered. */
+  async function revoked() {
+    const world = start();
+    const { answer, answers, voice, asked } = world;
     answer({ kind: 'unauthorized', status: 403 });
+    answers.list = async () => REFUSED_KEY;
     await update(voice);
     await update(voice);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(asked).toEqual(['one update', 'one update', 'one list']);
+    asked.length = 0;
+    return world;
+  }
+
+  test('is not used again: requests are answered at once, as Vapi did', async () => {
+    const { voice, asked, events } = await revoked();
     expect(events).toEqual(['counted vapi.key_refused', 'vapi.key_refused']);
     for (const request of [
       () => voice.createAssistant({}),
@@ -171,17 +185,13 @@ describe('a key that Vapi refuses', () => {
       () => voice.listAssistants({}),
     ])
       expect(await request()).toEqual(REFUSED_KEY);
-    expect(asked).toHaveLength(2);
+    expect(asked).toEqual([]);
   });
 
   test('is tried now and then with a read, and used again once that is answered', async () => {
-    const { voice, answer, answers, asked, events } = start();
-    answer(REFUSED_KEY);
-    answers.list = async () => REFUSED_KEY;
-    await update(voice);
-    await update(voice);
+    const { voice, answer, answers, asked, events } = await revoked();
     await vi.advanceTimersByTimeAsync(3 * SETTINGS.keyRetryMs);
-    expect(asked.slice(2)).toEqual(['one list', 'one list', 'one list']);
+    expect(asked).toEqual(['one list', 'one list', 'one list']);
     expect(await update(voice)).toEqual(REFUSED_KEY);
 
     answer(ok);
@@ -190,17 +200,54 @@ describe('a key that Vapi refuses', () => {
     expect(await update(voice)).toEqual(ok);
     expect(events.at(-1)).toBe('vapi.key_accepted');
     await vi.advanceTimersByTimeAsync(10 * SETTINGS.keyRetryMs);
-    expect(asked.slice(5)).toEqual(['one list', 'one update']);
+    expect(asked.slice(3)).toEqual(['one list', 'one update']);
+  });
+
+  test('is not tried any more once another one is active, nor while nothing may be sent', async () => {
+    const { asked, state } = await revoked();
+    state.turn = false;
+    await vi.advanceTimersByTimeAsync(5 * SETTINGS.keyRetryMs);
+    state.turn = true;
+    state.active = false;
+    await vi.advanceTimersByTimeAsync(5 * SETTINGS.keyRetryMs);
+    expect(asked).toEqual([]);
+    state.active = true;
+    await vi.advanceTimersByTimeAsync(SETTINGS.keyRetryMs);
+    expect(asked).toEqual(['one list']);
   });
 
   test('says nothing about another key', async () => {
-    const { voice, other, answer } = start();
-    answer(REFUSED_KEY);
-    await update(voice);
-    await update(voice);
+    const { voice, other, answer } = await revoked();
     answer(ok);
     expect(await update(voice)).toEqual(REFUSED_KEY);
     expect(await update(other)).toEqual(ok);
+  });
+
+  test('is told by a read: what one tenant’s content brings about stops nobody else', async () => {
+    const { voice, answer, asked, events } = start();
+    for (let round = 0; round < 5; round += 1) {
+      // The edge in front of Vapi refuses what it takes for an attack.
+      answer({ kind: 'unauthorized', status: 403 });
+      for (let request = 0; request < 4; request += 1)
+        expect(await update(voice)).toEqual({ kind: 'unauthorized', status: 403 });
+      answer(ok);
+      expect(await update(voice)).toEqual(ok);
+    }
+    expect(events).toEqual([]);
+    // And not one read for each of them.
+    expect(asked.filter((one) => one === 'one list').length).toBeLessThanOrEqual(10);
+  });
+
+  test('is not judged by a read that came to nothing', async () => {
+    const { voice, answer, answers, events } = start();
+    answer(REFUSED_KEY);
+    answers.list = async () => ({ kind: 'rate_limited', retryAfterMs: null });
+    for (let request = 0; request < 4; request += 1) expect(await update(voice)).toEqual(REFUSED_KEY);
+    answers.list = () => Promise.reject(new Error('a defect'));
+    for (let request = 0; request < 4; request += 1) expect(await update(voice)).toEqual(REFUSED_KEY);
+    answer(ok);
+    expect(await update(voice)).toEqual(ok);
+    expect(events).toEqual([]);
   });
 
   test('once in a while is no reason', async () => {

@@ -8,6 +8,7 @@ import {
 import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { KeyHooks } from './key-ring.ts';
 
 /** When Vapi is left alone for a while. */
 export interface BreakerSettings {
@@ -15,7 +16,7 @@ export interface BreakerSettings {
   failures: number;
   /** How long nothing is sent then; after that, one request tries. Milliseconds. */
   openMs: number;
-  /** Requests in a row for which Vapi refused the key, before nothing more is sent with it. */
+  /** Requests in a row for which Vapi refused the key, before a read decides whether nothing more is sent with it. */
   keyRefusals: number;
   /** How often a refused key is tried again, with a read. Milliseconds. */
   keyRetryMs: number;
@@ -69,15 +70,15 @@ function isTrouble(reply: ProviderReply<unknown>): boolean {
   return reply.kind === 'not_sent' && reply.code.startsWith('TIMEOUT');
 }
 
-export interface GuardOptions extends Reports {
+export interface GuardOptions extends Reports, KeyHooks {
   circuit: Circuit;
   breaker: BreakerSettings;
   /** Names the key in the log. */
   fingerprint: string;
   /** Vapi said that it was too much. */
   onLimited(retryAfterMs: number | null): void;
-  /** Which Vapi organization the key reads, as an answer showed it. */
-  onAccount(orgId: string): void;
+  /** A turn for one read that nobody waits for. False: not now. */
+  turn(): Promise<boolean>;
 }
 
 /**
@@ -89,6 +90,7 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
   const key = options.fingerprint;
   let refusals = 0;
   let refused = false;
+  let looking = false;
 
   async function through<T>(call: () => Promise<ProviderReply<T>>): Promise<ProviderReply<T>> {
     if (refused) return { kind: 'unauthorized', status: 401 };
@@ -99,7 +101,7 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
       options.onLimited(reply.retryAfterMs);
     } else if (reply.kind === 'unauthorized') {
       refusals += 1;
-      if (refusals >= breaker.keyRefusals && !refused) refuse();
+      if (refusals >= breaker.keyRefusals) void suspect();
     } else if (reply.kind === 'ok' || reply.kind === 'refused' || reply.kind === 'gone') {
       refusals = 0;
     }
@@ -110,17 +112,29 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
     return reply;
   }
 
-  function refuse(): void {
+  /** With a read, and not with somebody's save: half of one could be sent before the other half is refused. */
+  async function look(): Promise<ProviderReply<unknown> | null> {
+    return (await options.turn()) ? circuit.run(() => voice.listAssistants({ limit: 1 })) : null;
+  }
+
+  /** It may be the key; but Vapi's edge refuses requests for what is in them, too (facts 3.7), and that is one tenant's alone. */
+  async function suspect(): Promise<void> {
+    if (looking || refused) return;
+    looking = true;
+    const reply = await look().catch(() => null);
+    looking = false;
+    if (reply?.kind === 'ok') refusals = 0;
+    if (reply?.kind !== 'unauthorized') return;
     refused = true;
     meter.count('vapi.key_refused');
     log.error({ event: 'vapi.key_refused', key }, 'Vapi refuses the key; saves fail until it takes it again');
     tryLater();
   }
 
-  /** With a read, and not with somebody's save: half of one could be sent before the other half is refused. */
   function tryLater(): void {
     setTimeout(async () => {
-      const reply = await circuit.run(() => voice.listAssistants({ limit: 1 })).catch(() => null);
+      // Nothing begins with a key that has been replaced.
+      const reply = options.isActive() ? await look().catch(() => null) : null;
       if (reply?.kind !== 'ok') return tryLater();
       refused = false;
       refusals = 0;

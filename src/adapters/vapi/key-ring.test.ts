@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Secret } from '../../domain/secret.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
-import { KeyRing } from './key-ring.ts';
+import { type KeyHooks, KeyRing } from './key-ring.ts';
 
 type Listed = Awaited<ReturnType<VoiceProvider['listAssistants']>>;
 
@@ -13,6 +13,9 @@ const AWAY: Listed = { kind: 'unknown', code: 'HTTP_503' };
 /** `lists`: what Vapi answers to each key, by its value. */
 function start(lists: Record<string, Listed>, active: string | null = 'old-key') {
   const asked: string[] = [];
+  const turns = { left: Number.POSITIVE_INFINITY };
+  const slow = new Map<string, Promise<void>>();
+  const hooks = new Map<string, KeyHooks>();
   const logged: object[] = [];
   const log = {
     debug: () => {},
@@ -24,22 +27,27 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
   const refuse = () => Promise.reject(new Error('only read, to tell the account by'));
   const keys = new KeyRing(
     active === null ? null : new Secret(active),
-    (key, onAccount) => ({
-      timeoutMs: 1_000,
-      createAssistant: refuse,
-      updateAssistant: refuse,
-      getAssistant: refuse,
-      deleteAssistant: refuse,
-      listAssistants: async () => {
-        asked.push(key.reveal());
-        const reply = lists[key.reveal()] ?? UNAUTHORIZED;
-        if (reply.kind === 'ok' && reply.value[0] !== undefined) onAccount(String(reply.value[0]['orgId']));
-        return reply;
-      },
-    }),
-    { log, meter: { count: () => {} } },
+    (key, given) => {
+      hooks.set(key.reveal(), given);
+      return {
+        timeoutMs: 1_000,
+        createAssistant: refuse,
+        updateAssistant: refuse,
+        getAssistant: refuse,
+        deleteAssistant: refuse,
+        listAssistants: async () => {
+          asked.push(key.reveal());
+          await slow.get(key.reveal());
+          const reply = lists[key.reveal()] ?? UNAUTHORIZED;
+          if (reply.kind === 'ok' && reply.value[0] !== undefined)
+            given.onAccount(String(reply.value[0]['orgId']));
+          return reply;
+        },
+      };
+    },
+    { log, meter: { count: () => {} }, turn: async () => turns.left-- > 0 },
   );
-  return { keys, lists, asked, logged };
+  return { keys, lists, asked, logged, turns, slow, hooks };
 }
 
 const next = new Secret('new-key');
@@ -108,6 +116,50 @@ describe('the next key', () => {
     const voice = keys.voice;
     await keys.rotate(next);
     expect(old && keys.voiceOf(old)).toBe(voice);
+  });
+
+  test('of two asked for at once is the later one, however long the earlier one takes', async () => {
+    const one = account('one');
+    const { keys, slow } = start({ 'old-key': one, 'new-key': one, 'newer-key': one });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow.set('new-key', promise);
+    const newer = new Secret('newer-key');
+    const both = [keys.rotate(next), keys.rotate(newer)];
+    setTimeout(resolve, 10);
+    expect(await Promise.all(both)).toEqual(['ACTIVE', 'ACTIVE']);
+    expect(keys.active).toBe(newer);
+  });
+
+  test('takes turns like every request: without one nobody is asked, and nothing is decided', async () => {
+    const { keys, asked, turns } = start({ 'old-key': account('one'), 'new-key': account('one') });
+    turns.left = 0;
+    expect(await keys.rotate(next)).toBe('UNDECIDED');
+    expect(asked).toEqual([]);
+    turns.left = 1;
+    expect(await keys.rotate(next)).toBe('UNDECIDED');
+    expect(asked).toEqual(['old-key']);
+    turns.left = 1;
+    expect(await keys.rotate(next)).toBe('ACTIVE');
+  });
+
+  test('that is asked about again and again is told of once, until something else is found', async () => {
+    const { keys, lists, logged } = start({ 'old-key': EMPTY, 'new-key': EMPTY });
+    for (let round = 0; round < 5; round += 1) expect(await keys.rotate(next)).toBe('UNDECIDED');
+    expect(logged).toHaveLength(1);
+    lists['new-key'] = AWAY;
+    for (let round = 0; round < 5; round += 1) expect(await keys.rotate(next)).toBe('UNDECIDED');
+    expect(logged).toHaveLength(2);
+    expect(await keys.rotate(new Secret('other-key'))).toBe('REFUSED');
+    expect(logged).toHaveLength(3);
+  });
+
+  test('tells the old one’s provider that nothing begins with it any more', async () => {
+    const { keys, hooks } = start({ 'old-key': account('one'), 'new-key': account('one') });
+    await keys.rotate(next);
+    expect([...hooks].map(([key, { isActive }]) => [key, isActive()])).toEqual([
+      ['old-key', false],
+      ['new-key', true],
+    ]);
   });
 
   test('is told of by its fingerprint, never by itself', async () => {

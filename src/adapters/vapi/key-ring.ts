@@ -12,27 +12,40 @@ export type Rotation =
   /** One of the two keys could not be asked, or there is no assistant yet to tell the account by: not used, worth another try. */
   | 'UNDECIDED';
 
+/** What a key's provider tells of it, and asks about it. */
+export interface KeyHooks {
+  /** Whose assistants Vapi answers with. */
+  onAccount(orgId: string): void;
+  /** Whether saves begin with this key. */
+  isActive(): boolean;
+}
+
+interface Ports {
+  log: Log;
+  meter: Meter;
+  /** A turn for one read that nobody waits for. False: not now. */
+  turn(): Promise<boolean>;
+}
+
 /**
  * The master key, and the next one. A save keeps the key that it began with, so calls in flight end on the old one; what begins
  * after a rotation uses the new one.
  */
 export class KeyRing {
-  readonly #open: (key: Secret, onAccount: (orgId: string) => void) => VoiceProvider;
-  readonly #reports: { log: Log; meter: Meter };
+  readonly #open: (key: Secret, hooks: KeyHooks) => VoiceProvider;
+  readonly #ports: Ports;
   readonly #voices = new WeakMap<Secret, VoiceProvider>();
   /** The Vapi organization that a key was last seen to read: still known of the active one when that is revoked. */
   readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
+  #rotating: Promise<unknown> = Promise.resolve();
+  /** The last verdict that was told: one that stays is told once. */
+  #told: string | undefined;
 
-  /** `open` makes a key's provider, which tells whose assistants Vapi answers with. */
-  constructor(
-    active: Secret | null,
-    open: (key: Secret, onAccount: (orgId: string) => void) => VoiceProvider,
-    reports: { log: Log; meter: Meter },
-  ) {
+  constructor(active: Secret | null, open: (key: Secret, hooks: KeyHooks) => VoiceProvider, ports: Ports) {
     this.#active = active;
     this.#open = open;
-    this.#reports = reports;
+    this.#ports = ports;
   }
 
   get active(): Secret | null {
@@ -48,35 +61,58 @@ export class KeyRing {
   voiceOf(key: Secret): VoiceProvider {
     let voice = this.#voices.get(key);
     if (voice === undefined) {
-      voice = this.#open(key, (orgId) => this.#accounts.set(key, orgId));
+      voice = this.#open(key, {
+        onAccount: (orgId) => this.#accounts.set(key, orgId),
+        isActive: () => this.#active === key,
+      });
       this.#voices.set(key, voice);
     }
     return voice;
   }
 
-  /** Makes this the active key, if it reads the Vapi organization that the active key reads. */
-  async rotate(next: Secret): Promise<Rotation> {
-    if (this.#active === null) return 'UNDECIDED';
-    if (this.#active.equals(next)) return 'ACTIVE';
-    const { log, meter } = this.#reports;
-    const keys = { active: this.#active.fingerprint(), next: next.fingerprint() };
-    if (!this.#accounts.has(this.#active)) await this.voiceOf(this.#active).listAssistants({ limit: 1 });
-    const reply = await this.voiceOf(next).listAssistants({ limit: 1 });
-    const [ours, theirs] = [this.#accounts.get(this.#active), this.#accounts.get(next)];
-    if (reply.kind === 'ok' && ours !== undefined && ours === theirs) {
+  /** Makes this the active key, if it reads the Vapi organization that the active key reads. One at a time: the last one asked for stays. */
+  rotate(next: Secret): Promise<Rotation> {
+    const rotation = this.#rotating.then(() => this.#rotate(next));
+    this.#rotating = rotation.catch(() => {});
+    return rotation;
+  }
+
+  async #rotate(next: Secret): Promise<Rotation> {
+    const active = this.#active;
+    if (active === null) return 'UNDECIDED';
+    if (active.equals(next)) return 'ACTIVE';
+    if (!this.#accounts.has(active)) await this.#look(active);
+    const seen = await this.#look(next);
+    const [ours, theirs] = [this.#accounts.get(active), this.#accounts.get(next)];
+    const keys = { active: active.fingerprint(), next: next.fingerprint() };
+    const { log, meter } = this.#ports;
+    if (seen === 'ok' && ours !== undefined && ours === theirs) {
       this.#active = next;
+      this.#told = undefined;
       meter.count('vapi.key_rotated');
       log.info({ event: 'vapi.key_rotated', ...keys }, 'the next Vapi key is the active one now');
       return 'ACTIVE';
     }
-    const refused = reply.kind === 'unauthorized' || (ours !== undefined && theirs !== undefined);
-    meter.count('vapi.key_not_rotated');
-    log.error(
-      { event: 'vapi.key_not_rotated', ...keys, reply: reply.kind },
-      refused
-        ? 'the next Vapi key is not used: it does not read the Vapi organization of the active one'
-        : 'the next Vapi key is not used yet: it cannot be told whether it reads the same Vapi organization',
-    );
-    return refused ? 'REFUSED' : 'UNDECIDED';
+    const refused = seen === 'unauthorized' || (ours !== undefined && theirs !== undefined);
+    const rotation = refused ? 'REFUSED' : 'UNDECIDED';
+    const verdict = [rotation, seen, keys.next].join();
+    if (verdict !== this.#told) {
+      this.#told = verdict;
+      meter.count('vapi.key_not_rotated');
+      log.error(
+        { event: 'vapi.key_not_rotated', ...keys, reply: seen },
+        refused
+          ? 'the next Vapi key is not used: it does not read the Vapi organization of the active one'
+          : 'the next Vapi key is not used yet: it cannot be told whether it reads the same Vapi organization',
+      );
+    }
+    return rotation;
+  }
+
+  /** What came of a read, by which the provider tells the account. */
+  async #look(key: Secret): Promise<string> {
+    return (await this.#ports.turn())
+      ? (await this.voiceOf(key).listAssistants({ limit: 1 })).kind
+      : 'no_turn';
   }
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Secret } from '../../domain/secret.ts';
+import { LEAST_SECRET } from '../system/logger.ts';
 
 /**
  * The one place where the master key comes from: a value or a file, at start. Null: none is configured.
@@ -24,9 +25,9 @@ export function resolveMasterKey(source: {
 }
 
 function checked(value: string): { key: Secret } | { problem: string } {
-  // It goes into a header: anything else would fail at the first save, or split the header.
-  if (!/^[\x21-\x7e]{1,512}$/.test(value)) {
-    return { problem: 'must be 1 to 512 visible ASCII characters without spaces' };
+  // It goes into a header: anything else would fail at the first save, or split the header. And it is cut out of the log.
+  if (!/^[\x21-\x7e]{1,512}$/.test(value) || value.length < LEAST_SECRET) {
+    return { problem: `must be ${LEAST_SECRET} to 512 visible ASCII characters without spaces` };
   }
   return { key: new Secret(value) };
 }

@@ -23,10 +23,28 @@ const LEAST = 0.02;
 const SAME_NEWS_MS = 1_000;
 /** Saves of one organization that may wait; more are refused at once. */
 const MOST_WAITING = 8;
+/** No turn is said to be further away: by then the rate has recovered. */
+const MOST_TOLD_MS = 60_000;
+/** A replica that joins has its share after a beat of each other one and one of its own. */
+const JOINING_MS = 2_000;
 
 interface Waiting {
   requests: number;
   grant(): void;
+}
+
+interface PacerPorts {
+  clock: Clock;
+  meter: Meter;
+  /** Asks for this replica's share anew, which comes by `share`. False: nobody answered. Absent: a share holds for ever. */
+  renew?: (() => Promise<boolean>) | undefined;
+}
+
+interface Next {
+  queue: Waiting[];
+  waiting: Waiting;
+  /** Absent: what finishes or undoes. */
+  orgId?: string;
 }
 
 /**
@@ -38,24 +56,28 @@ export class Pacer implements Admission {
   readonly #settings: PaceSettings;
   readonly #clock: Clock;
   readonly #meter: Meter;
+  readonly #renew: PacerPorts['renew'];
   readonly #organizations = new Map<string, Waiting[]>();
   /** Who had a turn just now, and when; oldest first. */
   readonly #recent = new Map<string, number>();
   readonly #finishing: Waiting[] = [];
   #share = 1;
+  #shareUntil = Number.POSITIVE_INFINITY;
+  #renewing = false;
   #tokens: number;
   #filledAt: number;
   #limited: { factor: number; at: number };
   #pausedUntil = 0;
   #wake: AbortController | undefined;
 
-  constructor(settings: PaceSettings, ports: { clock: Clock; meter: Meter }) {
+  constructor(settings: PaceSettings, ports: PacerPorts) {
     this.#settings = settings;
     this.#clock = ports.clock;
     this.#meter = ports.meter;
+    this.#renew = ports.renew;
     this.#filledAt = this.#clock.monotonic();
     this.#limited = { factor: 1, at: this.#filledAt };
-    this.#tokens = this.#capacity;
+    this.#tokens = this.#capacity(this.#filledAt);
   }
 
   get savesPerMinute(): number {
@@ -68,11 +90,11 @@ export class Pacer implements Admission {
     withinMs: number = this.#settings.waitMs,
   ): Promise<Admitted | Refused> {
     const queue = this.#organizations.get(orgId) ?? [];
-    if (this.#pauseMs() > withinMs || queue.length >= MOST_WAITING) return this.#refusal();
+    if (this.#pauseMs() > withinMs || queue.length >= MOST_WAITING) return this.#refusal(orgId, requests);
     this.#organizations.set(orgId, queue);
     const granted = await this.#wait(queue, requests, withinMs);
     if (queue.length === 0 && this.#organizations.get(orgId) === queue) this.#organizations.delete(orgId);
-    if (!granted) return this.#refusal();
+    if (!granted) return this.#refusal(orgId, requests);
     return {
       admitted: true,
       unused: () => {
@@ -103,10 +125,11 @@ export class Pacer implements Admission {
     this.#pump();
   }
 
-  /** This replica's part of the account, 0 to 1. */
-  share(part: number): void {
+  /** This replica's part of the account, 0 to 1; until then, by the monotonic clock, it is nobody else's. */
+  share(part: number, until = Number.POSITIVE_INFINITY): void {
     this.#fill();
     this.#share = part;
+    this.#shareUntil = until;
     this.#pump();
   }
 
@@ -121,8 +144,9 @@ export class Pacer implements Admission {
     return Math.max(0, this.#pausedUntil - this.#clock.monotonic());
   }
 
-  get #capacity(): number {
-    return (this.#settings.burst + this.#settings.reserve) * this.#share;
+  /** The burst falls with the rate: what was saved up must not go out at the old pace. */
+  #capacity(now: number): number {
+    return (this.#settings.burst * this.#factor(now) + this.#settings.reserve) * this.#share;
   }
 
   #factor(now: number): number {
@@ -139,7 +163,7 @@ export class Pacer implements Admission {
     const now = this.#clock.monotonic();
     // The rate of the earlier end: it only rises in between, and a little less is safe.
     this.#tokens = Math.min(
-      this.#capacity,
+      this.#capacity(now),
       this.#tokens + (now - this.#filledAt) * this.#rate(this.#filledAt),
     );
     this.#filledAt = now;
@@ -174,20 +198,43 @@ export class Pacer implements Admission {
     for (;;) {
       const next = this.#next(now);
       if (next === undefined) return;
+      if (next.orgId !== undefined && now >= this.#shareUntil && this.#renew !== undefined) {
+        void this.#renewThenPump(this.#renew);
+        return;
+      }
       const inMs = Math.max(this.#pauseMs(), next.inMs);
       if (inMs > 0) {
         this.#comeBack(inMs);
         return;
       }
-      next.queue.shift();
-      this.#tokens -= next.waiting.requests;
-      if (next.orgId !== undefined) {
-        // Put in anew, so that the map stays in the order of turns.
-        this.#recent.delete(next.orgId);
-        this.#recent.set(next.orgId, now);
-      }
-      next.waiting.grant();
+      this.#grant(next, now);
     }
+  }
+
+  #grant({ queue, waiting, orgId }: Next, now: number): void {
+    queue.shift();
+    this.#tokens -= waiting.requests;
+    if (orgId !== undefined) {
+      // Put in anew, so that the map stays in the order of turns.
+      this.#recent.delete(orgId);
+      this.#recent.set(orgId, now);
+    }
+    waiting.grant();
+  }
+
+  /** Nobody has heard of this replica for so long that the others may have its share: no save begins before that is known. */
+  async #renewThenPump(renew: () => Promise<boolean>): Promise<void> {
+    if (this.#renewing) return;
+    this.#renewing = true;
+    const answered = await renew();
+    this.#renewing = false;
+    if (!answered) {
+      // Then no save can begin either: those that wait now will be told that, and not that there is too much.
+      for (const [orgId, queue] of this.#organizations) {
+        for (const waiting of [...queue]) this.#grant({ queue, waiting, orgId }, this.#clock.monotonic());
+      }
+    }
+    this.#pump();
   }
 
   #comeBack(inMs: number): void {
@@ -200,14 +247,12 @@ export class Pacer implements Admission {
   }
 
   /** Who is next, and in how many milliseconds there is enough for it. */
-  #next(
-    now: number,
-  ): { queue: Waiting[]; waiting: Waiting; orgId?: string | undefined; inMs: number } | undefined {
+  #next(now: number): (Next & { inMs: number }) | undefined {
     const [finishing] = this.#finishing;
     if (finishing !== undefined) {
-      return { queue: this.#finishing, waiting: finishing, inMs: this.#until(finishing.requests, now) };
+      return { queue: this.#finishing, waiting: finishing, inMs: this.#until(finishing.requests) };
     }
-    const windowMs = this.#forget(now);
+    this.#forget(now);
     let next: { orgId: string; queue: Waiting[]; last: number } | undefined;
     for (const [orgId, queue] of this.#organizations) {
       const last = this.#recent.get(orgId) ?? Number.NEGATIVE_INFINITY;
@@ -215,20 +260,22 @@ export class Pacer implements Admission {
     }
     const [waiting] = next?.queue ?? [];
     if (next === undefined || waiting === undefined) return undefined;
-    const enoughMs = this.#until(
-      Math.min(waiting.requests + this.#settings.reserve * this.#share, this.#capacity),
-      now,
-    );
-    const inMs = this.#recent.has(next.orgId)
-      ? Math.min(this.#until(this.#capacity, now), Math.max(next.last + windowMs - now, enoughMs))
-      : enoughMs;
-    return { ...next, waiting, inMs };
+    return { ...next, waiting, inMs: this.#enough(next.orgId, waiting.requests, now) };
+  }
+
+  /** In how many milliseconds there is enough for such a save of that organization, if it is next. */
+  #enough(orgId: string, requests: number, now: number): number {
+    const windowMs = this.#forget(now);
+    const last = this.#recent.get(orgId);
+    const enoughMs = this.#until(requests + this.#settings.reserve * this.#share);
+    return last === undefined
+      ? enoughMs
+      : Math.min(this.#until(Number.POSITIVE_INFINITY), Math.max(last + windowMs - now, enoughMs));
   }
 
   /** Forgets turns that are no longer "just now": as long ago as an empty bucket takes to fill. Answers how long that is. */
   #forget(now: number): number {
-    const rate = this.#rate(now);
-    const windowMs = rate > 0 ? (this.#settings.burst * this.#share) / rate : Number.POSITIVE_INFINITY;
+    const windowMs = (this.#settings.burst * 1_000) / this.#settings.requestsPerSecond;
     for (const [orgId, at] of this.#recent) {
       if (now - at < windowMs) break;
       this.#recent.delete(orgId);
@@ -236,24 +283,33 @@ export class Pacer implements Admission {
     return windowMs;
   }
 
-  #until(tokens: number, now: number): number {
+  /** As of the last `#fill`. More than a full bucket is never asked for: what is whole is sent whole, and paid for after. */
+  #until(tokens: number): number {
     // A replica that has no share yet has nothing to fill.
     if (this.#share === 0) return Number.POSITIVE_INFINITY;
-    const missing = tokens - this.#tokens;
-    return missing <= 1e-6 ? 0 : missing / this.#rate(now);
+    const missing = Math.min(tokens, this.#capacity(this.#filledAt)) - this.#tokens;
+    return missing <= 1e-6 ? 0 : missing / this.#rate(this.#filledAt);
   }
 
-  /** When it may be worth another try: after the pause, and after everybody who is waiting now. */
-  #refusal(): Refused {
+  /** When another try would be admitted, if nobody else came: after the pause, and after everybody who is waiting now. */
+  #refusal(orgId: string, requests: number): Refused {
     this.#meter.count('admission.refused');
-    const now = this.#clock.monotonic();
-    let requests = 1;
-    for (const queue of this.#organizations.values()) {
-      for (const waiting of queue) requests += waiting.requests;
-    }
-    const rate = this.#rate(now);
-    const turns = rate > 0 ? requests / rate : 1_000;
-    const ms = this.#pauseMs() + Math.min(turns, 60_000);
+    this.#fill();
+    const turnMs = this.#share === 0 ? JOINING_MS : this.#turnMs(orgId, requests, this.#filledAt);
+    const ms = this.#pauseMs() + Math.min(turnMs, MOST_TOLD_MS);
     return { admitted: false, retryAfterMs: Math.max(1_000, Math.ceil(ms)) };
+  }
+
+  #turnMs(orgId: string, requests: number, now: number): number {
+    let before = this.#finishing.length;
+    for (const queue of this.#organizations.values()) {
+      for (const waiting of queue) before += waiting.requests;
+    }
+    if (before === 0) return this.#enough(orgId, requests, now);
+    // They leave no full bucket behind.
+    const windowMs = this.#forget(now);
+    const own = requests + this.#settings.reserve * this.#share;
+    const turnMs = (this.#recent.get(orgId) ?? Number.NEGATIVE_INFINITY) + windowMs - now;
+    return Math.max(0, turnMs, (before + own - this.#tokens) / this.#rate(now));
   }
 }
