@@ -161,5 +161,10 @@ function masked(error: unknown, message: string, log: Log): Error {
   }
   const correlationId = crypto.randomUUID();
   log.error({ correlationId, err: original }, 'unexpected error');
-  return new GraphQLError(message, { ...at, extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId } });
+  // Outside of all fields: there is no answer beside it.
+  const http = error instanceof GraphQLError && error.path !== undefined ? {} : { http: { status: 500 } };
+  return new GraphQLError(message, {
+    ...at,
+    extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId, ...http },
+  });
 }

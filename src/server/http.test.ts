@@ -186,6 +186,13 @@ describe('what it serves', () => {
     expect(served.fetched.map(({ requestId }) => requestId)).toEqual(['request-3']);
   });
 
+  test('an answer that says so itself is still kept by no cache', async () => {
+    const served = await serve({
+      answer: () => new Response('x', { headers: { 'cache-control': 'public, max-age=60' } }),
+    });
+    expect((await served.ask('/graphql?query={a}')).headers.get('cache-control')).toBe('no-store');
+  });
+
   test('a second header of the same name is not lost: whoever reads one of them reads both', async () => {
     const served = await serve();
     const headers =

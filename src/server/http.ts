@@ -151,6 +151,8 @@ async function graphql(
     { requestId },
   );
   for (const [name, value] of answered.headers) response.setHeader(name, value);
+  // Yoga lets caches keep a stream.
+  response.setHeader('cache-control', SAFE_HEADERS['cache-control']);
   response.writeHead(answered.status);
   if (answered.body === null) {
     response.end();
