@@ -308,6 +308,41 @@ describe('the file of the master key', () => {
   });
 });
 
+describe('the file of persisted documents', () => {
+  test('is an object of documents by id; without one, any document is answered', async () => {
+    const path = await file('documents.json', '{"a": "{ organization { id } }", "b": "{ agents { id } }"}');
+    expect(configOf({ GRAPHQL_DOCUMENTS_FILE: path }).edge.persistedDocuments).toEqual(
+      new Map([
+        ['a', '{ organization { id } }'],
+        ['b', '{ agents { id } }'],
+      ]),
+    );
+    expect(configOf({}).edge.persistedDocuments).toBeNull();
+  });
+
+  test.each(['', 'query { a }', '["{ a }"]', '{"a": {"query": "{ a }"}}', '{"": "{ a }"}', '{}', 'null'])(
+    'holds something else: %j',
+    async (content) => {
+      const path = await file('wrong-documents.json', content);
+      const [problem, ...others] = problemsOf({ GRAPHQL_DOCUMENTS_FILE: path });
+      expect(others).toEqual([]);
+      expect(problem?.variable).toBe('GRAPHQL_DOCUMENTS_FILE');
+      expect(problem?.problem).toMatch(/must name a file that holds a JSON object of documents by id/);
+    },
+  );
+
+  test('is missing, or a folder', () => {
+    for (const [path, code] of [
+      [join(folder, 'none.json'), 'ENOENT'],
+      [folder, 'EISDIR'],
+    ] as const) {
+      expect(problemsOf({ GRAPHQL_DOCUMENTS_FILE: path })).toEqual([
+        { variable: 'GRAPHQL_DOCUMENTS_FILE', problem: `names a file that cannot be read (${code})` },
+      ]);
+    }
+  });
+});
+
 describe('the process', () => {
   /** `node src/main.ts` with this environment and nothing else. */
   async function start(environment: Record<string, string>) {

@@ -326,8 +326,8 @@ export function existing(file: string | undefined): string | undefined {
 function readDocuments(file: string | undefined): ReadonlyMap<string, string> | null | string {
   if (file === undefined) return null;
   try {
-    const parsed = z.record(z.string(), z.string()).safeParse(jsonOrNull(readFileSync(file, 'utf8')));
-    return parsed.success
+    const parsed = z.record(z.string().min(1), z.string()).safeParse(jsonOrNull(readFileSync(file, 'utf8')));
+    return parsed.success && Object.keys(parsed.data).length > 0
       ? new Map(Object.entries(parsed.data))
       : 'must name a file that holds a JSON object of documents by id: {"<id>": "query …"}';
   } catch (error) {

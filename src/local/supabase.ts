@@ -722,7 +722,9 @@ function listen(server: ReturnType<typeof createServer>, port: number): Promise<
     server.once('error', (error: NodeJS.ErrnoException) => {
       fail(
         error.code === 'EADDRINUSE'
-          ? new Error(`Port ${port} on 127.0.0.1 is already in use: choose another`)
+          ? Object.assign(new Error(`Port ${port} on 127.0.0.1 is already in use: choose another`), {
+              code: error.code,
+            })
           : error,
       );
     });

@@ -2,6 +2,7 @@ import { AGENT_ROLES, type Model, type Voice } from '../domain/agent-config.ts';
 import type { AgentRecord, FieldDrift } from '../domain/save.ts';
 import { AGENT_SYNC_STATUSES, syncStatus } from '../services/agents/sync-status.ts';
 import { builder, tenantOf } from './builder.ts';
+import { AGENTS_COST, DRIFT_COST, PROMPT_COST } from './cost.ts';
 
 export const AgentRoleRef = builder.enumType('AgentRole', { values: AGENT_ROLES });
 
@@ -34,8 +35,8 @@ const FieldDriftRef = builder.objectRef<FieldDrift>('FieldDrift').implement({
   description: 'Secrets are redacted on both sides.',
   fields: (t) => ({
     path: t.exposeString('path'),
-    ours: t.expose('ours', { type: 'JSON', nullable: true }),
-    theirs: t.expose('theirs', { type: 'JSON', nullable: true }),
+    ours: t.expose('ours', { type: 'JSON', nullable: true, complexity: DRIFT_COST }),
+    theirs: t.expose('theirs', { type: 'JSON', nullable: true, complexity: DRIFT_COST }),
   }),
 });
 
@@ -70,7 +71,7 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
     id: t.exposeID('id'),
     role: t.expose('role', { type: AgentRoleRef }),
     name: t.string({ resolve: ({ config }) => config.name }),
-    systemPrompt: t.string({ resolve: ({ config }) => config.systemPrompt }),
+    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
     firstMessage: t.string({
       nullable: true,
       description: 'Null: the agent waits for the caller to speak.',
@@ -95,6 +96,7 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
 builder.queryFields((t) => ({
   agents: t.field({
     type: [AgentRef],
+    complexity: AGENTS_COST,
     description: 'At most one per role.',
     resolve: (_root, _args, context) => tenantOf(context).loaders.agents(),
   }),

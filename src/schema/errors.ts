@@ -13,6 +13,7 @@ import {
 } from '../services/errors.ts';
 import { AgentRef, settled } from './agent.ts';
 import { builder } from './builder.ts';
+import { AGENTS_COST } from './cost.ts';
 import { AgentSaveRef, SaveFailureReasonRef, SaveStatusRef } from './save.ts';
 
 const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
@@ -39,6 +40,7 @@ builder.objectType(RevisionConflictError, {
   fields: (t) => ({
     agents: t.field({
       type: [AgentRef],
+      complexity: AGENTS_COST,
       description: 'The agents that were named, as they are now.',
       resolve: ({ agents }) => settled(agents),
     }),

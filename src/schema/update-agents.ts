@@ -5,7 +5,7 @@ import { ANY_AGENTS, buildTransactionalUpdates } from '../services/saves/build.t
 import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
 import { AgentRef, settled } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
-import { SAVE_COST } from './cost.ts';
+import { AGENTS_COST, SAVE_COST } from './cost.ts';
 import { SAVE_ERRORS } from './errors.ts';
 import { AgentSaveRef } from './save.ts';
 
@@ -83,6 +83,7 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
     save: t.expose('save', { type: AgentSaveRef }),
     agents: t.field({
       type: [AgentRef],
+      complexity: AGENTS_COST,
       description: 'The agents that were named, as this save left them.',
       resolve: ({ agents }) => settled(agents),
     }),

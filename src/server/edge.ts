@@ -3,14 +3,20 @@ import {
   defaultExtractPersistedOperationId,
   usePersistedOperations,
 } from '@graphql-yoga/plugin-persisted-operations';
-import { createComplexityRule } from '@pothos/plugin-complexity';
+import { complexityFromQuery } from '@pothos/plugin-complexity';
 import {
+  type ASTVisitor,
   type DocumentNode,
   type ExecutionArgs,
   GraphQLError,
   type GraphQLSchema,
+  getOperationAST,
+  getVariableValues,
+  Kind,
   NoSchemaIntrospectionCustomRule,
   parse,
+  specifiedRules,
+  type ValidationContext,
   validate,
 } from 'graphql';
 import { createLRUCache, type Plugin } from 'graphql-yoga';
@@ -29,7 +35,7 @@ export interface EdgeOptions {
   maxComplexity: number;
   introspection: boolean;
   graphiql: boolean;
-  /** Only these documents, by id. Null: any document. */
+  /** Only these documents, by id, and no GraphiQL, where one writes others. Null: any document. */
   persistedDocuments: ReadonlyMap<string, string> | null;
 }
 
@@ -45,8 +51,11 @@ export const EDGE_DEFAULTS: EdgeOptions = {
   persistedDocuments: null,
 };
 
-/** Fields of one operation, those of a fragment once for each use. Aliases, tokens and cost bound it first. */
-const MAX_BREADTH = 1_000;
+/** Characters of a name: the caller's own, an alias for one, are in the answer again with every row. */
+const MAX_NAME_CHARS = 100;
+/** Errors of a document or of its variables that are told, and characters of each: they repeat what was sent, up to all of it. */
+const MAX_ERRORS = 5;
+const MAX_MESSAGE_CHARS = 1_000;
 /** Parsed documents that are kept: 200 of the size that a dashboard sends, and never a long one with values written into it. */
 const KEPT_DOCUMENTS = 200;
 const KEPT_DOCUMENT_CHARS = 8_000;
@@ -55,9 +64,11 @@ const KEPT_DOCUMENT_CHARS = 8_000;
 export function edgePlugins(options: EdgeOptions, schema: GraphQLSchema): Plugin[] {
   return [
     readableRequests,
+    shortMessages,
     limits(options),
-    ...(options.introspection ? [] : [hiddenSchema]),
-    ...(options.persistedDocuments === null ? [] : [persistedDocuments(options.persistedDocuments, schema)]),
+    ...(options.persistedDocuments === null
+      ? []
+      : [persistedDocuments(options.persistedDocuments, options, schema)]),
   ];
 }
 
@@ -93,68 +104,142 @@ const readableRequests: Plugin = {
   },
 };
 
-function limits({ maxTokens, maxDepth, maxAliases, maxComplexity }: EdgeOptions): Plugin {
-  const aliases = maxAliasesRule({
-    n: maxAliases,
-    propagateOnRejection: false,
-    onReject: [(context, error) => context?.reportError(error)],
-  });
-  return {
-    onParse: ({ parseFn, setParseFn }) =>
-      setParseFn((source, parseOptions) => parseFn(source, { ...parseOptions, maxTokens })),
-    onValidate: ({ addValidationRule }) => addValidationRule(aliases),
-    // Not among the rules of the validation: that one is kept for a document, and here its variables count.
-    onExecute: ({ args, setResultAndStopExecution }) => {
-      const { schema, document, variableValues, operationName, contextValue } = args as ExecutionArgs;
-      const cost = createComplexityRule({
-        variableValues: variableValues ?? {},
-        operationName: operationName ?? null,
-        context: contextValue as object,
-        maxComplexity,
-        maxDepth,
-        maxBreadth: MAX_BREADTH,
-      });
-      const errors = validate(schema, document, [cost]);
-      if (errors.length > 0) setResultAndStopExecution({ errors: errors.map(asRefusal) });
-    },
-  };
-}
-
-/** 400, or 200 where the caller wants `application/json`: as for every document that is not valid. */
-function asRefusal({ message, nodes, extensions }: GraphQLError): GraphQLError {
-  return new GraphQLError(message, {
-    nodes: nodes ?? null,
-    extensions: { code: 'BAD_USER_INPUT', ...extensions, http: { spec: true, status: 400 } },
-  });
-}
-
-/** No introspection, and no names of fields and types offered for those that were guessed wrong. */
-const hiddenSchema: Plugin = {
-  onValidate: ({ addValidationRule }) => addValidationRule(NoSchemaIntrospectionCustomRule),
-  onExecutionResult: ({ result }) => {
+/** A message shows what is wrong at its beginning, and where at its end. */
+const shortMessages: Plugin = {
+  onResultProcess({ result }) {
     for (const one of [result].flat()) {
-      if (one === undefined || !('errors' in one)) continue;
-      for (const error of one.errors ?? [])
-        (error as { message: string }).message = error.message.replace(/ Did you mean .*\?/s, '');
+      for (const error of 'errors' in one ? (one.errors ?? []) : []) {
+        const { message } = error;
+        if (message.length <= MAX_MESSAGE_CHARS) continue;
+        const half = MAX_MESSAGE_CHARS / 2 - 3;
+        (error as { message: string }).message = `${message.slice(0, half)} [...] ${message.slice(-half)}`;
+      }
     }
   },
 };
 
-/** Throws where a document of the list is not one of this schema: at start, not when it is asked for. */
-function persistedDocuments(documents: ReadonlyMap<string, string>, schema: GraphQLSchema): Plugin {
+function limits(options: EdgeOptions): Plugin {
+  const { maxTokens, maxDepth, maxComplexity } = options;
+  const told = { maxErrors: MAX_ERRORS, hideSuggestions: !options.introspection };
+  const rules = [...specifiedRules, ...documentRules(options)];
+  return {
+    onParse: ({ parseFn, setParseFn }) =>
+      setParseFn((source, parseOptions) => {
+        try {
+          return parseFn(source, { ...parseOptions, maxTokens });
+        } catch (error) {
+          if (!(error instanceof GraphQLError && /^Syntax Error: Document contains more/.test(error.message)))
+            throw error;
+          throw refusal('QUERY_TOKENS', `The document has more tokens than the limit of ${maxTokens}.`);
+        }
+      }),
+    onValidate: ({ setValidationFn }) =>
+      setValidationFn((schema, document) =>
+        validate(schema, document, rules, told).map((error) =>
+          error.message === 'Validation aborted.' ? tooManyOverlaps() : error,
+        ),
+      ),
+    // Not among the rules of the validation: that one is kept for a document, and here its variables count.
+    onExecute: ({ args, setResultAndStopExecution }) => {
+      const { schema, document, variableValues, operationName, contextValue } = args as ExecutionArgs;
+      const chosen = getOperationAST(document, operationName);
+      // Looked for before anything runs.
+      if (chosen === null || chosen === undefined) return;
+      const variables = variableValues ?? {};
+      // First, and not all of them: who counts what is wrong in a hundred thousand values runs out of memory.
+      const { errors } = getVariableValues(schema, chosen.variableDefinitions ?? [], variables, told);
+      if (errors !== undefined) {
+        const wrong = errors.map(({ message, nodes }) => refusal('BAD_USER_INPUT', message, nodes));
+        return setResultAndStopExecution({ errors: wrong });
+      }
+      const definitions = document.definitions.filter(
+        (definition) => definition.kind !== Kind.OPERATION_DEFINITION || definition === chosen,
+      );
+      const { complexity, depth } = complexityFromQuery(
+        { ...document, definitions },
+        { schema, variables, ctx: contextValue as object },
+      );
+      const refused = [
+        ...exceeding('QUERY_COMPLEXITY', 'complexity', complexity, maxComplexity),
+        ...exceeding('QUERY_DEPTH', 'depth', depth, maxDepth),
+      ];
+      if (refused.length > 0) setResultAndStopExecution({ errors: refused });
+    },
+  };
+}
+
+/** What can be said of a document without its variables. */
+function documentRules({ maxAliases, introspection }: EdgeOptions) {
+  const aliases = maxAliasesRule({
+    n: maxAliases,
+    propagateOnRejection: false,
+    onReject: [
+      (context, { message }) =>
+        context?.reportError(refusal('QUERY_ALIASES', message.replace('Syntax Error: ', ''))),
+    ],
+  });
+  const names = (context: ValidationContext): ASTVisitor => ({
+    Name: ({ value }) => {
+      for (const error of exceeding('QUERY_NAME', 'length of a name', value.length, MAX_NAME_CHARS))
+        context.reportError(error);
+    },
+  });
+  return [aliases, names, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
+}
+
+/** GraphQL's own limit, which it does not explain: to compare them takes time with the square of their number. */
+const tooManyOverlaps = () =>
+  refusal('QUERY_OVERLAPS', 'The document selects the same fields too often to be compared with each other.');
+
+function exceeding(code: string, what: string, value: number, limit: number): GraphQLError[] {
+  return value > limit
+    ? [refusal(code, `The document's ${what}, ${value}, exceeds the limit of ${limit}.`)]
+    : [];
+}
+
+/** 400, or 200 where the caller wants `application/json`: as for every document that is not valid. */
+function refusal(code: string, message: string, nodes?: GraphQLError['nodes']): GraphQLError {
+  return new GraphQLError(message, {
+    nodes: nodes ?? null,
+    extensions: { code, http: { spec: true, status: 400 } },
+  });
+}
+
+const ONLY_BY_ID =
+  'This server answers documents that it knows, by their id: send "documentId", and no "query".';
+
+/** Throws where a document of the list would be refused whenever it is asked for: at start, not then. */
+function persistedDocuments(
+  documents: ReadonlyMap<string, string>,
+  options: EdgeOptions,
+  schema: GraphQLSchema,
+): Plugin {
+  const rules = [...specifiedRules, ...documentRules(options)];
   for (const [id, text] of documents) {
-    const [error] = validate(schema, parse(text));
-    if (error !== undefined) throw new Error(`the persisted document ${id} is not valid: ${error.message}`);
+    try {
+      const [error] = validate(schema, parse(text, { maxTokens: options.maxTokens }), rules);
+      if (error !== undefined) throw error;
+    } catch (error) {
+      throw new Error(`GRAPHQL_DOCUMENTS_FILE: "${id}" cannot be answered: ${(error as Error).message}`);
+    }
   }
   return usePersistedOperations({
     allowArbitraryOperations: false,
     // GraphQL over HTTP's own parameter, and the one that Apollo and Relay clients send.
     extractPersistedOperationId: (params, request, context) => {
-      const { documentId } = params as { documentId?: unknown };
+      const { documentId } =
+        request.method === 'GET'
+          ? { documentId: new URL(request.url).searchParams.get('documentId') }
+          : (params as { documentId?: unknown });
       return typeof documentId === 'string'
         ? documentId
         : defaultExtractPersistedOperationId(params, request, context);
     },
     getPersistedOperation: (id) => documents.get(id) ?? null,
+    customErrors: {
+      notFound: () => refusal('PERSISTED_QUERY_NOT_IN_LIST', 'This server has no document of this id.'),
+      keyNotFound: () => refusal('PERSISTED_QUERY_ID_REQUIRED', ONLY_BY_ID),
+      persistedQueryOnly: () => refusal('PERSISTED_QUERY_ONLY', ONLY_BY_ID),
+    },
   }) as Plugin;
 }

@@ -1,6 +1,6 @@
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import { GraphQLError } from 'graphql';
-import { createYoga, type GraphiQLOptions } from 'graphql-yoga';
+import { createYoga, type Plugin, shouldRenderGraphiQL } from 'graphql-yoga';
 import { type AppContext, RefusedTokenError } from '../context.ts';
 import { DatabaseError } from '../ports/save-journal.ts';
 import type { Log } from '../ports/system.ts';
@@ -62,9 +62,13 @@ export function createGraphql(options: GraphqlOptions) {
     batching: false,
     multipart: false,
     logging: false,
-    plugins: edgePlugins(options.edge, schema),
+    // The HTTP server has bounded it, and Yoga's own limit would be another one beside it.
+    maxRequestBodySize: false,
+    plugins: [
+      ...(options.edge.graphiql && options.edge.persistedDocuments === null ? [graphiql(options)] : []),
+      ...edgePlugins(options.edge, schema),
+    ],
     parserAndValidationCache: documentCache(),
-    extraParamNames: options.edge.persistedDocuments === null ? [] : ['documentId'],
     // An origin that is not listed is answered as if there were no CORS; Yoga takes an empty list for every origin.
     cors: (request) => {
       const origin = request.headers.get('origin');
@@ -95,19 +99,42 @@ export function createGraphql(options: GraphqlOptions) {
       isDev: false,
       maskError: (error, message) => masked(error, message, options.log),
     },
-    renderGraphiQL,
-    graphiql: async (): Promise<GraphiQLOptions | false> => {
-      if (!options.edge.graphiql) return false;
-      const example = (await options.exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' };
+    graphiql: false,
+  });
+}
+
+/** The page, under a policy that lets it run its own script and speak with this server, and nothing else. */
+function graphiql({ exampleHeaders }: GraphqlOptions): Plugin {
+  return {
+    onRequest: async ({ request, fetchAPI, endResponse }) => {
+      if (!shouldRenderGraphiQL(request)) return;
+      const example = (await exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' };
       const headers = JSON.stringify(example, null, 2);
-      return {
+      const page = renderGraphiQL({
         title: 'Lockstep',
         defaultTabs: [EXAMPLE, EXAMPLE_QUERY].map((query) => ({ query, headers })),
         defaultHeaders: headers,
         headers,
-      };
+      });
+      const nonce = crypto.randomUUID();
+      const policy = [
+        ...["default-src 'none'", `script-src 'nonce-${nonce}'`, 'worker-src blob:', "connect-src 'self'"],
+        ...["style-src 'unsafe-inline'", 'font-src data:', 'img-src data:'],
+        ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
+      ];
+      endResponse(
+        new fetchAPI.Response(
+          page.replace('<script>', () => `<script nonce="${nonce}">`),
+          {
+            headers: {
+              'content-type': 'text/html; charset=utf-8',
+              'content-security-policy': policy.join('; '),
+            },
+          },
+        ),
+      );
     },
-  });
+  };
 }
 
 /**
@@ -134,5 +161,10 @@ function masked(error: unknown, message: string, log: Log): Error {
   }
   const correlationId = crypto.randomUUID();
   log.error({ correlationId, err: original }, 'unexpected error');
-  return new GraphQLError(message, { ...at, extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId } });
+  // Outside of all fields: there is no answer beside it.
+  const http = error instanceof GraphQLError && error.path !== undefined ? {} : { http: { status: 500 } };
+  return new GraphQLError(message, {
+    ...at,
+    extensions: { code: 'INTERNAL_SERVER_ERROR', correlationId, ...http },
+  });
 }

@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { gate } from '../../test/support/gate.ts';
@@ -177,9 +179,18 @@ describe('what it serves', () => {
       expect(headers.get('cache-control')).toBe('no-store');
       expect(headers.get('x-content-type-options')).toBe('nosniff');
       expect(headers.get('x-frame-options')).toBe('DENY');
+      expect(headers.get('content-security-policy')).toBe("default-src 'none'; frame-ancestors 'none'");
+      expect(headers.get('referrer-policy')).toBe('no-referrer');
       expect(headers.has('x-powered-by')).toBe(false);
     }
     expect(served.fetched.map(({ requestId }) => requestId)).toEqual(['request-3']);
+  });
+
+  test('an answer that says so itself is still kept by no cache', async () => {
+    const served = await serve({
+      answer: () => new Response('x', { headers: { 'cache-control': 'public, max-age=60' } }),
+    });
+    expect((await served.ask('/graphql?query={a}')).headers.get('cache-control')).toBe('no-store');
   });
 
   test('a second header of the same name is not lost: whoever reads one of them reads both', async () => {
@@ -212,13 +223,18 @@ describe('methods', () => {
   );
 
   test.each(['PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND', 'QUERY'])(
-    '%s is not for GraphQL',
+    '%s is for nothing here',
     async (method) => {
       const served = await serve();
-      const answer = await say(served, `${method} /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
-      expect(answer).toMatch(/^HTTP\/1\.1 405 /);
-      expect(answer).toMatch(/^allow: GET, POST, OPTIONS\r$/im);
-      expect(answer).toContain('"METHOD_NOT_ALLOWED"');
+      for (const path of ['/graphql', '/health', '/metrics', '/nothing']) {
+        const answer = await say(
+          served,
+          `${method} ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`,
+        );
+        expect(answer).toMatch(/^HTTP\/1\.1 405 /);
+        expect(answer).toMatch(/^allow: GET, HEAD, POST, OPTIONS\r$/im);
+        expect(answer).toContain('"METHOD_NOT_ALLOWED"');
+      }
       expect([served.fetched, served.logged]).toEqual([[], []]);
     },
   );
@@ -273,7 +289,7 @@ describe('a body that is too large', () => {
     const answer = await say(served, bytes(MAX + 1));
     expect(answer).toMatch(/^HTTP\/1\.1 413 /);
     expect(answer).toContain('"PAYLOAD_TOO_LARGE"');
-    expect(answer).toContain(`larger than ${MAX} bytes`);
+    expect(answer).toContain(`larger than the limit of ${MAX} bytes`);
     expect(served.fetched).toHaveLength(1);
     expect(served.logged).toEqual([]);
   });
@@ -322,6 +338,45 @@ describe('a body that is too large', () => {
     await said.catch(() => '');
     clearInterval(flood);
     await expectAlive(served);
+  });
+
+  test('in chunks of one byte: takes no more memory than its bytes do', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const used = () => {
+      collect();
+      const { heapUsed, external } = process.memoryUsage();
+      return heapUsed + external;
+    };
+    const served = await serve({ maxBodyBytes: 1_000_000 });
+    const accepted = once(served.server, 'connection') as Promise<[Socket]>;
+    const { socket } = dial(served);
+    socket.write(post('transfer-encoding: chunked'));
+    const [theirs] = await accepted;
+    const before = used();
+    for (let n = 0; n < 40; n += 1) {
+      if (!socket.write('1\r\nx\r\n'.repeat(10_000))) await once(socket, 'drain');
+    }
+    await vi.waitFor(() => expect(theirs.bytesRead).toBe(socket.bytesWritten), 20_000);
+    // 170 MB, were they kept as they come.
+    expect(used() - before).toBeLessThan(20_000_000);
+    socket.destroy();
+  });
+
+  test('more of them at once than may be held: 503, and room again when they are gone', async () => {
+    const served = await serve();
+    const uploads = Array.from({ length: 64 }, () => dial(served));
+    for (const { socket } of uploads) socket.write(post(`content-length: ${MAX}`, 'x'.repeat(MAX - 1)));
+    const ask = () => served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body: 'x'.repeat(MAX) });
+    await vi.waitFor(async () => {
+      const answer = await ask();
+      expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
+      expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code: 'OVERLOADED' } }] });
+    });
+    // What is small finds room still, and what needs none is answered.
+    await expectAlive(served);
+    for (const { socket } of uploads) socket.destroy();
+    await vi.waitFor(async () => expect((await ask()).status).toBe(200));
   });
 
   test('a client that leaves after it was refused', async () => {
@@ -526,6 +581,30 @@ describe('streams', () => {
     second.open();
     expect(await part()).toBe('event: complete\n\n');
     expect((await reader?.read())?.done).toBe(true);
+  });
+
+  test('are not begun for a caller who has left', async () => {
+    const middle = gate();
+    const cancelled = Promise.withResolvers<void>();
+    const served = await serve({
+      answer: async () => {
+        await middle.until();
+        return new Response(
+          new ReadableStream<Uint8Array>({
+            pull: () => new Promise(() => {}),
+            cancel: () => cancelled.resolve(),
+          }),
+        );
+      },
+    });
+    const { socket } = dial(served);
+    socket.write('GET /graphql?query={a} HTTP/1.1\r\nhost: x\r\n\r\n');
+    await middle.reached;
+    socket.resetAndDestroy();
+    await vi.waitFor(() => expect(connections(served)).resolves.toBe(0));
+    middle.open();
+    await cancelled.promise;
+    expect(served.logged).toEqual([]);
   });
 
   test('end when their reader leaves', async () => {

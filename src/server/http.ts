@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import type { Log } from '../ports/system.ts';
 import type { ServerContext } from './graphql.ts';
 
@@ -31,8 +31,12 @@ export interface HttpTimeouts {
 /** Bytes of a request's headers; more is answered 431. A token is one or two thousand. */
 const MAX_HEADER_BYTES = 16 * 1024;
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'OPTIONS']);
+/** So many bodies of the greatest size may be on their way at once: what is held for callers of whom nothing is known yet. */
+const BODIES = 64;
 
-class BodyTooLarge extends Error {}
+interface Serving extends HttpOptions {
+  readBody(request: IncomingMessage): Promise<Body>;
+}
 
 /**
  * HTTP around GraphQL. It reads the body itself, so that its size is bounded whatever a client says about it, and slow or
@@ -40,6 +44,7 @@ class BodyTooLarge extends Error {}
  */
 export function createHttpServer(options: HttpOptions): Server {
   const { timeouts } = options;
+  const serving: Serving = { ...options, readBody: bodyReader(options.maxBodyBytes) };
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -54,7 +59,7 @@ export function createHttpServer(options: HttpOptions): Server {
       const requestId = options.newRequestId();
       for (const [name, value] of Object.entries(SAFE_HEADERS)) response.setHeader(name, value);
       response.setHeader('x-request-id', requestId);
-      answer(request, response, requestId, options).catch((error: unknown) => {
+      answer(request, response, requestId, serving).catch((error: unknown) => {
         options.log.error({ requestId, err: error }, 'a request could not be answered');
         if (!response.headersSent) refuse(response, 500, 'INTERNAL_SERVER_ERROR', 'Unexpected error.');
         else response.destroy();
@@ -71,6 +76,9 @@ const SAFE_HEADERS = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
+  // GraphiQL has one of its own.
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
   vary: 'Origin',
 };
 
@@ -78,8 +86,13 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   requestId: string,
-  options: HttpOptions,
+  options: Serving,
 ): Promise<void> {
+  const method = request.method ?? 'GET';
+  if (!METHODS.has(method)) {
+    response.setHeader('allow', 'GET, HEAD, POST, OPTIONS');
+    return refuse(response, 405, 'METHOD_NOT_ALLOWED', `${method} is not for this server.`);
+  }
   const path = (request.url ?? '/').split('?', 1)[0];
   switch (path) {
     case '/graphql':
@@ -107,31 +120,29 @@ async function graphql(
   request: IncomingMessage,
   response: ServerResponse,
   requestId: string,
-  options: HttpOptions,
+  options: Serving,
 ): Promise<void> {
   if (options.draining?.()) {
     // Whoever asks again comes to another server.
     response.setHeader('connection', 'close').setHeader('retry-after', '1');
     return refuse(response, 503, 'SHUTTING_DOWN', 'This server is shutting down; nothing began.');
   }
-  const method = request.method ?? 'GET';
-  if (!METHODS.has(method)) {
-    response.setHeader('allow', 'GET, POST, OPTIONS');
-    return refuse(response, 405, 'METHOD_NOT_ALLOWED', `${method} is not for this address.`);
-  }
+  // HEAD is GET without the body, which Node leaves away.
+  const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET');
   // The only type that a browser asks us about before it sends it for another site (CORS); a form, for one, is just sent.
   if (method === 'POST' && !isJson(request.headers['content-type'])) {
     return refuse(response, 415, 'UNSUPPORTED_MEDIA_TYPE', 'Send "content-type: application/json".');
   }
-  let body: Buffer<ArrayBuffer> | null | undefined;
-  try {
-    body = method === 'POST' ? await read(request, options.maxBodyBytes) : null;
-  } catch (error) {
-    if (!(error instanceof BodyTooLarge)) throw error;
-    const message = `The request's body is larger than ${options.maxBodyBytes} bytes.`;
+  const body = method === 'POST' ? await options.readBody(request) : null;
+  if (body === 'GONE') return;
+  if (body === 'TOO_LARGE') {
+    const message = `The request's body is larger than the limit of ${options.maxBodyBytes} bytes.`;
     return refuse(response, 413, 'PAYLOAD_TOO_LARGE', message);
   }
-  if (body === undefined) return;
+  if (body === 'NO_ROOM') {
+    response.setHeader('retry-after', '1');
+    return refuse(response, 503, 'OVERLOADED', 'Too much is being sent to this server; nothing began.');
+  }
   const address = URL.parse(request.url ?? '/graphql', 'http://localhost');
   if (address === null) return refuse(response, 400, 'BAD_REQUEST', 'The address cannot be read.');
 
@@ -140,16 +151,17 @@ async function graphql(
     { requestId },
   );
   for (const [name, value] of answered.headers) response.setHeader(name, value);
+  // Yoga lets caches keep a stream.
+  response.setHeader('cache-control', SAFE_HEADERS['cache-control']);
   response.writeHead(answered.status);
-  if (answered.body === null || method === 'HEAD') {
+  if (answered.body === null) {
     response.end();
     return;
   }
-  // A stream (server-sent events) goes out as it comes; a caller who leaves ends it.
+  // A stream (server-sent events) goes out as it comes. A caller who leaves ends it, and it is cut off where it breaks.
   const stream = readableOf(answered.body);
-  response.on('close', () => stream.destroy());
-  stream.on('error', () => response.destroy());
-  stream.pipe(response);
+  if (response.destroyed) stream.destroy();
+  else pipeline(stream, response, () => {});
 }
 
 /** Not Readable.from(): it cannot end a stream of which it awaits a part, and a silent stream would live for ever. */
@@ -173,29 +185,45 @@ function isJson(contentType: string | undefined): boolean {
   return /^application\/json\s*(;|$)/i.test(contentType ?? '') && contentType?.includes(',') !== true;
 }
 
+/** The whole of it, or why not. */
+type Body = Buffer<ArrayBuffer> | 'TOO_LARGE' | 'NO_ROOM' | 'GONE';
+
 /**
- * The whole body; undefined where the caller left before its end. Throws `BodyTooLarge`; the rest of it is read and dropped then,
- * for as long as a request may take: a caller that is hung up on while it sends may never see the answer.
+ * After a refusal the rest of a body is read and dropped, for as long as a request may take: a caller that is hung up on while
+ * it sends may never see the answer.
  */
-function read(request: IncomingMessage, most: number): Promise<Buffer<ArrayBuffer> | undefined> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const tooLarge = () => {
-      request.removeAllListeners('data');
-      request.resume();
-      reject(new BodyTooLarge());
-    };
-    if (Number(request.headers['content-length'] ?? 0) > most) return tooLarge();
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > most) tooLarge();
-      else chunks.push(chunk);
+function bodyReader(most: number): Serving['readBody'] {
+  /** Bytes that may still be held, of all requests together. */
+  let room = BODIES * most;
+  return (request) =>
+    new Promise((resolve) => {
+      // Grows with what has come, whatever was announced. Not a list of chunks: of a byte each, they take 400 times their size.
+      let held = Buffer.alloc(0);
+      let size = 0;
+      const end = (body: Body) => {
+        request.removeAllListeners('data').resume();
+        room += held.length;
+        held = Buffer.alloc(0);
+        resolve(body);
+      };
+      if (Number(request.headers['content-length'] ?? 0) > most) return end('TOO_LARGE');
+      request.on('data', (chunk: Buffer) => {
+        const needed = size + chunk.length;
+        if (needed > most) return end('TOO_LARGE');
+        if (needed > held.length) {
+          const grown = Buffer.allocUnsafe(Math.min(most, Math.max(needed, 2 * held.length)));
+          room -= grown.length - held.length;
+          held.copy(grown, 0, 0, size);
+          held = grown;
+          if (room < 0) return end('NO_ROOM');
+        }
+        chunk.copy(held, size);
+        size = needed;
+      });
+      request.on('end', () => end(held.subarray(0, size)));
+      request.on('error', () => end('GONE'));
+      request.on('close', () => end('GONE'));
     });
-    request.on('end', () => resolve(Buffer.concat(chunks)));
-    request.on('error', () => resolve(undefined));
-    request.on('close', () => resolve(undefined));
-  });
 }
 
 function headersOf(request: IncomingMessage): Headers {

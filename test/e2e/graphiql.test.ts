@@ -30,7 +30,7 @@ test('the page needs nothing from another host', async () => {
   const { html } = await openPage(lockstep.url);
   // Outside of what is inline: the elements by which a page loads something.
   const elements = html
-    .replace(/<script>[\s\S]*?<\/script>/g, '<script></script>')
+    .replace(/<script nonce="[^"]*">[\s\S]*?<\/script>/g, '<script></script>')
     .replace(/<style>[\s\S]*?<\/style>/g, '<style></style>')
     .replace(/"data:[^"]*"/g, '"data:"');
   expect(elements).toContain('<div id="root">');
@@ -42,6 +42,29 @@ test('the page needs nothing from another host', async () => {
   // And what is inline loads nothing by itself: no import, no worker, no style sheet or font of a known address.
   expect(html).not.toMatch(/(?:\bimport|importScripts|\bnew Worker|@import|url)\s*\(?\s*["'`]?https?:/i);
   expect(html).not.toMatch(/cdn\.jsdelivr|unpkg\.com|cdnjs|esm\.sh|fonts\.g(?:oogleapis|static)/);
+});
+
+test('its policy: the one script of the page, by a word that is new each time, and no other host', async () => {
+  const nonces = new Set<string>();
+  for (const _time of [1, 2]) {
+    const response = await fetch(lockstep.url, { headers: { accept: 'text/html' } });
+    const policy = response.headers.get('content-security-policy') ?? '';
+    const nonce = /script-src 'nonce-([0-9a-f-]{36})'/.exec(policy)?.[1] ?? '';
+    nonces.add(nonce);
+    expect(policy.split('; ').filter((part) => !part.startsWith('script-src'))).toEqual([
+      ...["default-src 'none'", 'worker-src blob:', "connect-src 'self'", "style-src 'unsafe-inline'"],
+      ...[
+        'font-src data:',
+        'img-src data:',
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+      ],
+    ]);
+    const html = await response.text();
+    expect(html.split(`<script nonce="${nonce}">`)).toHaveLength(2);
+  }
+  expect(nonces.size).toBe(2);
 });
 
 test('its example runs as it stands: both agents are saved, and read back', async () => {

@@ -1,5 +1,8 @@
 /** What nobody expected: the caller gets an id, the log has the rest under it. */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Log } from '../../src/ports/system.ts';
+import { EDGE_DEFAULTS } from '../../src/server/edge.ts';
+import { createGraphql } from '../../src/server/graphql.ts';
 import { createTestApp, type TestApp } from '../support/app.ts';
 
 let lockstep: TestApp;
@@ -53,6 +56,40 @@ describe('an unexpected error', () => {
     } finally {
       await lockstep.supabase.sql`alter table public.organizations rename column title to name`;
       await lockstep.supabase.reloadSchema();
+    }
+  });
+
+  test.each<[string, unknown]>([
+    ['an error', new TypeError('planted: secret words from inside')],
+    ['several in one', new AggregateError([new Error('planted: one'), new Error('planted: two')], 'planted')],
+    ['an abort', new DOMException('planted: secret words from inside', 'AbortError')],
+    ['a text', 'planted: secret words from inside'],
+    ['what looks like an answer', { errors: [{ message: 'planted' }], message: 'planted' }],
+    ['a number', 0],
+  ])('before any field, %s: 500, however the answer is wanted', async (_what, thrown) => {
+    const logged: object[] = [];
+    const log: Log = {
+      ...{ debug: () => {}, info: () => {}, warn: () => {} },
+      error: (fields) => void logged.push(fields),
+      child: () => log,
+    };
+    const createContext = () => Promise.reject(thrown as Error);
+    const graphql = createGraphql({ createContext, corsOrigins: [], edge: EDGE_DEFAULTS, log });
+    for (const accept of [
+      ...['application/json', 'application/graphql-response+json', 'text/event-stream', 'multipart/mixed'],
+    ]) {
+      const request = new Request('http://localhost/graphql', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept },
+        body: '{"query":"{ organization { id } }"}',
+      });
+      const response = await graphql.fetch(request, { requestId: 'r' });
+      const text = await response.text();
+      expect(response.status).toBe(500);
+      expect(text).toContain('"Unexpected error."');
+      expect(text).not.toMatch(/planted|\bat /);
+      const correlationId = /"correlationId":"([^"]+)"/.exec(text)?.[1];
+      expect(logged.splice(0)).toEqual([{ correlationId, err: expect.anything() }]);
     }
   });
 

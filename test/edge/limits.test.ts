@@ -17,17 +17,27 @@ interface Answer {
 }
 
 let lockstep: TestApp;
+/** The same, that tells nothing of its schema. */
+let hidden: TestApp;
 let caller: Caller;
 beforeAll(async () => {
   lockstep = await createTestApp();
+  hidden = await createTestApp({
+    supabase: lockstep.supabase,
+    vapi: lockstep.vapi,
+    config: { edge: { introspection: false, graphiql: false } },
+  });
   caller = await lockstep.newCaller();
 });
-afterAll(() => lockstep?.stop());
+afterAll(async () => {
+  await hidden?.stop();
+  await lockstep?.stop();
+});
 beforeEach(() => forgetRequests(lockstep));
 
 async function ask(
   query: string,
-  more: { variables?: object; operationName?: string } = {},
+  more: { variables?: object | undefined; operationName?: string | undefined } = {},
   url = lockstep.url,
 ): Promise<Answer> {
   const response = await fetch(url, {
@@ -46,6 +56,17 @@ async function ask(
 function expectNothingHappened() {
   expect(databaseCalls(lockstep)).toEqual([]);
   expect(vapiCalls(lockstep)).toEqual([]);
+}
+
+function expectRefusal(answer: Answer, code: string, message: string | RegExp) {
+  expect(answer.errors, answer.text.slice(0, 500)).toEqual([
+    expect.objectContaining({
+      message: typeof message === 'string' ? message : expect.stringMatching(message),
+      extensions: { code },
+    }),
+  ]);
+  expect(answer.status).toBe(400);
+  expect(answer.data ?? null).toBeNull();
 }
 
 const times = (n: number, make: (index: number) => string) =>
@@ -148,10 +169,9 @@ describe('reading', () => {
   });
 
   test('what is asked of every row counts for each', async () => {
-    const list = (n: number) =>
-      `a${n}: calls(first: 100) { nodes { agent { sync { drift { path ours theirs } } } } }`;
+    const list = (n: number) => `a${n}: calls(first: 100) { nodes { agent { sync { drift { path } } } } }`;
     expect((await ask(`{ ${times(4, list)} }`)).errors).toBeUndefined();
-    const answer = await ask(`{ ${times(8, list)} }`);
+    const answer = await ask(`{ ${times(16, list)} }`);
     expect(answer.errors?.map(({ message }) => message)).toEqual([expect.stringMatching(/complexity/)]);
     expect(answer.status).toBe(400);
   });
@@ -177,7 +197,11 @@ describe('reading', () => {
       const four = '{ calls(first: 1) { nodes { agent { id } } } }';
       const five = '{ calls(first: 1) { nodes { agent { voice { provider } } } } }';
       expect((await ask(four, {}, shallow.url)).errors).toBeUndefined();
-      expect((await ask(five, {}, shallow.url)).errors?.[0]?.message).toMatch(/depth of 5 exceeds/);
+      expectRefusal(
+        await ask(five, {}, shallow.url),
+        'QUERY_DEPTH',
+        "The document's depth, 5, exceeds the limit of 4.",
+      );
       expect((await ask(five)).errors).toBeUndefined();
     } finally {
       await shallow.stop();
@@ -186,21 +210,63 @@ describe('reading', () => {
 
   test('tokens: told without reading on', async () => {
     const answer = await ask(`{ ${'__typename '.repeat(3_000)} }`);
-    expect(answer.errors?.[0]?.message).toMatch(/more tha[nt] 2000 tokens/);
-    expect(answer.status).toBe(400);
+    expectRefusal(answer, 'QUERY_TOKENS', 'The document has more tokens than the limit of 2000.');
   });
 
   test('aliases, those of a fragment once for each use', async () => {
-    expect((await ask(`{ ${times(30, (n) => `a${n}: __typename`)} }`)).errors).toBeUndefined();
+    expect((await ask(`{ ${times(30, (n) => `a${n}: organization { id }`)} }`)).errors).toBeUndefined();
+    await forgetRequests(lockstep);
     for (const query of [
       `{ ${times(31, (n) => `a${n}: organization { id }`)} }`,
       `{ o: organization { ...F } p: organization { ...F } q: organization { ...F } }
        fragment F on Organization { ${times(15, (n) => `a${n}: id`)} }`,
     ]) {
       const answer = await ask(query);
-      expect(answer.errors?.map(({ message }) => message)).toEqual([expect.stringMatching(/Aliases limit/)]);
-      expect(answer.status).toBe(400);
+      expectRefusal(answer, 'QUERY_ALIASES', /^Aliases limit of 30 exceeded, found (31|48)\.$/);
     }
+    expectNothingHappened();
+  });
+
+  test('names: an alias of a thousand characters would be in the answer with every row', async () => {
+    const named = (length: number) => `{ calls(first: 100) { nodes { ${'a'.repeat(length)}: id } } }`;
+    expect((await ask(named(100))).errors).toBeUndefined();
+    expectRefusal(
+      await ask(named(101)),
+      'QUERY_NAME',
+      "The document's length of a name, 101, exceeds the limit of 100.",
+    );
+  });
+
+  test('prompts: as long as they may be, with every row of a page, they are no answer that fits into memory', async () => {
+    const prompts = (aliases: number) =>
+      `{ calls(first: 100) { nodes { agent { ${times(aliases, (n) => `p${n}: systemPrompt`)} } } } }`;
+    expect((await ask(prompts(1))).errors).toBeUndefined();
+    expectRefusal(
+      await ask(prompts(30)),
+      'QUERY_COMPLEXITY',
+      /^The document's complexity, \d+, exceeds the limit of 20000\.$/,
+    );
+  });
+
+  test('the same field again and again: not compared pair by pair', async () => {
+    expectRefusal(await ask(`{ ${'organization{id} '.repeat(499)} }`), 'QUERY_OVERLAPS', /too often/);
+  });
+
+  test.each([
+    ['unknown directives', `{ __typename ${'@a'.repeat(990)} }`],
+    ['one directive too often', `{ __typename ${'@include(if: true) '.repeat(280)} }`],
+    ['unknown fields', `{ ${times(1_900, (n) => `nothing${n}`)} }`],
+    [
+      'unknown variables in an operation of a long name',
+      `query ${'Q'.repeat(1_000_000)} { ${times(90, (n) => `a${n}: call(id: $v${n}) { id }`)} }`,
+    ],
+    ['many operations', `${times(490, (n) => `query Q${n} { x }`)}`],
+  ])('many errors: five are told, and each is short: %s', async (_what, query) => {
+    const answer = await ask(query, { operationName: query.includes('Q1 ') ? 'Q1' : undefined });
+    expect(answer.status).toBe(400);
+    // And that there are more.
+    expect(answer.errors?.length).toBeLessThanOrEqual(6);
+    expect(answer.text.length).toBeLessThan(20_000);
     expectNothingHappened();
   });
 
@@ -230,6 +296,38 @@ describe('reading', () => {
 function expectReads(most: number) {
   expect(databaseCalls(lockstep).filter((call) => call === 'GET call_logs').length).toBeLessThanOrEqual(most);
 }
+
+describe('variables', () => {
+  const keys = (n: number) => Array.from({ length: n }, (_, index) => `"k${index}": 1`).join();
+  const long = 'x'.repeat(1_000_000);
+  test.each<[string, string]>([
+    ['a hundred thousand unknown keys', `{${keys(100_000)}}`],
+    ['two hundred of them beside a long text', `{"inbound": {"systemPrompt": "${long}", ${keys(200)}}}`],
+    ['a long text where there should be none', `{"inbound": "${long}"}`],
+    ['a text that looks like a message', `{"inbound": "${' Did you mean '.repeat(100_000)}"}`],
+    ['keys of the prototype', '{"__proto__": {"inbound": {"systemPrompt": "P"}}, "constructor": 1}'],
+    ['lists, two hundred thousand deep', `{"inbound": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`],
+  ])('%s: a few errors, each of them short, and nothing happens', async (_what, input) => {
+    for (const url of [lockstep.url, hidden.url]) {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
+        body: `{"query": ${JSON.stringify(SAVE)}, "variables": {"input": ${input}}}`,
+      });
+      const text = await response.text();
+      expect(response.status).toBe(400);
+      const { errors } = JSON.parse(text) as Answer;
+      expect(errors?.[0]?.extensions?.code).toBe('BAD_USER_INPUT');
+      expect(errors?.length).toBeLessThanOrEqual(6);
+      expect(text.length).toBeLessThan(10_000);
+      // What is wrong at the beginning, and where at the end.
+      expect(errors?.[0]?.message).toMatch(
+        /^Variable "\$input" got invalid value .*(at "input\.inbound"|is not defined by type)/s,
+      );
+    }
+    expectNothingHappened();
+  });
+});
 
 describe('what is kept of documents', () => {
   test('a long one is not: a thousand of those would fill the memory of the server', async () => {
@@ -273,18 +371,8 @@ describe('where the operator says so', () => {
     ['dashboard', DASHBOARD],
     ['save', SAVE],
   ]);
-  let closed: TestApp;
-  beforeAll(async () => {
-    closed = await createTestApp({
-      supabase: lockstep.supabase,
-      vapi: lockstep.vapi,
-      config: { edge: { introspection: false, graphiql: false } },
-    });
-  });
-  afterAll(() => closed?.stop());
-
   test('the schema cannot be asked for, nor guessed', async () => {
-    const answer = await ask(getIntrospectionQuery(), {}, closed.url);
+    const answer = await ask(getIntrospectionQuery(), {}, hidden.url);
     expect(answer.data ?? null).toBeNull();
     expect(answer.errors?.[0]?.message).toMatch(/introspection/i);
     const guesses: [string, object][] = [
@@ -298,12 +386,12 @@ describe('where the operator says so', () => {
     for (const [query, variables] of guesses) {
       const open = await ask(query, { variables });
       expect(open.text).toMatch(/Did you mean/);
-      const guess = await ask(query, { variables }, closed.url);
+      const guess = await ask(query, { variables }, hidden.url);
       expect(guess.errors?.length).toBeGreaterThan(0);
       expect(guess.text).not.toMatch(/Did you mean/);
     }
     // And what is known is answered still, its type included.
-    expect((await ask('{ organization { __typename id } }', {}, closed.url)).data).toMatchObject({
+    expect((await ask('{ organization { __typename id } }', {}, hidden.url)).data).toMatchObject({
       organization: { __typename: 'Organization' },
     });
   });
@@ -311,7 +399,7 @@ describe('where the operator says so', () => {
   test('there is no GraphiQL', async () => {
     const headers = { accept: 'text/html' };
     expect(await (await fetch(lockstep.url, { headers })).text()).toMatch(/<title>Lockstep/);
-    const response = await fetch(closed.url, { headers });
+    const response = await fetch(hidden.url, { headers });
     expect(response.headers.get('content-type') ?? '').not.toMatch(/html/);
     expect(await response.text()).not.toMatch(/<html|graphiql/i);
   });
@@ -329,7 +417,11 @@ describe('where the operator says so', () => {
     const post = async (body: object): Promise<Answer> => {
       const response = await fetch(persisted.url, {
         method: 'POST',
-        headers: { authorization: `Bearer ${caller.token}`, 'content-type': 'application/json' },
+        headers: {
+          authorization: `Bearer ${caller.token}`,
+          'content-type': 'application/json',
+          accept: 'application/graphql-response+json',
+        },
         body: JSON.stringify(body),
       });
       const text = await response.text();
@@ -349,30 +441,59 @@ describe('where the operator says so', () => {
       });
     });
 
-    test.each<[string, object]>([
-      ['a document', { query: '{ __typename }' }],
+    test.each<[string, string, object]>([
+      ['a document', 'PERSISTED_QUERY_ONLY', { query: '{ __typename }' }],
+      ['introspection', 'PERSISTED_QUERY_ONLY', { query: getIntrospectionQuery() }],
       [
         'a document beside an id',
+        'PERSISTED_QUERY_ONLY',
         { query: 'mutation { updateAgents(input: {}) { __typename } }', documentId: 'dashboard' },
       ],
-      ['an unknown id', { documentId: 'nobody’s' }],
-      ['an id from the prototype', { documentId: 'constructor' }],
-      ['an id that is no text', { documentId: { toString: 'dashboard' } }],
-      ['nothing', {}],
-    ])('%s is refused', async (_what, body) => {
-      const answer = await post(body);
-      expect(answer.errors, answer.text).toHaveLength(1);
-      expect(answer.data ?? null).toBeNull();
-      expect(answer.status).toBeLessThan(500);
-      expect(answer.text).not.toMatch(/INTERNAL/);
+      ['an unknown id', 'PERSISTED_QUERY_NOT_IN_LIST', { documentId: 'nobody’s' }],
+      ['an id from the prototype', 'PERSISTED_QUERY_NOT_IN_LIST', { documentId: 'constructor' }],
+      ['an id that is no text', 'PERSISTED_QUERY_ID_REQUIRED', { documentId: { toString: 'dashboard' } }],
+      ['nothing', 'PERSISTED_QUERY_ID_REQUIRED', {}],
+    ])('%s is refused: %s', async (_what, code, body) => {
+      expectRefusal(await post(body), code, /id/);
       expectNothingHappened();
     });
 
-    test('a list that does not fit the schema stops the server at its start', async () => {
-      const config = { edge: { persistedDocuments: new Map([['bad', '{ nothing }']]) } };
-      await expect(
-        createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, config }),
-      ).rejects.toThrow(/persisted document bad/);
+    test('by GET likewise, and a save not even by its id', async () => {
+      const get = (parameters: Record<string, string>) =>
+        fetch(`${persisted.url}?${new URLSearchParams(parameters)}`, {
+          headers: { authorization: `Bearer ${caller.token}`, accept: 'application/graphql-response+json' },
+        });
+      const variables = '{"calls": 5, "input": {"inbound": {"systemPrompt": "By GET"}}}';
+      const answered = await get({ documentId: 'dashboard', variables });
+      expect(await answered.json()).toMatchObject({ data: { organization: { id: caller.orgId } } });
+      await forgetRequests(lockstep);
+      expect((await get({ documentId: 'save', variables })).status).toBe(405);
+      expect((await get({ documentId: 'other' })).status).toBe(400);
+      expect((await get({ query: '{ __typename }' })).status).toBe(400);
+      expectNothingHappened();
+    });
+
+    test('there is no GraphiQL: whatever is written there would be refused', async () => {
+      const response = await fetch(persisted.url, { headers: { accept: 'text/html' } });
+      expect(response.headers.get('content-type') ?? '').not.toMatch(/html/);
+    });
+
+    test('their variables cost what they cost', async () => {
+      const answer = await post({ documentId: 'dashboard', variables: { calls: 10_000 } });
+      expectRefusal(answer, 'QUERY_COMPLEXITY', /exceeds the limit/);
+      expectNothingHappened();
+    });
+
+    test.each([
+      ['does not fit the schema', '{ nothing }', /Cannot query field "nothing"/],
+      ['is no GraphQL', '{', /Syntax Error/],
+      ['has too many aliases', `{ ${times(31, (n) => `a${n}: organization { id }`)} }`, /Aliases limit/],
+      ['has too many tokens', `{ ${times(2_000, () => '__typename')} }`, /tokens/],
+    ])('one that %s stops the server at its start, by name', async (_what, text, message) => {
+      const config = { edge: { persistedDocuments: new Map([['bad one', text]]) } };
+      const started = createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, config });
+      await expect(started).rejects.toThrow(/GRAPHQL_DOCUMENTS_FILE: "bad one"/);
+      await expect(started).rejects.toThrow(message);
     });
   });
 });
