@@ -519,23 +519,26 @@ describe('indexes: what each list asks for is read in order, from where the page
   const id = 'ffffffff-ffff-4fff-8fff-ffffffffffff';
   const beyond = (column: string, value: string, side: '<' | '>') =>
     `${column} ${side}= '${value}' and (${column} ${side} '${value}' or (${column} = '${value}' and id ${side} '${id}'))`;
-  const calls = (where: string, index: string) =>
-    [
-      'call_logs',
-      `${where} and ${beyond('started_at', late, '<')}`,
-      'started_at desc, id desc',
-      index,
-    ] as const;
-  const appointments = (where: string, index: string) =>
-    ['appointments', `${where} and ${beyond('starts_at', early, '>')}`, 'starts_at, id', index] as const;
-  const documents = (where: string, index: string) =>
-    [
-      'knowledge_base_documents',
-      `${where} and ${beyond('created_at', late, '<')}`,
-      'created_at desc, id desc',
-      index,
-    ] as const;
-  test.each([
+  type Read = [table: string, where: string, order: string, index: string];
+  const calls = (where: string, index: string): Read => [
+    'call_logs',
+    `${where} and ${beyond('started_at', late, '<')}`,
+    'started_at desc, id desc',
+    index,
+  ];
+  const appointments = (where: string, index: string): Read => [
+    'appointments',
+    `${where} and ${beyond('starts_at', early, '>')}`,
+    'starts_at, id',
+    index,
+  ];
+  const documents = (where: string, index: string): Read => [
+    'knowledge_base_documents',
+    `${where} and ${beyond('created_at', late, '<')}`,
+    'created_at desc, id desc',
+    index,
+  ];
+  test.each<Read>([
     calls('true', 'call_logs_by_time'),
     ['call_logs', beyond('started_at', early, '>'), 'started_at, id', 'call_logs_by_time'],
     calls(`started_at >= '${early}'`, 'call_logs_by_time'),

@@ -205,6 +205,17 @@ const CHECKS: Check[] = [
     finding: 'call_logs.customer_number',
   },
   {
+    name: "no rights for clients on whatever will be made, beside a project's own in public",
+    find: `
+      select coalesce(n.nspname, 'anywhere') || ' ' || d.defaclobjtype::text || ' ' || coalesce(r.rolname, 'everybody')
+      from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace
+      cross join lateral aclexplode(d.defaclacl) as a left join pg_roles r on r.oid = a.grantee
+      where (a.grantee = 0 or r.rolname = any (${CLIENTS} || array['service_role', 'authenticator']))
+        and n.nspname is distinct from 'public'`,
+    plant: 'alter default privileges in schema lockstep grant select on tables to authenticated',
+    finding: 'lockstep r authenticated',
+  },
+  {
     name: 'no function that a caller could have set any setting with',
     find: `
       select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
