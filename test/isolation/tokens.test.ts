@@ -143,6 +143,10 @@ async function ask(app: TestApp, query: string, authorization?: string): Promise
   return { status: response.status, code: body.errors?.[0]?.extensions?.code, data: body.data, text };
 }
 
+function messageOf({ text }: Answer): unknown {
+  return (JSON.parse(text) as { errors?: { message: string }[] }).errors?.[0]?.message;
+}
+
 const SAVE = 'mutation { updateAgents(input: { inbound: { systemPrompt: "x" } }) { __typename } }';
 
 /** Asks three times: what needs an organization, what needs nothing, and what would write. */
@@ -367,6 +371,59 @@ test('a user moved to another organization: the old token is of the old one unti
   const removed = await client.auth.refreshSession();
   const answer = await ask(app, '{ organization { id } }', `Bearer ${removed.data.session?.access_token}`);
   expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+});
+
+describe('a token that is good when it is checked, and not any more when the database reads with it', () => {
+  let patient: TestApp;
+  let token: string;
+  beforeAll(async () => {
+    patient = await createTestApp({
+      supabase,
+      config: { supabase: { ...supabaseConfig(supabase), timeoutMs: 20_000 } },
+    });
+    token = await sign(claims(), { alg: 'HS256' }, new TextEncoder().encode(supabase.jwtSecret));
+  });
+  afterAll(() => patient?.stop());
+
+  test('is refused as one that had expired before', async () => {
+    const late = await sign({ ...claims(), exp: now() - 60 }, { alg: 'HS256' }, modes[0]?.key as Uint8Array);
+    const expected = await ask(patient, '{ organization { id } }', `Bearer ${late}`);
+    expect(expected).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+    for (let seconds = 2; ; seconds *= 2) {
+      const exp = now() + seconds;
+      const short = await sign({ ...claims(), exp }, { alg: 'HS256' }, modes[0]?.key as Uint8Array);
+      supabase.requests.reset();
+      supabase.faults.next('/rest/v1/organizations', { delayMs: exp * 1_000 - Date.now() + 50 });
+      const answer = await ask(patient, '{ organization { id } }', `Bearer ${short}`);
+      supabase.faults.clear();
+      expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+      // On a machine that is slow, our own check may have found it already.
+      if (supabase.requests.all.length === 0) continue;
+      expect(messageOf(answer)).toBe(messageOf(expected));
+      break;
+    }
+  });
+
+  test.each([
+    ['PostgREST 12', { code: 'PGRST301', message: 'JWT expired', details: null, hint: null }],
+    ['PostgREST 14', { code: 'PGRST303', message: 'JWT expired', details: null, hint: null }],
+  ])(
+    '%s says so: UNAUTHENTICATED, for what may be null as well, and the log tells',
+    async (_version, body) => {
+      supabase.faults.next('/rest/v1/agents', { status: 401, body });
+      const lines = patient.log.length;
+      const answer = await ask(patient, '{ agent(role: INBOUND) { id } }', `Bearer ${token}`);
+      expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+      expect(answer.text).not.toMatch(/PGRST|JWT/);
+      expect(patient.log.slice(lines).join('')).toContain('the database refused a token');
+    },
+  );
+
+  test('a publishable key that the gateway refuses is no fault of the caller', async () => {
+    supabase.faults.next('/rest/v1/agents', { status: 401, body: { message: 'Invalid API key' } });
+    const answer = await ask(patient, '{ agents { id } }', `Bearer ${token}`);
+    expect(answer).toMatchObject({ code: 'INTERNAL_SERVER_ERROR' });
+  });
 });
 
 test('keys that cannot be fetched: UNAVAILABLE, never anonymous', async () => {
