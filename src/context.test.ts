@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { createContextFactory, RefusedTokenError } from './context.ts';
+import { createContextFactory } from './context.ts';
 import { Secret } from './domain/secret.ts';
-import type { TokenVerdict } from './ports/auth.ts';
+import { RefusedTokenError, type TokenVerdict } from './ports/auth.ts';
 import type { Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';

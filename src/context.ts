@@ -1,5 +1,5 @@
 import type { Secret } from './domain/secret.ts';
-import type { TokenVerifier } from './ports/auth.ts';
+import { RefusedTokenError, type TokenVerifier } from './ports/auth.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
@@ -38,20 +38,6 @@ export interface ContextDeps<Service> {
   executorPorts: ExecutorPorts<Service>;
   ids: Ids;
   log: Log;
-}
-
-/** A token was sent, and it cannot be accepted: never treated as if there were none. */
-export class RefusedTokenError extends Error {
-  /** True: the token may be good, but the keys to check it cannot be had now. */
-  readonly unavailable: boolean;
-  constructor(unavailable: boolean) {
-    super(
-      unavailable
-        ? 'Your access token cannot be checked at the moment.'
-        : 'Your access token is not valid: it is malformed, expired, or not from this project. Sign in again.',
-    );
-    this.unavailable = unavailable;
-  }
 }
 
 /** The one factory of the request's context. Throws `RefusedTokenError`. */

@@ -66,7 +66,8 @@ export interface DocumentFilter {
 
 /**
  * What a caller may see of their own organization. There is no organization in any argument: the database decides by the
- * caller's token. Ids are UUIDs; one that is not the organization's own finds nothing. All methods may throw `DatabaseError`.
+ * caller's token. Ids are UUIDs; one that is not the organization's own finds nothing. All methods may throw `DatabaseError`,
+ * and `RefusedTokenError` where the token has expired since it was checked.
  */
 export interface TenantReads {
   organization(): Promise<OrganizationRecord | null>;

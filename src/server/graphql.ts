@@ -1,7 +1,8 @@
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
-import { GraphQLError } from 'graphql';
+import { GraphQLError, type GraphQLErrorOptions } from 'graphql';
 import { createYoga, type Plugin, shouldRenderGraphiQL } from 'graphql-yoga';
-import { type AppContext, RefusedTokenError } from '../context.ts';
+import type { AppContext } from '../context.ts';
+import { RefusedTokenError } from '../ports/auth.ts';
 import { DatabaseError } from '../ports/save-journal.ts';
 import type { Log } from '../ports/system.ts';
 import { schema } from '../schema/index.ts';
@@ -87,12 +88,7 @@ export function createGraphql(options: GraphqlOptions) {
       try {
         return await options.createContext(request, requestId);
       } catch (error) {
-        if (!(error instanceof RefusedTokenError)) throw error;
-        throw new GraphQLError(error.message, {
-          extensions: error.unavailable
-            ? { code: 'UNAVAILABLE', http: { status: 503 } }
-            : { code: 'UNAUTHENTICATED', http: { status: 401 } },
-        });
+        throw error instanceof RefusedTokenError ? refusal(error) : error;
       }
     },
     maskedErrors: {
@@ -137,6 +133,15 @@ function graphiql({ exampleHeaders }: GraphqlOptions): Plugin {
   };
 }
 
+function refusal({ message, unavailable }: RefusedTokenError, at: GraphQLErrorOptions = {}): GraphQLError {
+  return new GraphQLError(message, {
+    ...at,
+    extensions: unavailable
+      ? { code: 'UNAVAILABLE', http: { status: 503 } }
+      : { code: 'UNAUTHENTICATED', http: { status: 401 } },
+  });
+}
+
 /**
  * What a caller sees of an error: GraphQL's own errors as they are, the few that we know under their code, and of everything
  * else an id under which the log tells the rest.
@@ -146,6 +151,13 @@ function masked(error: unknown, message: string, log: Log): Error {
   if (error instanceof GraphQLError && (original === undefined || original instanceof GraphQLError))
     return error;
   const at = error instanceof GraphQLError ? { nodes: error.nodes ?? null, path: error.path ?? null } : {};
+  if (original instanceof RefusedTokenError) {
+    log.warn(
+      {},
+      'the database refused a token that was accepted here: it has expired since, or their keys differ',
+    );
+    return refusal(original, at);
+  }
   if (original instanceof NoOrganizationError) {
     return new GraphQLError(original.message, {
       ...at,

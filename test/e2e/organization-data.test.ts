@@ -463,40 +463,40 @@ describe('page sizes', () => {
 });
 
 describe('indexes: what each list asks for is read in order, from where the page begins', () => {
+  // Four hours from either end of the rows below.
+  const early = '2025-01-01T04:00:00Z';
+  const late = '2025-01-05T00:00:00Z';
   let orgId: string;
   beforeAll(async () => {
     orgId = await lockstep.supabase.createOrganization('Large');
     const other = await lockstep.supabase.createOrganization('Larger');
     await sql.unsafe(`
       insert into public.call_logs (org_id, direction, started_at, ended_at, outcome)
-        select o::uuid, (array['INBOUND', 'OUTBOUND'])[1 + i % 2], t, t, (array['COMPLETED', 'BUSY'])[1 + i % 2]
+        select o::uuid, case when i % 200 > 0 then 'INBOUND' else 'OUTBOUND' end, t, t, (array['COMPLETED', 'BUSY'])[1 + i % 2]
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i
         cross join lateral (select '2025-01-01'::timestamptz + i * interval '1 minute' as t) as x;
       insert into public.appointments (org_id, customer_name, starts_at, ends_at, status)
         select o::uuid, 'Someone', t, t + interval '1 hour', (array['SCHEDULED', 'CANCELLED'])[1 + i % 2]
-        from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 3000) as i
+        from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i
         cross join lateral (select '2025-01-01'::timestamptz + i * interval '1 minute' as t) as x;
       insert into public.knowledge_base_documents (org_id, name, content_type, size_bytes, state, created_at)
         select o::uuid, 'Document', 'text/plain', 1, (array['PENDING', 'READY'])[1 + i % 2], '2025-01-01'::timestamptz + i * interval '1 minute'
-        from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 3000) as i;
+        from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i;
       insert into public.phone_numbers (org_id, number, provider)
         select o.id::uuid, '+1' || o.digit || lpad(i::text, 8, '0'), 'vapi'
-        from (values ('${orgId}', '7'), ('${other}', '8')) as o (id, digit) cross join generate_series(1, 3000) as i;
+        from (values ('${orgId}', '7'), ('${other}', '8')) as o (id, digit) cross join generate_series(1, 6000) as i;
       analyze public.call_logs, public.appointments, public.knowledge_base_documents, public.phone_numbers`);
   });
 
   test.each(['NEWEST_FIRST', 'OLDEST_FIRST'])(
-    '%s: a page from the middle reads its own rows, not those before it',
+    '%s: a page from within the list reads its own rows, not those before it',
     async (order) => {
       const user = await lockstep.supabase.createUser({ orgId });
       const { accessToken } = await lockstep.supabase.signIn(user.email, user.password);
       const client = lockstep.clientFor(accessToken);
-      const middle = order === 'NEWEST_FIRST' ? 'startedBefore' : 'startedFrom';
-      const [edge] = (
-        await pageOf(client, `calls(order: ${order}, filter: { ${middle}: "2025-01-03T00:00:00Z" })`, {
-          first: 1,
-        })
-      ).edges;
+      const within = order === 'NEWEST_FIRST' ? `startedBefore: "${late}"` : `startedFrom: "${early}"`;
+      const [edge] = (await pageOf(client, `calls(order: ${order}, filter: { ${within} })`, { first: 1 }))
+        .edges;
       // What Postgres counts of the index, of the statement that REST really makes. A connection hands its counts in when it ends.
       const rowsRead = async () => {
         await sql`
@@ -517,51 +517,42 @@ describe('indexes: what each list asks for is read in order, from where the page
   );
 
   const id = 'ffffffff-ffff-4fff-8fff-ffffffffffff';
-  const at = '2025-01-02T00:00:00+00:00';
   const beyond = (column: string, value: string, side: '<' | '>') =>
     `${column} ${side}= '${value}' and (${column} ${side} '${value}' or (${column} = '${value}' and id ${side} '${id}'))`;
-  test.each([
-    ['call_logs', beyond('started_at', at, '<'), 'started_at desc, id desc', 'call_logs_by_time'],
-    ['call_logs', beyond('started_at', at, '>'), 'started_at, id', 'call_logs_by_time'],
-    [
-      'call_logs',
-      `agent_id = '${id}' and ${beyond('started_at', at, '<')}`,
-      'started_at desc, id desc',
-      'call_logs_by_agent',
-    ],
-    [
-      'call_logs',
-      `phone_number_id = '${id}' and ${beyond('started_at', at, '<')}`,
-      'started_at desc, id desc',
-      'call_logs_by_phone_number',
-    ],
-    [
-      'call_logs',
-      `outcome in ('FAILED') and ${beyond('started_at', at, '<')}`,
-      'started_at desc, id desc',
-      'call_logs_by_outcome',
-    ],
-    ['appointments', beyond('starts_at', at, '>'), 'starts_at, id', 'appointments_by_time'],
-    [
-      'appointments',
-      `status in ('NO_SHOW') and ${beyond('starts_at', at, '>')}`,
-      'starts_at, id',
-      'appointments_by_status',
-    ],
-    ['phone_numbers', beyond('number', '+1700001000', '>'), 'number, id', 'phone_numbers_by_number'],
+  type Read = [table: string, where: string, order: string, index: string];
+  const calls = (where: string, index: string): Read => [
+    'call_logs',
+    `${where} and ${beyond('started_at', late, '<')}`,
+    'started_at desc, id desc',
+    index,
+  ];
+  const appointments = (where: string, index: string): Read => [
+    'appointments',
+    `${where} and ${beyond('starts_at', early, '>')}`,
+    'starts_at, id',
+    index,
+  ];
+  const documents = (where: string, index: string): Read => [
+    'knowledge_base_documents',
+    `${where} and ${beyond('created_at', late, '<')}`,
+    'created_at desc, id desc',
+    index,
+  ];
+  test.each<Read>([
+    calls('true', 'call_logs_by_time'),
+    ['call_logs', beyond('started_at', early, '>'), 'started_at, id', 'call_logs_by_time'],
+    calls(`started_at >= '${early}'`, 'call_logs_by_time'),
+    calls(`agent_id = '${id}'`, 'call_logs_by_agent'),
+    calls(`phone_number_id = '${id}'`, 'call_logs_by_phone_number'),
+    calls(`direction = 'OUTBOUND'`, 'call_logs_by_direction'),
+    calls(`outcome in ('FAILED')`, 'call_logs_by_outcome'),
+    appointments('true', 'appointments_by_time'),
+    ['appointments', beyond('starts_at', late, '<'), 'starts_at desc, id desc', 'appointments_by_time'],
+    appointments(`status in ('NO_SHOW')`, 'appointments_by_status'),
+    ['phone_numbers', 'true', 'number, id', 'phone_numbers_by_number'],
     ['phone_numbers', `agent_id = '${id}'`, 'number, id', 'phone_numbers_by_agent'],
-    [
-      'knowledge_base_documents',
-      beyond('created_at', at, '<'),
-      'created_at desc, id desc',
-      'knowledge_base_documents_by_time',
-    ],
-    [
-      'knowledge_base_documents',
-      `state in ('FAILED') and ${beyond('created_at', at, '<')}`,
-      'created_at desc, id desc',
-      'knowledge_base_documents_by_state',
-    ],
+    documents('true', 'knowledge_base_documents_by_time'),
+    documents(`state in ('FAILED')`, 'knowledge_base_documents_by_state'),
   ])('%s where %s order by %s: %s', async (table, where, order, index) => {
     const plan = await sql.begin(async (tx) => {
       const claims = JSON.stringify({ role: 'authenticated', app_metadata: { org_id: orgId } });

@@ -194,6 +194,28 @@ const CHECKS: Check[] = [
     finding: 'supabase_realtime public.call_logs',
   },
   {
+    name: 'no statistics of values that tell of one organization, which estimated counts would give away',
+    find: `
+      select c.oid::regclass || '.' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'm') and a.attnum > 0 and not a.attisdropped
+        and a.attstattarget is distinct from 0 and a.atttypid <> 'timestamptz'::regtype
+        and not exists (select from pg_constraint k where k.conrelid = c.oid and k.contype = 'c'
+          and k.conkey = array[a.attnum] and pg_get_constraintdef(k.oid) like '%= ANY (ARRAY[%')`,
+    plant: 'alter table public.call_logs alter column customer_number set statistics default',
+    finding: 'call_logs.customer_number',
+  },
+  {
+    name: "no rights for clients on whatever will be made, beside a project's own in public",
+    find: `
+      select coalesce(n.nspname, 'anywhere') || ' ' || d.defaclobjtype::text || ' ' || coalesce(r.rolname, 'everybody')
+      from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace
+      cross join lateral aclexplode(d.defaclacl) as a left join pg_roles r on r.oid = a.grantee
+      where (a.grantee = 0 or r.rolname = any (${CLIENTS} || array['service_role', 'authenticator']))
+        and n.nspname is distinct from 'public'`,
+    plant: 'alter default privileges in schema lockstep grant select on tables to authenticated',
+    finding: 'lockstep r authenticated',
+  },
+  {
     name: 'no function that a caller could have set any setting with',
     find: `
       select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace

@@ -123,6 +123,12 @@ async function signAnything(mode: Mode, header: object, payload: object): Promis
   return `${text}.${base64url.encode(new Uint8Array(signature))}`;
 }
 
+/** Good but for its signature, with this in its header. */
+function byStranger(mode: Mode, header: object): Promise<string> {
+  const key = mode.name === 'JWKS' ? strangers.privateKey : new Uint8Array(64).fill(7);
+  return signAnything({ ...mode, key }, { alg: mode.header.alg, ...header }, claims());
+}
+
 /** Parts that are signed by nobody. */
 function unsigned(header: object, payload: object, signature = ''): string {
   return `${base64url.encode(JSON.stringify(header))}.${base64url.encode(JSON.stringify(payload))}.${signature}`;
@@ -141,6 +147,10 @@ async function ask(app: TestApp, query: string, authorization?: string): Promise
   const text = await response.text();
   const body = JSON.parse(text) as { data?: unknown; errors?: { extensions?: { code?: string } }[] };
   return { status: response.status, code: body.errors?.[0]?.extensions?.code, data: body.data, text };
+}
+
+function messageOf({ text }: Answer): unknown {
+  return (JSON.parse(text) as { errors?: { message: string }[] }).errors?.[0]?.message;
 }
 
 const SAVE = 'mutation { updateAgents(input: { inbound: { systemPrompt: "x" } }) { __typename } }';
@@ -234,6 +244,41 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
       { alg: 'ES256', kid: KID, jku: 'http://127.0.0.1:9/jwks.json' } as JWTHeaderParameters,
       strangers.privateKey,
     ),
+  'has no kid, by a stranger': (mode) =>
+    sign(
+      claims(),
+      { alg: mode.header.alg },
+      mode.name === 'JWKS' ? strangers.privateKey : new Uint8Array(64),
+    ),
+  'names a file as its kid': (mode) => byStranger(mode, { kid: '../../../../../../dev/null' }),
+  'names an address as its kid': (mode) => byStranger(mode, { kid: 'http://127.0.0.1:9/key.json' }),
+  'has SQL in its kid': (mode) => byStranger(mode, { kid: `' or true; --` }),
+  'has a kid that every object has': (mode) => byStranger(mode, { kid: '__proto__' }),
+  'has a kid that is no text': (mode) => byStranger(mode, { kid: [KID] as unknown as string }),
+  'brings a certificate in its header': (mode) => byStranger(mode, { x5c: ['MIIB'], kid: KID }),
+  'tells where its certificate is to be fetched': (mode) =>
+    byStranger(mode, { x5u: 'http://127.0.0.1:9/certificate.pem', kid: KID }),
+  'has no signature': async (mode) => (await sign(claims(), mode.header, mode.key)).replace(/[^.]+$/, ''),
+  'has a signature of zeros': (mode) =>
+    unsigned(mode.header, claims(), base64url.encode(new Uint8Array(mode.name === 'JWKS' ? 64 : 32))),
+  'is encrypted': () => `${base64url.encode('{"alg":"dir","enc":"A256GCM"}')}..AAAA.AAAA.AAAA`,
+  'has an unencoded payload': (mode) =>
+    signAnything(mode, { ...mode.header, crit: ['b64'], b64: false }, claims()),
+  'is for several audiences, and not for ours': (mode) =>
+    sign({ ...claims(), aud: ['anon', 'authenticated.example'] }, mode.header, mode.key),
+  'has an audience that is an object': (mode) =>
+    signAnything(mode, mode.header, { ...claims(), aud: { authenticated: true } }),
+  'has several issuers': (mode) =>
+    signAnything(mode, mode.header, { ...claims(), iss: [claims()['iss'], 'https://other.example'] }),
+  'is valid from a text': (mode) => signAnything(mode, mode.header, { ...claims(), nbf: 'now' }),
+  'has a subject that is no text': (mode) =>
+    signAnything(mode, mode.header, { ...claims(), sub: { id: userId } }),
+  'has several roles': (mode) =>
+    sign({ ...claims(), role: ['authenticated', 'service_role'] }, mode.header, mode.key),
+  'is of role authenticator': (mode) => sign({ ...claims(), role: 'authenticator' }, mode.header, mode.key),
+  'is of our role, in capitals': (mode) =>
+    sign({ ...claims(), role: 'AUTHENTICATED' }, mode.header, mode.key),
+  'is a list of claims': (mode) => signAnything(mode, mode.header, [claims()]),
   'has alg none': () => unsigned({ alg: 'none', typ: 'JWT' }, claims()),
   'has alg None and the real kid': () => unsigned({ alg: 'None', typ: 'JWT', kid: KID }, claims()),
   'has alg none and a signature': async (mode) =>
@@ -275,6 +320,33 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     expect(journal).toEqual({ org_id: org, actor: userId });
   });
 
+  test.each<[string, (mode: Mode) => Promise<string>]>([
+    [
+      'has several audiences, ours among them',
+      (at) => sign({ ...claims(), aud: ['x', 'authenticated'] }, at.header, at.key),
+    ],
+    [
+      'has its organization in capitals',
+      (at) => sign({ ...claims(), app_metadata: { org_id: org.toUpperCase() } }, at.header, at.key),
+    ],
+    // What a header says of a key is not looked at; and nothing is fetched.
+    [
+      'names other keys in its header',
+      (at) =>
+        signAnything(
+          at,
+          { ...at.header, jku: 'http://127.0.0.1:9/', x5u: 'http://127.0.0.1:9/', jwk: strangers.jwk },
+          claims(),
+        ),
+    ],
+  ])('a good token that %s is its user, of its organization', async (_what, make) => {
+    await ask(mode.app, SAVE, `Bearer ${await make(mode)}`);
+    const [journal] = await supabase.sql`
+      select org_id, actor from public.agent_saves order by started_at desc limit 1`;
+    expect(journal).toEqual({ org_id: org, actor: userId });
+    await supabase.sql`update public.agent_saves set actor = 'told' where org_id = ${org}`;
+  });
+
   test('what is signed by hand below would be good, were it not for what is wrong with it', async () => {
     const token = await signAnything(mode, mode.header, claims());
     expect((await ask(mode.app, '{ __typename }', `Bearer ${token}`)).status).toBe(200);
@@ -312,6 +384,15 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     ['an organization that is no UUID', () => ({ app_metadata: { org_id: 'north-dental' } })],
     ['an organization with something after it', () => ({ app_metadata: { org_id: `${org} ` } })],
     ['a list of organizations', () => ({ app_metadata: { org_id: [org] } })],
+    ['an organization that is an object', () => ({ app_metadata: { org_id: { id: org } } })],
+    ['an organization that is a number', () => ({ app_metadata: { org_id: 1 } })],
+    ['an organization that is everything', () => ({ app_metadata: { org_id: true } })],
+    ['an organization without its hyphens', () => ({ app_metadata: { org_id: org.replaceAll('-', '') } })],
+    ['an organization in braces', () => ({ app_metadata: { org_id: `{${org}}` } })],
+    ['two organizations', () => ({ app_metadata: { org_id: `${org},${other}` } })],
+    ['an app_metadata that is a list', () => ({ app_metadata: [{ org_id: org }] })],
+    ['an app_metadata within app_metadata', () => ({ app_metadata: { app_metadata: { org_id: org } } })],
+    ["a name of another claim's kind", () => ({ app_metadata: { orgId: org, ORG_ID: org, 'org_id ': org } })],
     ['an organization at the top', () => ({ app_metadata: {}, org_id: org })],
     ["someone's organization in user_metadata", () => ({ app_metadata: {}, user_metadata: { org_id: org } })],
     [
@@ -367,6 +448,93 @@ test('a user moved to another organization: the old token is of the old one unti
   const removed = await client.auth.refreshSession();
   const answer = await ask(app, '{ organization { id } }', `Bearer ${removed.data.session?.access_token}`);
   expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+});
+
+test('a user who is deleted: the token is what it is until it expires, and there is no next one', async () => {
+  const app = modes[0]?.app;
+  if (app === undefined) throw new Error('no server');
+  const user = await supabase.createUser({ orgId: org });
+  const { accessToken, client } = await supabase.signIn(user.email, user.password);
+  await supabase.sql`delete from auth.users where id = ${user.id}`;
+  const answer = await ask(app, '{ organization { id } }', `Bearer ${accessToken}`);
+  expect(answer.data).toEqual({ organization: { id: org } });
+  expect((await client.auth.refreshSession()).error).not.toBeNull();
+  await expect(supabase.signIn(user.email, user.password)).rejects.toMatchObject({
+    code: 'invalid_credentials',
+  });
+});
+
+test('an organization that is deleted: its tokens are FORBIDDEN, and find nothing', async () => {
+  const app = modes[0]?.app;
+  if (app === undefined) throw new Error('no server');
+  const gone = await supabase.createOrganization('Gone');
+  const user = await supabase.createUser({ orgId: gone });
+  const { accessToken } = await supabase.signIn(user.email, user.password);
+  await supabase.sql`delete from public.organizations where id = ${gone}`;
+  app.vapi.reset();
+  for (const query of ['{ organization { id } }', SAVE]) {
+    expect(await ask(app, query, `Bearer ${accessToken}`)).toMatchObject({ status: 403, code: 'FORBIDDEN' });
+  }
+  const lists = '{ agents { id } calls { nodes { id } } phoneNumbers { nodes { id } } }';
+  expect((await ask(app, lists, `Bearer ${accessToken}`)).data).toEqual({
+    agents: [],
+    calls: { nodes: [] },
+    phoneNumbers: { nodes: [] },
+  });
+  expect(app.vapi.requests).toEqual([]);
+});
+
+describe('a token that is good when it is checked, and not any more when the database reads with it', () => {
+  let patient: TestApp;
+  let token: string;
+  beforeAll(async () => {
+    patient = await createTestApp({
+      supabase,
+      config: { supabase: { ...supabaseConfig(supabase), timeoutMs: 20_000 } },
+    });
+    token = await sign(claims(), { alg: 'HS256' }, new TextEncoder().encode(supabase.jwtSecret));
+  });
+  afterAll(() => patient?.stop());
+
+  test('is refused as one that had expired before', async () => {
+    const late = await sign({ ...claims(), exp: now() - 60 }, { alg: 'HS256' }, modes[0]?.key as Uint8Array);
+    const expected = await ask(patient, '{ organization { id } }', `Bearer ${late}`);
+    expect(expected).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+    for (let seconds = 2; ; seconds *= 2) {
+      const exp = now() + seconds;
+      const short = await sign({ ...claims(), exp }, { alg: 'HS256' }, modes[0]?.key as Uint8Array);
+      supabase.requests.reset();
+      supabase.faults.next('/rest/v1/organizations', { delayMs: exp * 1_000 - Date.now() + 50 });
+      const answer = await ask(patient, '{ organization { id } }', `Bearer ${short}`);
+      supabase.faults.clear();
+      expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+      // On a machine that is slow, our own check may have found it already.
+      if (supabase.requests.all.length === 0) continue;
+      expect(messageOf(answer)).toBe(messageOf(expected));
+      break;
+    }
+  });
+
+  test.each([
+    ['PostgREST 12', { code: 'PGRST301', message: 'JWT expired', details: null, hint: null }],
+    ['PostgREST 14', { code: 'PGRST303', message: 'JWT expired', details: null, hint: null }],
+  ])(
+    '%s says so: UNAUTHENTICATED, for what may be null as well, and the log tells',
+    async (_version, body) => {
+      supabase.faults.next('/rest/v1/agents', { status: 401, body });
+      const lines = patient.log.length;
+      const answer = await ask(patient, '{ agent(role: INBOUND) { id } }', `Bearer ${token}`);
+      expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
+      expect(answer.text).not.toMatch(/PGRST|JWT/);
+      expect(patient.log.slice(lines).join('')).toContain('the database refused a token');
+    },
+  );
+
+  test('a publishable key that the gateway refuses is no fault of the caller', async () => {
+    supabase.faults.next('/rest/v1/agents', { status: 401, body: { message: 'Invalid API key' } });
+    const answer = await ask(patient, '{ agents { id } }', `Bearer ${token}`);
+    expect(answer).toMatchObject({ code: 'INTERNAL_SERVER_ERROR' });
+  });
 });
 
 test('keys that cannot be fetched: UNAVAILABLE, never anonymous', async () => {

@@ -19,6 +19,7 @@ import type {
   SaveStatus,
   TransactionResult,
 } from '../../domain/save.ts';
+import { RefusedTokenError } from '../../ports/auth.ts';
 import type { Position, TenantReads, Window } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
 import type { Database } from './database.types.ts';
@@ -33,17 +34,17 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
   return {
     organization: async () => {
       const { data, error, status } = await supabase.from('organizations').select('id, name').maybeSingle();
-      if (error !== null) throw databaseError(error, status);
+      if (error !== null) throw readError(error, status);
       return data;
     },
     agents: async () => {
       const { data, error, status } = await supabase.from('agents').select().order('role');
-      if (error !== null) throw databaseError(error, status);
+      if (error !== null) throw readError(error, status);
       return data.map(agentOf);
     },
     save: async (id) => {
       const { data, error, status } = await supabase.from('agent_saves').select().eq('id', id).maybeSingle();
-      if (error !== null) throw databaseError(error, status);
+      if (error !== null) throw readError(error, status);
       return data === null ? null : saveOf(data);
     },
     openSave: async () => {
@@ -52,7 +53,7 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
         .select()
         .in('status', OPEN)
         .maybeSingle();
-      if (error !== null) throw databaseError(error, status);
+      if (error !== null) throw readError(error, status);
       if (data === null) return null;
       const save = saveOf(data);
       return { save, roles: save.results.map((result) => result.role) };
@@ -98,6 +99,15 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
   };
 }
 
+/** PostgREST's words for a token that it does not take; it has been checked here, so most likely it has expired since. */
+const TOKEN_REFUSED = new Set(['PGRST301', 'PGRST303']);
+
+function readError(error: PostgrestError, status: number): Error {
+  return status === 401 && TOKEN_REFUSED.has(error.code)
+    ? new RefusedTokenError(false)
+    : databaseError(error, status);
+}
+
 interface Answer<Row> {
   data: Row[] | null;
   error: PostgrestError | null;
@@ -106,7 +116,7 @@ interface Answer<Row> {
 
 async function rowsOf<Row>(request: PromiseLike<Answer<Row>>): Promise<Row[]> {
   const { data, error, status } = await request;
-  if (error !== null) throw databaseError(error, status);
+  if (error !== null) throw readError(error, status);
   return data ?? [];
 }
 
