@@ -199,7 +199,7 @@ describe('the sweep', () => {
           metadata: { lockstep: { ...stamp, ...changed } },
         })['id'],
       );
-    // A second POST of the save that made the agent, as a retry of the network might leave behind.
+    // A second POST of the save that made the agent, as one without an answer leaves it behind.
     const orphan = copy({});
     const others = [
       copy({ deployment: '99999999-9999-4999-8999-999999999999' }),
@@ -208,10 +208,14 @@ describe('the sweep', () => {
       String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
     ];
     await lockstep.supabase.sql`update public.agent_saves set finished_at = finished_at - interval '1 hour'`;
-    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1 });
-    const left = lockstep.vapi.store.all().map((assistant) => assistant['id']);
-    expect(left).not.toContain(orphan);
-    expect(left).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
+    const left = () => lockstep.vapi.store.all().map((assistant) => assistant['id']);
+    // Every request of that save was answered: it kept all that it made, and a copy is a person's, stamp and all.
+    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 0, unreferenced: 5 });
+    expect(left()).toEqual(expect.arrayContaining([orphan, ...others, agent.vapiAssistantId]));
+    await lockstep.supabase.sql`update public.agent_saves set ambiguous = true where id = ${String(stamp['saveId'])}`;
+    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1, unreferenced: 4 });
+    expect(left()).not.toContain(orphan);
+    expect(left()).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
     for (const id of others) lockstep.vapi.dashboardDelete(id);
   });
 

@@ -243,7 +243,10 @@ function start(world: Partial<World>) {
       savesPerMinute: 1_000,
       admit: async () => {
         turns.taken += 1;
-        return { admitted: true, unused: () => void (turns.givenBack += 1) };
+        const unused = () => {
+          turns.givenBack += 1;
+        };
+        return { admitted: true, unused };
       },
       turn: async () => true,
     },
