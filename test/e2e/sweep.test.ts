@@ -83,6 +83,27 @@ describe('the sweep', () => {
     expect(Date.parse(after.sync.checkedAt)).toBeGreaterThan(Date.parse(before.sync.checkedAt));
   });
 
+  test('walks through an account of any size, page by page, each assistant once', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited by hand' });
+    const { orgId } = stored(agent.vapiAssistantId);
+    // Many in the same millisecond: a page ends in the middle of them.
+    const strangers = Array.from({ length: 2_500 }, () =>
+      String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
+    );
+    const from = lockstep.vapi.requests.length;
+    expect(await lockstep.app.sweep()).toMatchObject({
+      stopped: null,
+      drifted: 1,
+      repaired: 1,
+      missing: 0,
+      unreferenced: strangers.length,
+    });
+    const lists = lockstep.vapi.requests.slice(from).filter(({ path }) => path === '/assistant');
+    expect(lists).toHaveLength(3);
+    for (const id of strangers) lockstep.vapi.dashboardDelete(id);
+  });
+
   test('reverts an edit of the dashboard by default: an ordinary save with a revision', async () => {
     const agent = await saved();
     const before = stored(agent.vapiAssistantId);
