@@ -185,19 +185,20 @@ end
 $$;
 
 -- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
--- an image is that its save made an assistant. Answers how many saves it cleared.
+-- an image is that its save made an assistant. Answers how many saves it cleared; what another replica is at, it leaves to that.
 create function public.save_cleanup(p_limit integer) returns integer
 language sql volatile security definer set search_path = '' as $$
   with expired as (
     select s.id from public.agent_saves s
      where s.idempotency_key is not null and s.finished_at < clock_timestamp() - interval '72 hours'
-     order by s.finished_at limit p_limit),
+     order by s.finished_at limit p_limit for update skip locked),
   forgotten as (
     update public.agent_saves s set idempotency_key = null from expired e where s.id = e.id returning s.id),
   stripped as (
     update lockstep.save_images i set before_config = null, after_config = '{}'
      where i.after_config <> '{}' and i.save_id in (
-       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit) returning i.save_id)
+       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit
+         for update skip locked) returning i.save_id)
   select (select count(*) from forgotten)::integer + (select count(distinct save_id) from stripped)::integer;
 $$;
 
