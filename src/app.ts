@@ -59,12 +59,14 @@ export interface AppConfig {
 
 export interface App {
   server: Server;
-  /** Starts the background work: recovery and the sweep, now and then on their timers. */
+  /** Starts the background work: recovery, the sweep and the cleanup, now and then on their timers. */
   start(): void;
   /** One round of recovery, now. Null: there is no key to work with. */
   recover(): Promise<RecoveryRound | null>;
   /** One sweep, now. Null: there is no key to work with. */
   sweep(): Promise<SweepReport | null>;
+  /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
+  cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
   rotateKey(next: Secret): Promise<Rotation>;
   /** Takes no more work, lets running saves end within `drainMs`, and closes. */
@@ -75,7 +77,8 @@ const READINESS_CACHE_MS = 1_000;
 const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { headers: 10_000, request: 30_000 };
 /** How long a request of the sweep may wait for its turn, milliseconds. */
 const SWEEP_WAIT_MS = 30_000;
-/** Saves whose keys and images are forgotten in one go, after a sweep. */
+/** How often what is past its retention is forgotten, milliseconds, and of how many saves in one go. */
+const CLEANUP_INTERVAL_MS = 600_000;
 const CLEANUP_BATCH = 500;
 
 /** The composition root: builds the real graph, once. */
@@ -238,10 +241,11 @@ export function createApp(config: AppConfig): App {
       // Well past everything that a late request of a closed save could still do.
       orphanAgeMs: 2 * lateTimeMs(settings),
     });
-    if (report.stopped === 'NOT_LEADER') return report;
-    log.info({ event: 'sweep', ...report }, 'swept');
-    await sweepStore.cleanup(CLEANUP_BATCH);
+    if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep', ...report }, 'swept');
     return report;
+  };
+  const cleanUp = async () => {
+    while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
   };
 
   return {
@@ -253,12 +257,14 @@ export function createApp(config: AppConfig): App {
       }
       if (vapi.key !== null) executorPorts.track(forever('key', config.breaker.keyRetryMs, rotate));
       executorPorts.track(forever('recovery', config.recoveryIntervalMs, recoverOnce));
+      executorPorts.track(forever('cleanup', CLEANUP_INTERVAL_MS, cleanUp));
       if (config.reconcileIntervalMs > 0) {
         executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
       }
     },
     recover: recoverOnce,
     sweep: sweepOnce,
+    cleanUp,
     rotateKey: (next) => {
       nextKey = next;
       return rotate();

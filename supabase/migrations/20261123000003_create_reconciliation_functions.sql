@@ -132,7 +132,8 @@ end
 $$;
 
 -- Of assistants that no agent refers to: those that the journal positively shows to have been made by a closed save of this
--- deployment that did not keep them. p_candidates: [{ deployment, orgId, saveId, agentId, role, assistantId }] from the stamps.
+-- deployment that did not keep them. A save that committed with every request answered kept all that it made: what carries its
+-- stamp besides is a copy by somebody's hand. p_candidates: [{ deployment, orgId, saveId, agentId, role, assistantId }] from the stamps.
 create function public.sweep_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -147,6 +148,7 @@ begin
       and exists (
         select from public.agent_saves s join lockstep.save_images i on i.save_id = s.id
         where s.id = (v_one ->> 'saveId')::uuid and s.finished_at < clock_timestamp() - lockstep.ms(p_age_ms)
+          and (s.status = 'ROLLED_BACK' or s.ambiguous)
           and i.role = v_one ->> 'role' and i.agent_id = (v_one ->> 'agentId')::uuid
           and (i.assistant_id is null or i.recreate))
       and not exists (select from public.agents a where a.org_id = v_org and a.vapi_assistant_id = v_one ->> 'assistantId')
@@ -183,19 +185,20 @@ end
 $$;
 
 -- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
--- an image is that its save made an assistant. Answers how many saves it cleared.
+-- an image is that its save made an assistant. Answers how many saves it cleared; what another replica is at, it leaves to that.
 create function public.save_cleanup(p_limit integer) returns integer
 language sql volatile security definer set search_path = '' as $$
   with expired as (
     select s.id from public.agent_saves s
      where s.idempotency_key is not null and s.finished_at < clock_timestamp() - interval '72 hours'
-     order by s.finished_at limit p_limit),
+     order by s.finished_at limit p_limit for update skip locked),
   forgotten as (
     update public.agent_saves s set idempotency_key = null from expired e where s.id = e.id returning s.id),
   stripped as (
     update lockstep.save_images i set before_config = null, after_config = '{}'
      where i.after_config <> '{}' and i.save_id in (
-       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit) returning i.save_id)
+       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit
+         for update skip locked) returning i.save_id)
   select (select count(*) from forgotten)::integer + (select count(distinct save_id) from stripped)::integer;
 $$;
 

@@ -491,6 +491,20 @@ describe('what no protocol can exclude is found by the next sweep', () => {
     expect(agents[0]?.vapi_assistant_id).toBe(oldest);
   });
 
+  test('what an earlier owner made is found behind any number of newer assistants', async () => {
+    const org = await Organization.make();
+    const saveId = await org.abandoned();
+    const [made] = (await org.systems()).assistants;
+    // Many in the same millisecond: a page ends in the middle of them.
+    const strangers = Array.from({ length: 2_500 }, () =>
+      String(vapi.store.create(String(made?.['orgId']), { name: 'somebody else' })['id']),
+    );
+    expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
+    expect(org.writes('Inbound', 'after').map(({ method }) => method)).toEqual(['POST', 'PATCH']);
+    await org.expectHolds('after');
+    for (const id of strangers) vapi.dashboardDelete(id);
+  });
+
   test('an assistant is made anew, its answer lost: undone, it is as missing as before; done, adopted', async () => {
     const org = await Organization.saved();
     const missing = (await org.systems()).agents[0]?.vapi_assistant_id ?? '';

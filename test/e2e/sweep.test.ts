@@ -83,6 +83,27 @@ describe('the sweep', () => {
     expect(Date.parse(after.sync.checkedAt)).toBeGreaterThan(Date.parse(before.sync.checkedAt));
   });
 
+  test('walks through an account of any size, page by page, each assistant once', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited by hand' });
+    const { orgId } = stored(agent.vapiAssistantId);
+    // Many in the same millisecond: a page ends in the middle of them.
+    const strangers = Array.from({ length: 2_500 }, () =>
+      String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
+    );
+    const from = lockstep.vapi.requests.length;
+    expect(await lockstep.app.sweep()).toMatchObject({
+      stopped: null,
+      drifted: 1,
+      repaired: 1,
+      missing: 0,
+      unreferenced: strangers.length,
+    });
+    const lists = lockstep.vapi.requests.slice(from).filter(({ path }) => path === '/assistant');
+    expect(lists).toHaveLength(3);
+    for (const id of strangers) lockstep.vapi.dashboardDelete(id);
+  });
+
   test('reverts an edit of the dashboard by default: an ordinary save with a revision', async () => {
     const agent = await saved();
     const before = stored(agent.vapiAssistantId);
@@ -199,7 +220,7 @@ describe('the sweep', () => {
           metadata: { lockstep: { ...stamp, ...changed } },
         })['id'],
       );
-    // A second POST of the save that made the agent, as a retry of the network might leave behind.
+    // A second POST of the save that made the agent, as one without an answer leaves it behind.
     const orphan = copy({});
     const others = [
       copy({ deployment: '99999999-9999-4999-8999-999999999999' }),
@@ -208,10 +229,15 @@ describe('the sweep', () => {
       String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
     ];
     await lockstep.supabase.sql`update public.agent_saves set finished_at = finished_at - interval '1 hour'`;
-    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1 });
-    const left = lockstep.vapi.store.all().map((assistant) => assistant['id']);
-    expect(left).not.toContain(orphan);
-    expect(left).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
+    const left = () => lockstep.vapi.store.all().map((assistant) => assistant['id']);
+    // Every request of that save was answered: it kept all that it made, and a copy is a person's, stamp and all.
+    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 0, unreferenced: 5 });
+    expect(left()).toEqual(expect.arrayContaining([orphan, ...others, agent.vapiAssistantId]));
+    await lockstep.supabase
+      .sql`update public.agent_saves set ambiguous = true where id = ${String(stamp['saveId'])}`;
+    expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1, unreferenced: 4 });
+    expect(left()).not.toContain(orphan);
+    expect(left()).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
     for (const id of others) lockstep.vapi.dashboardDelete(id);
   });
 
@@ -241,21 +267,50 @@ describe('the sweep', () => {
     await second.stop();
   });
 
-  test('keys and images are forgotten after 72 hours, and not before', async () => {
+  test('keys and images are forgotten after 72 hours, and not before, however many there are', async () => {
     caller = await lockstep.newCaller();
     const input = { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' };
     await caller.client.request(SAVE, { input });
+    // More than one go forgets.
+    await lockstep.supabase.sql`
+      insert into public.agent_saves (id, org_id, idempotency_key, request_hash, kind, status, epoch, deadline_at,
+        mapping_version, results, started_at, finished_at)
+      select gen_random_uuid(), ${caller.orgId}, 'k' || n, '', 'USER', 'ROLLED_BACK', 1, now(), 1, '[]', now(), now()
+      from generate_series(1, 1200) n`;
     const age = (hours: number) =>
       lockstep.supabase
         .sql`update public.agent_saves set finished_at = now() - ${`${hours} hours`}::interval where org_id = ${caller.orgId}`;
-    const left = async () =>
-      lockstep.supabase.sql`select s.idempotency_key, i.after_config from public.agent_saves s
-        join lockstep.save_images i on i.save_id = s.id where s.org_id = ${caller.orgId}`;
+    const left = async () => {
+      const [found] = await lockstep.supabase.sql`
+        select count(s.idempotency_key)::int as keys, jsonb_agg(i.after_config) filter (where i.save_id is not null) as images
+        from public.agent_saves s left join lockstep.save_images i on i.save_id = s.id where s.org_id = ${caller.orgId}`;
+      return found;
+    };
     await age(71);
-    await lockstep.app.sweep();
-    expect(await left()).toMatchObject([{ idempotency_key: 'k', after_config: { systemPrompt: 'In' } }]);
+    await lockstep.app.cleanUp();
+    expect(await left()).toMatchObject({ keys: 1_201, images: [{ systemPrompt: 'In' }] });
     await age(73);
-    await lockstep.app.sweep();
-    expect(await left()).toMatchObject([{ idempotency_key: null, after_config: {} }]);
+    // Two replicas at once are not in each other's way.
+    const second = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    await Promise.all([lockstep.app.cleanUp(), second.app.cleanUp()]);
+    await second.stop();
+    expect(await left()).toMatchObject({ keys: 0, images: [{}] });
+  });
+
+  test('and while drift is not looked for', async () => {
+    caller = await lockstep.newCaller();
+    await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' } });
+    await lockstep.supabase
+      .sql`update public.agent_saves set finished_at = now() - interval '73 hours' where org_id = ${caller.orgId}`;
+    const keys = async () => {
+      const saves = await lockstep.supabase
+        .sql`select idempotency_key from public.agent_saves where org_id = ${caller.orgId}`;
+      return saves.map((save) => save['idempotency_key'] as string | null);
+    };
+    expect(await keys()).toEqual(['k']);
+    const { app, stop } = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    app.start();
+    await expect.poll(keys).toEqual([null]);
+    await stop();
   });
 });

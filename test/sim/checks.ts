@@ -102,7 +102,7 @@ export class Checks {
   readonly #answersByKey = new Map<string, string>();
   /** Assistants that a person has touched, or whose deletion nobody has noticed yet: equality is the sweep's business. */
   readonly #dirty = new Set<string>();
-  /** Assistants that a person has edited since their agent was last committed. */
+  /** `assistant save`: edited by a person while it held what this save wrote, whether or not that was committed yet. */
   readonly #edited = new Set<string>();
 
   constructor(options: ChecksOptions) {
@@ -138,8 +138,8 @@ export class Checks {
     if (from !== null && isClosed(from))
       this.violate('what is closed stays closed', `${saveId} went from ${from} to ${to}`);
     if (op === 'begin' && save.kind === 'ADOPT' && to === 'APPLYING') {
-      for (const { role, assistantId } of model.imagesOf(saveId))
-        if (assistantId !== null && !this.#edited.has(assistantId))
+      for (const { role, assistantId, before } of model.imagesOf(saveId))
+        if (!this.#edited.has(`${assistantId} ${before?.saveId}`))
           this.violate('only what a person did is adopted', `${saveId} of ${role}`);
     }
     if (to === 'COMMITTED' && from !== null) this.#justCommitted.push(save);
@@ -155,7 +155,6 @@ export class Checks {
         this.violate('both agents of a save or none', `${save.id} did not write ${image.role}`);
         continue;
       }
-      this.#edited.delete(row.assistantId);
       if (row.revision !== image.beforeRevision + 1)
         this.violate(
           'a revision rises by one',
@@ -279,8 +278,9 @@ export class Checks {
   /** A person did something in the dashboard. */
   touched(assistantId: string, edit?: { fields: JsonObject; after: Assistant }): void {
     this.#dirty.add(assistantId);
-    this.#edited.add(assistantId);
-    if (edit !== undefined) this.#match(edit.fields, edit.after);
+    if (edit === undefined) return;
+    this.#edited.add(`${assistantId} ${stampOf(edit.after as JsonObject)?.saveId}`);
+    this.#match(edit.fields, edit.after);
   }
 
   /** Whenever no save of an organization is open, both systems hold the same. `strict`: whatever people did, after the sweep. */

@@ -15,6 +15,8 @@ export interface Scenario {
   before: AgentRole[];
   /** Whose assistant somebody deletes after that, and one save has noticed. */
   missing?: AgentRole;
+  /** Whose assistant somebody deletes after that, and the save under test is the first to notice. */
+  deleted?: AgentRole;
   roles: AgentRole[];
   /** What Vapi does to the save under test: by operation, and which of its calls, counted from 1. */
   vapi?: { op: 'POST' | 'PATCH' | 'DELETE'; nth: number; strike: Strike }[];
@@ -29,6 +31,33 @@ export const SCENARIOS: Scenario[] = [
   { name: 'two agents are made', before: [], roles: BOTH },
   { name: 'one is made, one is changed', before: ['INBOUND'], roles: BOTH },
   { name: 'a missing assistant is made anew', before: BOTH, missing: 'OUTBOUND', roles: BOTH },
+  {
+    name: 'an assistant turns out to be gone and is made anew',
+    before: BOTH,
+    deleted: 'OUTBOUND',
+    roles: BOTH,
+  },
+  {
+    name: 'an assistant turns out to be gone, its creation gets no answer',
+    before: BOTH,
+    deleted: 'OUTBOUND',
+    roles: BOTH,
+    vapi: [{ op: 'POST', nth: 1, strike: LATE }],
+  },
+  {
+    name: 'an assistant turns out to be gone, its creation is rejected',
+    before: BOTH,
+    deleted: 'OUTBOUND',
+    roles: BOTH,
+    vapi: [{ op: 'POST', nth: 1, strike: { what: 'rejected' } }],
+  },
+  {
+    name: 'an assistant turns out to be gone and is made anew, its sibling is rejected',
+    before: BOTH,
+    deleted: 'OUTBOUND',
+    roles: BOTH,
+    vapi: [{ op: 'PATCH', nth: 1, strike: { what: 'rejected' } }],
+  },
   {
     name: 'the second change is rejected',
     before: BOTH,
@@ -205,6 +234,8 @@ async function run(
     world.remove(world.assistantOf(orgId, scenario.missing) ?? '');
     await save('r3', [scenario.missing], 'refused', null);
   }
+
+  if (scenario.deleted !== undefined) world.remove(world.assistantOf(orgId, scenario.deleted) ?? '');
 
   faults.watched = 'r1';
   const lapses = world.elapsed + settings.leaseMs;

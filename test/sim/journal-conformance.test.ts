@@ -61,7 +61,11 @@ async function both(cast: Cast, commands: Command[]): Promise<string[]> {
       if (before !== undefined && before.status !== save.status) moves.add(`${before.status} ${save.status}`);
     }
     tables = after;
-    outcomes.push(`${one.op} ${(answers.real as { outcome?: string }).outcome ?? ''}`.trim());
+    const told =
+      one.op === 'orphans'
+        ? (answers.real as string[]).length
+        : ((answers.real as { outcome?: string }).outcome ?? '');
+    outcomes.push(`${one.op} ${told}`.trim());
   }
   return outcomes;
 }
@@ -298,7 +302,7 @@ describe('the journal model is the SQL', () => {
             { role: 'INBOUND', agent: 'current', patch: {}, expectedRevision: 1, recreateIfMissing: true },
           ],
         }),
-        commit({ on: { ...on, save: 2 }, assistants: [2, 1] }),
+        commit({ on: { ...on, save: 2 }, assistants: [2, 1], ambiguous: true, late: 0 }),
         { op: 'orphans', on: { ...on, save: 2 }, assistant: 3, age: 0 },
         { op: 'orphans', on: { ...on, save: 2 }, assistant: 2, age: 0 },
         { op: 'orphans', on: { ...on, save: 2 }, assistant: 0, age: 0 },
@@ -310,10 +314,18 @@ describe('the journal model is the SQL', () => {
         'begin REFUSED_MISSING',
         'begin BEGUN',
         'commit COMMITTED',
-        'orphans',
-        'orphans',
-        'orphans',
+        'orphans 1',
+        'orphans 0',
+        'orphans 0',
       ],
+    },
+    'a save that committed with every request answered left nothing behind': {
+      commands: [save(), commit(), { op: 'orphans', on, assistant: 3, age: 0 }],
+      outcomes: ['begin BEGUN', 'commit COMMITTED', 'orphans 0'],
+    },
+    'what a save that was rolled back made is nobody’s': {
+      commands: [save(), abort(), rolledBack(), { op: 'orphans', on, assistant: 3, age: 0 }],
+      outcomes: ['begin BEGUN', 'abort ROLLING_BACK', 'rolledBack ROLLED_BACK', 'orphans 1'],
     },
     'the same key gives the same save, another input is a conflict': {
       commands: [
@@ -381,7 +393,7 @@ describe('the journal model is the SQL', () => {
   test('keys and images are forgotten after 72 hours, and only then', async () => {
     const cast = await newOrganizations();
     const hours = 3_600_000;
-    await both(cast, [save({ key: 'a' }), commit()]);
+    await both(cast, [save({ key: 'a' }), commit({ ambiguous: true, late: 0 })]);
     for (const [ms, cleared] of [
       [71 * hours, [0, 0]],
       [2 * hours, [2, 2]],
@@ -391,11 +403,12 @@ describe('the journal model is the SQL', () => {
       expect(await model.tables(cast.orgIds)).toEqual(await real.tables(cast.orgIds));
     }
     // The key is free again; what the save made can still be told.
-    await both(cast, [
+    const outcomes = await both(cast, [
       { op: 'inspect', on },
       save({ on: next, key: 'a', hash: 'y' }),
       { op: 'orphans', on, assistant: 2, age: 0 },
     ]);
+    expect(outcomes).toEqual(['inspect FOUND', 'begin BEGUN', 'orphans 1']);
   });
 
   test(`${RUNS} generated sequences of up to ${LENGTH} commands give the same answers and the same tables`, async () => {

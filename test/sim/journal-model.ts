@@ -595,6 +595,7 @@ export class JournalModel {
           save !== undefined &&
           save.finishedAt !== null &&
           save.finishedAt < this.#now() - ageMs &&
+          (save.status === 'ROLLED_BACK' || save.ambiguous) &&
           this.imagesOf(save.id).some(
             (image) =>
               image.role === one.role &&

@@ -25,7 +25,7 @@ export interface Run {
   fired: Record<string, number>;
   sum: string;
   log: string[];
-  /** Virtual milliseconds from the end of the faults until everything was at rest; null = never. */
+  /** Virtual milliseconds from the end of the faults until everything was at rest; null = there was a violation before. */
   restAfterMs: number | null;
 }
 
@@ -104,6 +104,8 @@ async function comeToRest(world: World, plan: Plan, faults: PlannedFaults): Prom
   await world.runUntil(from + bound, atRest);
   if (world.violation !== null) return null;
   const restAfterMs = atRest() ? world.elapsed - from : null;
+  if (restAfterMs === null)
+    world.checks.violate('nothing is open past its time', `not at rest ${bound} ms after the last fault`);
   await world.runUntil(world.elapsed + lateTimeMs(settings), () => world.model.openSaves.length === 0);
   for (const save of world.model.openSaves) if (save.status === 'NEEDS_ATTENTION') await operate(world, save);
   await world.runUntil(world.elapsed + lateTimeMs(settings));

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { quoted, table } from '../support/figures.ts';
 import { BUGS } from './bugs.ts';
 import type { Plan } from './plan.ts';
 import { makePlan } from './plan.ts';
@@ -38,13 +39,16 @@ describe('the services in a simulated world', () => {
       for (const [name, count] of Object.entries(run.counts.told))
         answers[name] = (answers[name] ?? 0) + count;
     }
-    console.log(
-      `simulation: ${SEEDS} seeds, ${all.calls} calls, ${all.strikes} struck by ${Object.keys(fired).length} kinds of faults, ` +
-        `${all.crashes} crashes, ${all.takeovers} takeovers, ${all.lateWrites} writes applied late, 0 violations; ` +
-        `told ${Object.entries(answers)
-          .map(([kind, count]) => `${kind} ${count}`)
-          .join(', ')}; at rest ${longest} virtual ms after the last fault at most`,
-    );
+    const figures = [
+      `- ${SEEDS} seeds: ${all.calls} calls, ${all.strikes} struck by ${Object.keys(fired).length} kinds of faults,`,
+      `  ${all.crashes} crashes, ${all.takeovers} takeovers, ${all.lateWrites} writes applied late, 0 violations`,
+      `- told: ${Object.entries(answers)
+        .map(([kind, count]) => `${kind} ${count}`)
+        .join(', ')}`,
+      `- at rest ${longest} virtual milliseconds after the last fault at most`,
+    ];
+    console.log(`simulation:\n${figures.join('\n')}`);
+    if (process.env['SIM_RUNS'] === undefined) expect(quoted('simulation', figures)).toEqual(figures);
     expect(vacuity({ strikes: all.strikes, told: answers })).toBeNull();
     // Nor would a world in which only some of it goes wrong.
     expect(all.strikes / SEEDS).toBeGreaterThan(2);
@@ -136,6 +140,17 @@ describe('tests of the tests', () => {
       expect((await simulate(makePlan(seed))).violation).toBeNull();
     },
   );
+
+  test('which seed finds which bug stands in docs/correctness.md', () => {
+    const rows = Object.entries(BUGS).map(([name, { tells, seed, breaks }]) => [
+      `\`${name}\``,
+      tells,
+      seed,
+      breaks,
+    ]);
+    const figures = table(['planted bug', 'what goes wrong', 'seed', 'what it breaks'], rows);
+    expect(quoted('planted bugs', figures)).toEqual(figures);
+  });
 
   test('shrinking keeps what breaks, and drops acts', async () => {
     const bug = BUGS['no-fence'];

@@ -173,6 +173,7 @@ function start(world: Partial<World>) {
   let inFlight = 0;
   let mostInFlight = 0;
   let saveId = '';
+  const turns = { taken: 0, givenBack: 0 };
 
   async function journaled(
     name: 'commit' | 'abort' | 'hold' | 'rolledBack',
@@ -238,6 +239,17 @@ function start(world: Partial<World>) {
   const ports: ExecutorPorts<null> = {
     openJournal: () => journal,
     openVoiceProvider: () => world.openVoiceProvider?.() ?? voice,
+    admission: {
+      savesPerMinute: 1_000,
+      admit: async () => {
+        turns.taken += 1;
+        const unused = () => {
+          turns.givenBack += 1;
+        };
+        return { admitted: true, unused };
+      },
+      turn: async () => true,
+    },
     clock,
     ids: {
       uuid: () => {
@@ -271,6 +283,7 @@ function start(world: Partial<World>) {
     ...{ clock, calls, requests, logged, ports, settings },
     mostInFlight: () => mostInFlight,
     saveId: () => saveId,
+    turns: () => turns,
     /** What the caller is told, with everything that had happened by then. */
     answer: async () => {
       if (!(await clock.runUntil(answered))) throw new Error('it waits for ever');
@@ -688,10 +701,35 @@ describe('a defect', () => {
     expect(save.calls).toEqual([]);
   });
 
-  test('a refusal of the database that is no answer is an error: nothing began', async () => {
+  test('a refusal of the database that is no answer is an error: nothing began, and its turn is given back', async () => {
     const save = start({ begin: defect });
     await expect(save.answer()).rejects.toThrow('a defect');
     expect(save.requests).toEqual([]);
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+
+  test('but where an attempt before it got no answer, that one may have begun: undecided', async () => {
+    const save = start({
+      begin: (nth) => {
+        throw nth === 0 ? away(true) : new TypeError('a defect');
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId() } });
+    expect(save.logged).toContainEqual(expect.objectContaining({ level: 'error' }));
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+
+  test('while another request of the same key is waited for: undecided, as it was last seen', async () => {
+    const running = record('00000000-0000-4000-8000-0000000000ff', 'APPLYING');
+    const save = start({
+      begin: (nth) => {
+        if (nth > 0) throw new TypeError('a defect');
+        return { outcome: 'REPLAY', save: running, agents: [] };
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toEqual({ kind: 'pending', save: running, retryAfterMs: 1_000 });
   });
 });
 

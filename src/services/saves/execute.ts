@@ -99,23 +99,22 @@ export async function executeTransactionalAgentUpdate<Db>(
   let known = () => unseen;
 
   async function save(orgId: string): Promise<SaveOutcome> {
-    const begun = await begin(journal, orgId, saveId, updates, options);
-    if (begun.outcome !== 'BEGUN') {
+    const ask = () => begin(journal, orgId, saveId, updates, options);
+    const begun = await ask().catch((error: unknown) => {
       unused();
-      if (!('save' in begun)) return refusalOf(begun, unseen);
-      if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
-      let running = begun.save;
-      known = () => running;
-      const ask = async () => {
-        const again = await begin(journal, orgId, saveId, updates, options);
-        if (again.outcome !== 'REPLAY') return null;
-        running = again.save;
-        return again;
-      };
-      return awaitEnd(running, ask, ports.clock, leaseFrom.monotonic + ports.settings.answerMs);
-    }
+      throw error;
+    });
+    if (begun.outcome !== 'BEGUN') unused();
+    if (!('save' in begun)) return refusalOf(begun, unseen);
     known = () => begun.save;
     try {
+      if (begun.outcome !== 'BEGUN') {
+        if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
+        const until = leaseFrom.monotonic + ports.settings.answerMs;
+        return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
+          known = () => running;
+        });
+      }
       const run = new SaveRun(runPorts(ports, journal, voice), {
         orgId,
         save: begun.save,
@@ -221,7 +220,12 @@ async function begin<Db>(
     try {
       return await journal.begin(orgId, saveId, ports.owner, request);
     } catch (error) {
-      if (!(error instanceof DatabaseError)) throw error;
+      if (!(error instanceof DatabaseError)) {
+        if (!sent) throw error;
+        // This attempt did not begin anything, but an earlier one may have.
+        ports.log.error({ saveId, err: error }, 'the database refused to say what became of a save');
+        return { outcome: 'FATE_UNKNOWN' };
+      }
       sent ||= error.sent;
       ports.log.warn(
         { saveId, transition: 'begin', code: error.code, attempt },
@@ -239,16 +243,18 @@ async function begin<Db>(
  */
 async function awaitEnd(
   running: SaveRecord,
-  ask: () => Promise<{ save: SaveRecord; agents: AgentRecord[] } | null>,
+  ask: () => Promise<Begun>,
   clock: Clock,
   until: number,
+  learn: (running: SaveRecord) => void,
 ): Promise<SaveOutcome> {
   let save = running;
   for (let waitMs = 100; clock.monotonic() + waitMs < until; waitMs = Math.min(waitMs * 2, 1_000)) {
     await clock.sleep(waitMs);
     const again = await ask();
-    if (again === null) break;
+    if (again.outcome !== 'REPLAY') break;
     save = again.save;
+    learn(save);
     if (isClosed(save.status)) return outcomeOf(save, again.agents);
   }
   return outcomeOf(save, []);

@@ -461,10 +461,9 @@ export class SaveRun {
       if (page.value.length < pageSize || times[0] === before) break;
       before = times[0];
     }
-    return {
-      kind: 'ok',
-      value: [...found.values()].sort((a, b) => (String(a['createdAt']) < String(b['createdAt']) ? -1 : 1)),
-    };
+    // Whoever looks must find the same one to be the oldest.
+    const age = (assistant: ProviderAssistant) => `${assistant['createdAt']} ${assistant.id}`;
+    return { kind: 'ok', value: [...found.values()].sort((a, b) => (age(a) < age(b) ? -1 : 1)) };
   }
 
   /** Puts back what the database says, wherever this save may have changed it. */
