@@ -165,6 +165,13 @@ test('rows of one moment, and of moments a microsecond apart: none twice, none l
   await sql`delete from public.call_logs where id = ${expected[9] ?? ''}`;
   const second = await pageOf(caller.client, 'calls', { first: 100, after: first.pageInfo.endCursor });
   expect(second.edges.map(({ node }) => node.id)).toEqual(expected.slice(10));
+
+  // Backwards too: what comes in at the far end, and what goes from the page that is open, moves nothing.
+  const last = await pageOf(caller.client, 'calls', { last: 10 });
+  await insert('2026-05-04T00:00:00Z', 3);
+  await sql`delete from public.call_logs where id = ${last.edges[0]?.node.id ?? ''}`;
+  const before = await pageOf(caller.client, 'calls', { last: 8, before: last.pageInfo.startCursor });
+  expect(before.edges.map(({ node }) => node.id)).toEqual(expected.slice(10, 18));
 });
 
 describe('filters', () => {
@@ -440,6 +447,8 @@ describe('page sizes', () => {
     ['first: 0', 'first must be from 1 to 100; it was 0.'],
     ['first: -1', 'first must be from 1 to 100; it was -1.'],
     ['first: 101', 'first must be from 1 to 100; it was 101.'],
+    ['last: 0', 'last must be from 1 to 100; it was 0.'],
+    ['last: -1', 'last must be from 1 to 100; it was -1.'],
     ['last: 101', 'last must be from 1 to 100; it was 101.'],
     ['first: 1000', 'first must be from 1 to 100; it was 1000.'],
     ['first: 5, last: 5', 'Give first or last, not both.'],
@@ -519,6 +528,16 @@ describe('indexes: what each list asks for is read in order, from where the page
   const id = 'ffffffff-ffff-4fff-8fff-ffffffffffff';
   const beyond = (column: string, value: string, side: '<' | '>') =>
     `${column} ${side}= '${value}' and (${column} ${side} '${value}' or (${column} = '${value}' and id ${side} '${id}'))`;
+  async function planOf(table: string, where: string, order: string): Promise<string> {
+    const plan = await sql.begin(async (tx) => {
+      const claims = JSON.stringify({ role: 'authenticated', app_metadata: { org_id: orgId } });
+      await tx`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', ${claims}, true)`;
+      return tx.unsafe(
+        `explain (analyze, timing off, summary off, costs off) select * from public.${table} where ${where} order by ${order} limit 21`,
+      );
+    });
+    return plan.map((line) => line['QUERY PLAN']).join('\n');
+  }
   type Read = [table: string, where: string, order: string, index: string];
   const calls = (where: string, index: string): Read => [
     'call_logs',
@@ -554,18 +573,17 @@ describe('indexes: what each list asks for is read in order, from where the page
     documents('true', 'knowledge_base_documents_by_time'),
     documents(`state in ('FAILED')`, 'knowledge_base_documents_by_state'),
   ])('%s where %s order by %s: %s', async (table, where, order, index) => {
-    const plan = await sql.begin(async (tx) => {
-      const claims = JSON.stringify({ role: 'authenticated', app_metadata: { org_id: orgId } });
-      await tx`select set_config('role', 'authenticated', true), set_config('request.jwt.claims', ${claims}, true)`;
-      return tx.unsafe(
-        `explain (analyze, timing off, summary off, costs off) select * from public.${table} where ${where} order by ${order} limit 21`,
-      );
-    });
-    const text = plan.map((line) => line['QUERY PLAN']).join('\n');
+    const text = await planOf(table, where, order);
     expect(text).toMatch(new RegExp(`Index (Only )?Scan (Backward )?using ${index} `));
     expect(text).not.toMatch(/Seq Scan|Sort/);
     // Not read and thrown away: what is before the page, and what is another organization's.
     for (const [, removed] of text.matchAll(/Rows Removed by Filter: (\d+)/g))
       expect(Number(removed)).toBeLessThanOrEqual(1);
+  });
+
+  test('the few appointments of one call are found by their index, and then sorted', async () => {
+    expect(await planOf('appointments', `call_id = '${id}'`, 'starts_at, id')).toMatch(
+      /using appointments_by_call /,
+    );
   });
 });

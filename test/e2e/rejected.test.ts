@@ -311,6 +311,8 @@ describe('creating', () => {
     expect(vapiCalls(lockstep)).toEqual([
       'POST /assistant',
       'POST /assistant',
+      // Nothing is deleted before it has shown the stamp of this save.
+      expect.stringMatching(/^GET \/assistant\//),
       expect.stringMatching(/^DELETE \/assistant\//),
     ]);
     expect(databaseCalls(lockstep)).toEqual(rolledBack);

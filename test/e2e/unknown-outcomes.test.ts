@@ -443,14 +443,16 @@ describe('undoing a creation', () => {
     const struck = lockstep.vapi.faults.add({ ...fault, match: { method: 'DELETE' } });
     const answer = await save(client, both(orgId, 'first'));
     const deletes = () => lockstep.vapi.requests.slice(from).filter(({ method }) => method === 'DELETE');
-    return { caller, orgId, struck, answer, deletes };
+    return { caller, orgId, from, struck, answer, deletes };
   }
   const NOTHING = { assistants: [], agents: [], revisions: [], observed: [] };
 
   test.for(SOME_UNKNOWN)('$what: again, until it is gone', async ({ fault }) => {
-    const { caller, orgId, answer, deletes } = await deleteMeets(fault);
+    const { caller, orgId, from, answer } = await deleteMeets(fault);
     expect(expectAnswer(answer, 'SaveFailedError')).toMatchObject({ save: { status: 'ROLLED_BACK' } });
-    expect(deletes().length).toBeGreaterThan(1);
+    // A look comes first each time, and may show that it is gone already.
+    const methods = lockstep.vapi.requests.slice(from).map(({ method }) => method);
+    expect(methods.slice(methods.indexOf('DELETE') + 1)).toContain('GET');
     expect(await systemsOf(lockstep, orgId)).toEqual(NOTHING);
     await saveWhenFree(caller, both(orgId, 'second'));
     await expectLockstep(lockstep, orgId);

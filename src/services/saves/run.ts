@@ -438,6 +438,11 @@ export class SaveRun {
     return false;
   }
 
+  #isStamped(assistant: ProviderAssistant, target: Target): boolean {
+    const stamp = stampOf(assistant);
+    return stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId;
+  }
+
   /** Assistants with the stamp of this save for this agent, oldest first. The clocks of the two sides may differ by minutes. */
   async #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
     const pageSize = 1_000;
@@ -454,9 +459,7 @@ export class SaveRun {
       if (page.kind !== 'ok') return page;
       const times = page.value.map((assistant) => String(assistant['createdAt'])).sort();
       for (const assistant of page.value) {
-        const stamp = stampOf(assistant);
-        if (stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId)
-          found.set(assistant.id, assistant);
+        if (this.#isStamped(assistant, target)) found.set(assistant.id, assistant);
       }
       if (page.value.length < pageSize || times[0] === before) break;
       before = times[0];
@@ -503,21 +506,36 @@ export class SaveRun {
     return this.#learnUndo(target, answer, reply, attempt, 'PATCH');
   }
 
-  async #undoCreate(target: Target, attempt: number): Promise<number | null> {
-    let ids = target.assistantId === null ? null : [target.assistantId];
-    if (ids === null || this.#held.taken) {
-      // What an earlier owner made is known by its stamp only.
-      const found = await this.#stamped(target);
-      if (found.kind !== 'ok') {
-        // A look changes nothing, whatever became of it.
-        const asked =
-          found.kind === 'unauthorized' || found.kind === 'rate_limited' ? found.kind : 'not_sent';
-        return this.#learnUndo(target, asked, found, attempt, 'DELETE');
-      }
-      ids = [...new Set([...(ids ?? []), ...found.value.map((assistant) => assistant.id)])];
+  /**
+   * What this save has made for this agent, as its stamp shows. What an answer called it is not enough to delete by: it may be
+   * somebody else's.
+   */
+  async #made(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
+    const made: ProviderAssistant[] = [];
+    if (target.assistantId !== null) {
+      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
+      const reply = await this.#ports.voice.getAssistant(target.assistantId);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone') return reply;
+      if (reply.kind === 'ok' && this.#isStamped(reply.value, target)) made.push(reply.value);
+      // An earlier owner may have made another.
+      if ((reply.kind === 'gone' || made.length > 0) && !this.#held.taken) return { kind: 'ok', value: made };
     }
+    const found = await this.#stamped(target);
+    if (found.kind !== 'ok') return found;
+    const others = found.value.filter(({ id }) => id !== made[0]?.id);
+    return { kind: 'ok', value: [...made, ...others] };
+  }
+
+  async #undoCreate(target: Target, attempt: number): Promise<number | null> {
+    const made = await this.#made(target);
+    if (made.kind !== 'ok') {
+      // A look changes nothing, whatever became of it.
+      const asked = made.kind === 'unauthorized' || made.kind === 'rate_limited' ? made.kind : 'not_sent';
+      return this.#learnUndo(target, asked, made, attempt, 'DELETE');
+    }
+    const ids = made.value.map((assistant) => assistant.id);
     // Known from here on, so that a refusal can name what is left.
-    target.assistantId ??= ids[0] ?? null;
+    target.assistantId = ids[0] ?? null;
     for (const id of ids) {
       if (!(await this.#cleared())) return null;
       const reply = await this.#ports.voice.deleteAssistant(id);

@@ -1,0 +1,114 @@
+/** A Vapi that lies: its answers mix organizations up. Nothing of another organization is read, written or deleted for it. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { Secret } from '../../src/domain/secret.ts';
+import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import { CANARY_KEY, type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { save } from '../support/operations.ts';
+import { expectLockstep, systemsOf } from '../support/systems.ts';
+import { createOwner, type Owner } from './organizations.ts';
+
+/** Changes an answer; undefined leaves it as it is. */
+type Lie = (request: { method: string; path: string }, answer: Record<string, unknown>) => unknown;
+
+let vapi: VapiStandIn;
+let between: Server;
+let lie: Lie;
+const honest: Lie = () => undefined;
+let lockstep: TestApp;
+let a: Owner;
+
+beforeAll(async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  vapi = await startVapiStandIn({ key: CANARY_KEY });
+  between = createServer((incoming, response) => {
+    const pass = async () => {
+      const { method = 'GET', url: path = '/', headers } = incoming;
+      const chunks: Buffer[] = [];
+      for await (const chunk of incoming) chunks.push(chunk as Buffer);
+      const answer = await fetch(`${vapi.url}${path}`, {
+        method,
+        headers: {
+          authorization: headers.authorization ?? '',
+          'user-agent': headers['user-agent'] ?? '',
+          'content-type': 'application/json',
+        },
+        ...(chunks.length === 0 ? {} : { body: Buffer.concat(chunks) }),
+      });
+      const said = (await answer.json()) as Record<string, unknown>;
+      response
+        .writeHead(answer.status, { 'content-type': 'application/json' })
+        .end(JSON.stringify(lie({ method, path }, said) ?? said));
+    };
+    pass().catch(() => incoming.socket.resetAndDestroy());
+  });
+  await new Promise<void>((listening) => between.listen(0, '127.0.0.1', listening));
+  lie = honest;
+  lockstep = await createTestApp({
+    vapi,
+    recoveryIntervalMs: 50,
+    config: {
+      vapi: {
+        baseUrl: `http://127.0.0.1:${(between.address() as AddressInfo).port}`,
+        key: new Secret(CANARY_KEY),
+      },
+    },
+  });
+  a = await createOwner(lockstep, 'A');
+});
+afterEach(() => {
+  lie = honest;
+  vapi.faults.clear();
+});
+afterAll(async () => {
+  vi.restoreAllMocks();
+  await lockstep?.stop();
+  between?.close();
+  between?.closeAllConnections();
+  await vapi?.stop();
+});
+
+/** What B is told of the assistant that has just been made for it: that it is A's. */
+const namesAnother: Lie = ({ method }, answer) =>
+  method === 'POST' ? { ...answer, id: a.assistants[0] } : undefined;
+
+async function ended(caller: Caller): Promise<string> {
+  return vi.waitFor(
+    async () => {
+      const [row] = await lockstep.supabase.sql<{ status: string }[]>`
+        select status from public.agent_saves where org_id = ${caller.orgId} and finished_at is not null`;
+      if (row === undefined) throw new Error('not over yet');
+      return row.status;
+    },
+    { timeout: 40_000, interval: 50 },
+  );
+}
+
+test("a new assistant is said to have the id of A's: the database refuses it, and recovery finds the real one", async () => {
+  const b = await lockstep.newCaller('B');
+  const before = await systemsOf(lockstep, a.orgId);
+  const reached = vapi.requests.length;
+  lie = namesAnother;
+  const answer = await save(b.client, { inbound: { systemPrompt: 'of B' } });
+  expect(answer.__typename).toBe('SavePendingError');
+  expect(await ended(b)).toBe('COMMITTED');
+  await expectLockstep(lockstep, b.orgId);
+  expect(await systemsOf(lockstep, a.orgId)).toEqual(before);
+  expect(vapi.requests.slice(reached).filter(({ path }) => path.includes(a.assistants[0] ?? ''))).toEqual([]);
+});
+
+test("the same where its sibling is refused: what has to go again is what shows the save's own stamp", async () => {
+  const b = await lockstep.newCaller('B');
+  const before = await systemsOf(lockstep, a.orgId);
+  lie = namesAnother;
+  vapi.faults.add({ kind: 'reject', match: { method: 'POST', bodyIncludes: 'refused' }, messages: ['no'] });
+  await save(b.client, { inbound: { systemPrompt: 'of B' }, outbound: { systemPrompt: 'refused' } });
+  expect(await ended(b)).toBe('ROLLED_BACK');
+  expect(await systemsOf(lockstep, a.orgId)).toEqual(before);
+  // Not even its name is told to B.
+  const [row] = await lockstep.supabase
+    .sql`select results::text from public.agent_saves where org_id = ${b.orgId}`;
+  expect(row?.['results']).not.toContain(a.assistants[0]);
+  expect(vapi.store.all().filter((assistant) => JSON.stringify(assistant).includes(b.orgId))).toEqual([]);
+});
