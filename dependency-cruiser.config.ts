@@ -97,6 +97,23 @@ const forbidden: IForbiddenRuleType[] = [
     to: { path: '^src/adapters/' },
   },
   {
+    name: 'secrets',
+    comment:
+      'Who can name a secret can be given one: the chain from the environment to the adapters that use it.',
+    severity: 'error',
+    from: {
+      path: '^src/',
+      pathNot: [
+        COMPOSE,
+        '^src/context\\.ts$',
+        '^src/services/saves/execute\\.ts$',
+        '^src/adapters/(vapi|supabase|system)/',
+        '^src/local/embedded\\.ts$',
+      ],
+    },
+    to: { path: '^src/domain/secret\\.ts$' },
+  },
+  {
     name: 'local-types',
     comment: "The local Supabase says where it is in the adapter's own terms: a type, and nothing that runs.",
     severity: 'error',

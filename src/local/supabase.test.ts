@@ -6,7 +6,7 @@ import { SignJWT } from 'jose';
 import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createTestSupabase, type TestSupabase } from '../../test/support/supabase.ts';
-import { applyMigrations, startLocalSupabase } from './supabase.ts';
+import { applyMigrations, serveSupabase, startLocalSupabase } from './supabase.ts';
 
 const NORTH = '00000000-0000-4000-8000-00000000000a';
 const SOUTH = '00000000-0000-4000-8000-00000000000b';
@@ -397,6 +397,21 @@ describe('the harness', () => {
     const hanging = call();
     supabase.outage.end();
     expect(await hanging).toBe(200);
+  });
+});
+
+test('a port that is taken: told by its code too, so that the embedded one takes another', async () => {
+  const port = Number(new URL(supabase.url).port);
+  const started = serveSupabase({
+    adminUrl: supabase.databaseUrl,
+    restUrl: supabase.databaseUrl,
+    keys: supabase,
+    port,
+    log: () => {},
+  });
+  await expect(started).rejects.toMatchObject({
+    code: 'EADDRINUSE',
+    message: `Port ${port} on 127.0.0.1 is already in use: choose another`,
   });
 });
 

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { digestOf } from '../isolation/organizations.ts';
@@ -46,7 +47,9 @@ async function exchange(bytes: Buffer | string, { end = true } = {}): Promise<Ex
   return { text: Buffer.concat(chunks).toString('latin1'), cut: over };
 }
 
-const statusOf = ({ text }: Exchange) => Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
+/** Of the final answer: "100 Continue" is none. */
+const statusOf = ({ text }: Exchange) =>
+  Number(/^(?:HTTP\/1\.1 100 Continue\r\n\r\n)?HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
 const post = (body: string, headers = '') =>
   `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 const QUERY = '{"query":"{ __typename }"}';
@@ -57,6 +60,14 @@ async function expectWell() {
     '{ organization { id } }',
   );
   expect(organization.id).toBe(caller.orgId);
+}
+
+/** A hundred megabytes, in a hundred thousand bytes. */
+function packed(): Buffer {
+  const body = gzipSync(`{"query":"{ __typename }","variables":{"a":"${'a'.repeat(100_000_000)}"}}`);
+  const head =
+    'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n';
+  return Buffer.concat([Buffer.from(`${head}Content-Length: ${body.length}\r\n\r\n`), body]);
 }
 
 describe('malformed', () => {
@@ -115,6 +126,53 @@ describe('malformed', () => {
     ['a header that ends in LF', 'GET /health HTTP/1.1\nHost: x\n\n', [200, 400]],
     ['a method of its own', 'BREW /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [400]],
     ['TRACE', 'TRACE /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
+    ['TRACE of what is no GraphQL', 'TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
+    ['HTTP/1.0', 'GET /graphql?query={__typename} HTTP/1.0\r\n\r\n', [200]],
+    [
+      'HTTP/2 by upgrade',
+      'GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n',
+      [200],
+    ],
+    ...[
+      ...[
+        'Transfer-Encoding: xchunked',
+        'Transfer-Encoding : chunked',
+        'Transfer-Encoding: chunked, identity',
+      ],
+      ...['Transfer-Encoding: "chunked"', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity'],
+      ...[
+        'Transfer-Encoding: chunked\r\nContent-Length: 6',
+        'Content-Length: 6\r\nTransfer-Encoding:\x0bchunked',
+      ],
+      ...[
+        'Content-Length: 6\r\nTransfer-Encoding: identity',
+        'Content-Length: +6',
+        'Content-Length: 6,6',
+        'Content-Length: 0x6',
+      ],
+    ].map((header): [string, string, number[]] => [
+      `what two servers could read as two requests: ${JSON.stringify(header)}`,
+      `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${header}\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n`,
+      [400],
+    ]),
+    ['chunks that end in LF', chunked('1a\n{"query":"{ __typename }"}\n0\n\n'), [400]],
+    ['an extension of a chunk that ends in LF', chunked(`1a;\n${QUERY}\r\n0\r\n\r\n`), [400]],
+    [
+      'an extension of a chunk of 100 KB',
+      chunked(`1a;${'x'.repeat(100_000)}\r\n${QUERY}\r\n0\r\n\r\n`),
+      [413],
+    ],
+    [
+      'more headers than are kept, a token behind them',
+      `GET /health HTTP/1.1\r\nHost: x\r\n${'a:\r\n'.repeat(1_100)}Authorization: Bearer x\r\n\r\n`,
+      [431],
+    ],
+    [
+      'an expectation of a body that is too large',
+      'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n',
+      [413],
+    ],
+    ['a packed body: not unpacked', packed(), [400]],
     ['CONNECT', 'CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n', [0, 400, 404]],
     [
       'an upgrade',
@@ -172,7 +230,6 @@ describe('malformed', () => {
       post('{"query":"{ __typename }","operationName":"__proto__"}'),
       [200, 400],
     ],
-    ['two tokens', post(QUERY, 'Authorization: Bearer a\r\nAuthorization: Bearer b\r\n'), [401, 200]],
     ['a token with a line break in it', post(QUERY, 'Authorization: Bearer a\r\n b\r\n'), [401, 200, 400]],
     [
       'a token of 15 KB',
@@ -188,6 +245,57 @@ describe('malformed', () => {
     expect(answer.text).not.toMatch(INSIDE);
     expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
     await expectWell();
+  });
+
+  test('of two tokens none is believed, be one of them good or both the same', async () => {
+    const good = `Bearer ${caller.token}`;
+    const query = '{"query":"{ organization { id } }"}';
+    const with_ = (...values: string[]) =>
+      exchange(
+        post(
+          query,
+          ['Connection: close', ...values.map((value) => `Authorization: ${value}`), ''].join('\r\n'),
+        ),
+        {
+          end: false,
+        },
+      );
+    expect(statusOf(await with_(good))).toBe(200);
+    for (const values of [
+      ...[
+        [good, 'Bearer bad'],
+        ['Bearer bad', good],
+        [good, good],
+        [good, ''],
+        ['', good],
+        [good, 'Basic eDp5'],
+      ],
+      ...[
+        [`${good},`],
+        [`${good}, ${good}`],
+        [''],
+        ['Bearer'],
+        ['Bearer '],
+        [`Bearer ${good}`],
+        [caller.token],
+      ],
+    ]) {
+      const answer = await with_(...values);
+      expect(statusOf(answer), JSON.stringify(values)).toBe(401);
+      expect(answer.text).toContain('"UNAUTHENTICATED"');
+    }
+  });
+
+  test('HEAD is GET without its body: also for a save, which is refused', async () => {
+    const saving = 'mutation%7BupdateAgents(input:%7B%7D)%7B__typename%7D%7D';
+    for (const [query, status] of [
+      ['%7B__typename%7D', 200],
+      [saving, 405],
+    ] as const) {
+      const answer = await exchange(`HEAD /graphql?query=${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      expect(statusOf(answer)).toBe(status);
+      expect(answer.text).toMatch(/\r\n\r\n$/);
+    }
   });
 
   test('pipelined requests are answered one after the other, each on its own', async () => {
@@ -285,7 +393,7 @@ describe('malformed', () => {
         expect(status).toBeLessThan(500);
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
       }),
-      { numRuns: 400 },
+      { numRuns: 1_500 },
     );
     expect(statuses.get(200)).toBeGreaterThan(20);
     expect(statuses.get(400)).toBeGreaterThan(20);
@@ -357,6 +465,34 @@ describe('slow', () => {
     socket.destroy();
     await expectWell();
   });
+});
+
+test('a server that stops waits for slow clients no longer than it was told', async () => {
+  const stopping = await createTestApp({
+    supabase: lockstep.supabase,
+    vapi: lockstep.vapi,
+    // None of these would end it.
+    config: { timeouts: { headers: 60_000, request: 60_000, idle: 60_000 } },
+  });
+  const at = (stopping.app.server.address() as AddressInfo).port;
+  const gone = ['GET /', 'GET / HTTP/1.1\r\nX-A: ', post('a'.repeat(100_000)).slice(0, -99_999)].map(
+    (bytes) => {
+      const socket = connect(at, '127.0.0.1');
+      socket.on('error', () => {}).write(bytes);
+      const drip = setInterval(() => socket.write('a'), 20);
+      return new Promise<void>((resolve) => {
+        socket.once('close', () => {
+          clearInterval(drip);
+          resolve();
+        });
+      });
+    },
+  );
+  await expect
+    .poll(() => new Promise((resolve) => stopping.app.server.getConnections((_error, n) => resolve(n))))
+    .toBe(3);
+  await stopping.app.stop(300);
+  await Promise.all(gone);
 });
 
 describe('gone', () => {

@@ -8,11 +8,22 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
+import { createTokenVerifier } from '../../src/adapters/supabase/auth.ts';
+import { createCallerClient, createServiceClient } from '../../src/adapters/supabase/clients.ts';
+import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { createTenantReads } from '../../src/adapters/supabase/tenant-reads.ts';
+import { createLogger } from '../../src/adapters/system/logger.ts';
+import { systemClock, systemIds, systemRandom } from '../../src/adapters/system/system.ts';
+import { createVoiceProvider } from '../../src/adapters/vapi/got-voice-provider.ts';
+import { KeyRing } from '../../src/adapters/vapi/key-ring.ts';
+import { createContextFactory } from '../../src/context.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, supabaseConfig, TEST_SETTINGS, type TestApp } from '../support/app.ts';
+import { formsOf } from '../support/canary.ts';
+import { closedPort } from '../support/network.ts';
 import { SAVE } from '../support/operations.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
@@ -22,25 +33,7 @@ const NEXT_KEY = 'canary/2b7d4e10+next=key%&9f5a~!"<';
 /** What an operator put into an assistant, in the Vapi dashboard. */
 const TOOL_SECRET = 'whsec_4c1d8f77a2e9';
 const PROMPT = 'prompt-marker-91e7';
-
-/** Plain, URL-encoded, base64 and base64url at each alignment, hexadecimal, and inside JSON. */
-function formsOf(secret: string): string[] {
-  const bytes = Buffer.from(secret);
-  const forms = [
-    secret,
-    encodeURIComponent(secret),
-    bytes.toString('hex'),
-    JSON.stringify(secret).slice(1, -1),
-  ];
-  for (const before of [0, 1, 2]) {
-    // Of each alignment, the characters that no neighbour has a part in.
-    const whole = Buffer.concat([Buffer.alloc(before), bytes, Buffer.alloc(3)]);
-    const from = before === 0 ? 0 : before + 1;
-    const to = Math.floor(((before + bytes.length) * 4) / 3);
-    forms.push(whole.toString('base64').slice(from, to), whole.toString('base64url').slice(from, to));
-  }
-  return [...new Set(forms)];
-}
+const GREETING = 'greeting-marker-8ae2';
 
 const FORMS = [...formsOf(KEY), ...formsOf(NEXT_KEY)];
 /** By the kind of thing that comes out of a server: the texts of that kind. */
@@ -59,13 +52,19 @@ beforeAll(async () => {
   vi.spyOn(console, 'error').mockImplementation((...words) => into('standard error', inspect(words)));
   vi.spyOn(console, 'log').mockImplementation((...words) => into('standard output', inspect(words)));
   supabase = await createTestSupabase();
+  // Every statement that reaches this database, with its values.
+  await supabase.sql.unsafe(
+    `alter database ${new URL(supabase.databaseUrl).pathname.slice(1)} set log_min_duration_statement = 0`,
+  );
+  await supabase.sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()`;
   vapi = await startVapiStandIn({ key: KEY });
   vapi.setKeys([{ key: KEY }, { key: NEXT_KEY }]);
   lockstep = await createTestApp({
     supabase,
     vapi,
     vapiKey: KEY,
-    logLevel: 'trace',
     config: {
       pace: {
         requestsPerSecond: 1_000,
@@ -86,12 +85,18 @@ afterAll(async () => {
   await supabase?.stop();
 });
 
-async function ask(caller: Caller, query: string, variables: object = {}): Promise<string> {
-  const response = await fetch(lockstep.url, {
+async function ask(
+  caller: Pick<Caller, 'token'>,
+  query: string,
+  variables: object = {},
+  url = lockstep.url,
+): Promise<string> {
+  const response = await fetch(url, {
     method: 'POST',
     headers: { authorization: `Bearer ${caller.token}`, 'content-type': 'application/json' },
     body: JSON.stringify({ query, variables }),
   });
+  tokens.add(caller.token);
   const text = await response.text();
   into('answers', inspect([...response.headers]), text);
   return text;
@@ -99,10 +104,13 @@ async function ask(caller: Caller, query: string, variables: object = {}): Promi
 const saving = (caller: Caller, what: string) =>
   ask(caller, SAVE, {
     input: {
-      inbound: { systemPrompt: `${PROMPT} ${what}` },
+      inbound: { systemPrompt: `${PROMPT} ${what}`, firstMessage: `${GREETING} ${what}` },
       outbound: { systemPrompt: `${PROMPT} out ${what}` },
     },
   });
+const tokens = new Set<string>();
+/** What was made to go wrong. */
+let faultsRun = 0;
 const DRIFT = '{ agents { role sync { status drift { path ours theirs } } } }';
 
 /** Whatever the server can be made to do, and everything that it says meanwhile. */
@@ -123,7 +131,7 @@ async function everything(): Promise<void> {
     { kind: 'hang-before' },
     { kind: 'empty-body' },
     { kind: 'garbled-body' },
-    { kind: 'wrong-body', path: 'name', value: 'Other' },
+    { kind: 'wrong-body', path: 'name', value: KEY },
     { kind: 'late', ms: 50 },
   ];
   for (const fault of faults) {
@@ -131,6 +139,7 @@ async function everything(): Promise<void> {
     await saving(caller, 'first');
     vapi.faults.add({ ...fault, times: 2 } as FaultInput);
     await saving(caller, fault.kind);
+    faultsRun += 1;
     vapi.faults.clear();
     await ask(caller, DRIFT);
   }
@@ -139,10 +148,27 @@ async function everything(): Promise<void> {
   for (const kind of ['reset', '503'] as const) {
     supabase.outage.begin(kind);
     await saving(caller, kind);
+    faultsRun += 1;
     supabase.outage.end();
   }
   supabase.faults.next('save_commit', { status: 400, body: { code: '22P02', message: echo } });
   await saving(caller, 'a refusal of the database');
+  faultsRun += 1;
+  const unreachable = await createTestApp({
+    supabase,
+    vapi,
+    vapiKey: KEY,
+    settings: { leaseMs: 2_500 },
+    config: { vapi: { baseUrl: `http://127.0.0.1:${await closedPort()}`, key: new Secret(KEY) } },
+  });
+  const nowhere = await lockstep.newCaller();
+  const input = { inbound: { systemPrompt: `${PROMPT} nowhere` } };
+  expect(await ask(nowhere, SAVE, { input }, unreachable.url)).toContain('VAPI_UNAVAILABLE');
+  faultsRun += 1;
+  into('log at trace', ...unreachable.log);
+  await unreachable.stop();
+  expect(await ask({ token: KEY }, '{ agents { id } }')).toContain('UNAUTHENTICATED');
+  expect(await ask(caller, '{ agents { ')).toContain('Syntax Error');
   for (const path of ['/', '/health', '/ready', '/metrics', '/nothing', '/graphql?query={'])
     into(
       'other addresses',
@@ -183,26 +209,97 @@ async function everything(): Promise<void> {
   await saving(caller, 'with the next key');
   expect(vapi.requests.at(-1)).toMatchObject({ key: 'key-1', status: 200 });
 
+  faultsRun += 1;
+
   into('log at trace', ...lockstep.log);
   into('metrics', await (await fetch(`${lockstep.origin}/metrics`)).text());
   into('requests to Vapi but for the header', JSON.stringify(vapi.requests));
+  // What an operator was made to write into them above is an operator's.
   into(
     'assistants in Vapi',
     JSON.stringify(vapi.store.all().map((one) => ({ ...one, model: null, metadata: null }))),
   );
-  into(
-    'debugger',
-    inspect(lockstep.app, { depth: 30, showHidden: true, getters: true }),
-    String(lockstep.app),
-  );
+  await objects(caller);
   const tables = await supabase.sql<{ name: string; public: boolean }[]>`
     select c.oid::regclass::text as name, n.nspname = 'public' as public from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'm') and n.nspname not in ('pg_catalog', 'information_schema')`;
   for (const table of tables) {
-    const rows = await supabase.sql.unsafe<{ row: string }[]>(`select t::text as row from ${table.name} t`);
+    const rows = await supabase.sql.unsafe<{ row: string }[]>(
+      `select to_jsonb(t)::text as row from ${table.name} t`,
+    );
     into(table.public ? 'rows that clients read' : 'other rows', ...rows.map(({ row }) => row));
   }
   expect(tables.length).toBeGreaterThan(20);
+  into('Postgres’s own log, statements and values', await readFile(inject('postgres').logFile, 'utf8'));
+}
+
+/** Everything that holds a key, or something that does, as a debugger, a crash report or a careless log line prints it. */
+async function objects(caller: Caller): Promise<void> {
+  const config = supabaseConfig(supabase);
+  const key = new Secret(NEXT_KEY);
+  const log = createLogger('silent', []);
+  const meter = { count: () => {} };
+  const voice = createVoiceProvider(key, { baseUrl: vapi.url, timeoutMs: 1_000, log });
+  const ring = new KeyRing(key, () => voice, { log, meter, turn: async () => true });
+  const serviceClient = createServiceClient(config);
+  const callerClient = createCallerClient(config, caller.token);
+  const createContext = createContextFactory({
+    verifier: createTokenVerifier(config),
+    openReads: () => createTenantReads(callerClient),
+    serviceClient,
+    vapiApiKey: key,
+    executorPorts: {
+      openJournal: createRpcJournal,
+      openVoiceProvider: (one) => ring.voiceOf(one),
+      clock: systemClock,
+      ids: systemIds,
+      random: systemRandom,
+      log,
+      meter,
+      settings: TEST_SETTINGS,
+      owner: 'a test',
+      track: () => {},
+    },
+    ids: systemIds,
+    log,
+  });
+  const context = await createContext(
+    new Request(lockstep.url, { headers: { authorization: `Bearer ${caller.token}` } }),
+  );
+  expect(context.vapiApiKey?.reveal()).toBe(NEXT_KEY);
+  vapi.setKeys([{ key: NEXT_KEY }]);
+  const replies: unknown[] = [];
+  for (const kind of ['reset-before', 'reset-after', 'hang-before', 'garbled-body', 'html-502'] as const) {
+    vapi.faults.add({ kind });
+    replies.push(await voice.getAssistant('x'), await voice.getAssistant('x'));
+    vapi.faults.clear();
+  }
+  const thrown = await voice
+    .createAssistant({ loop: { toJSON: () => expect.fail('planted') } } as never)
+    .catch((error: unknown) => error);
+  const printed: Record<string, unknown> = {
+    'the context of a request': context,
+    'the clients of Supabase': { serviceClient, callerClient },
+    'the client of Vapi, and the ring of its keys': { voice, ring, key },
+    'what that client answers and throws': { replies, thrown },
+    'the application': lockstep.app,
+  };
+  for (const [name, object] of Object.entries(printed)) {
+    // Some of these refer to themselves, as a logger of objects would meet them.
+    const seen = new WeakSet<object>();
+    into(
+      name,
+      inspect(object, { depth: Number.POSITIVE_INFINITY, showHidden: true, getters: true }),
+      inspect(new Error('wrapped', { cause: object }), { depth: Number.POSITIVE_INFINITY }),
+      `${object}`,
+      JSON.stringify(object, (_name, value: unknown) => {
+        if (typeof value !== 'object' || value === null) return value;
+        if (seen.has(value)) return '[seen]';
+        seen.add(value);
+        return value;
+      }) ?? '',
+    );
+  }
 }
 
 test('the control: every form of a key would be found, wherever it stood', () => {
@@ -224,21 +321,43 @@ test('the control: every form of a key would be found, wherever it stood', () =>
 });
 
 test('neither key is in any sink', () => {
+  expect([...sinks.keys()].sort()).toEqual([
+    'Postgres’s own log, statements and values',
+    'answers',
+    'assistants in Vapi',
+    'log at trace',
+    'metrics',
+    'other addresses',
+    'other rows',
+    'requests to Vapi but for the header',
+    'rows that clients read',
+    'the application',
+    'the client of Vapi, and the ring of its keys',
+    'the clients of Supabase',
+    'the context of a request',
+    'what that client answers and throws',
+  ]);
+  // The controls: what was searched is what it is called.
+  expect(sinks.get('Postgres’s own log, statements and values')?.join('')).toMatch(
+    new RegExp(`save_begin.*${PROMPT}`, 's'),
+  );
+  expect(sinks.get('the clients of Supabase')?.join('')).toContain('SupabaseClient');
+  expect(sinks.get('the context of a request')?.join('')).toContain(String(new Secret('')));
   expect(leaks(FORMS)).toEqual([]);
-  const searched = [...sinks].map(([sink, texts]) => `${sink} (${texts.join('').length} characters)`);
-  expect(sinks.size).toBeGreaterThanOrEqual(9);
   vi.mocked(console.log).mockRestore();
   console.log(
-    `key: ${FORMS.length} forms of 2 keys in ${sinks.size} kinds of sinks: ${searched.join(', ')}; none found`,
+    `key: ${FORMS.length} forms of 2 keys, ${faultsRun} faults, ${sinks.size} kinds of sinks and 4 of two crashes; none found`,
   );
 });
 
-test('no prompt is in the log, at any level', () => {
+test('no prompt or greeting, no token, and no key of the database is in the log, at any level', () => {
   const log = sinks.get('log at trace') ?? [];
   expect(
     log.filter((line) => line.includes('"level":10') || line.includes('"level":20')).length,
   ).toBeGreaterThan(5);
-  expect(log.filter((line) => line.includes(PROMPT))).toEqual([]);
+  const secrets = [PROMPT, GREETING, supabase.secretKey, supabase.jwtSecret, ...tokens];
+  expect(tokens.size).toBeGreaterThan(15);
+  expect(log.filter((line) => secrets.some((secret) => line.includes(secret)))).toEqual([]);
 });
 
 test('secrets inside assistants are in nothing that an organization reads: not in drift, not in history', () => {

@@ -11,6 +11,7 @@ import postgres from 'postgres';
 import { vi } from 'vitest';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
 import { CANARY_KEY } from '../support/app.ts';
+import { formsOf, rowsHolding } from '../support/canary.ts';
 import { type HttpProxy, startProxy } from '../support/proxy.ts';
 
 const REPOSITORY = resolve(import.meta.dirname, '..', '..');
@@ -137,6 +138,7 @@ export class Replica {
     const child = this.#world.spawn(['src/main.ts'], {
       ...this.environment,
       PORT: '0',
+      LOG_LEVEL: 'trace',
       // Faults are what these tests are about: nothing is held back because of them.
       VAPI_REQUESTS_PER_SECOND: '10000',
       VAPI_BURST: '10000',
@@ -178,6 +180,8 @@ export class World {
   readonly vapi: VapiStandIn;
   readonly #dir: string;
   readonly #children = new Set<Child>();
+  /** Those that ended, too. */
+  readonly #everybody: Child[] = [];
   readonly #guard: Guard;
   readonly #replicas: Replica[] = [];
   #supabase: SupabaseProcess | undefined;
@@ -223,6 +227,7 @@ export class World {
   spawn(args: string[], env: Record<string, string>): Child {
     const child = new Child(args, env);
     this.#children.add(child);
+    this.#everybody.push(child);
     const tell = () => this.#guard.watch([...this.#children].map(({ pid }) => pid));
     void child.exited.then(() => {
       this.#children.delete(child);
@@ -254,7 +259,13 @@ export class World {
     await this.#database?.exited;
   }
 
+  /** Throws where the master key was in a row, or in what a process printed. */
   async stop(): Promise<void> {
+    const forms = formsOf(CANARY_KEY);
+    const rows =
+      this.#sql === undefined || this.#database?.isRunning !== true
+        ? []
+        : await rowsHolding(this.#sql, forms);
     // Those that are stopped in the other sense take no SIGTERM.
     await Promise.all(
       [...this.#children].filter((child) => child !== this.#database).map((child) => child.kill()),
@@ -268,6 +279,13 @@ export class World {
       await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     }
     this.#guard.dismiss();
+    const leaks = [
+      ...rows.filter(({ holding }) => holding > 0).map(({ table }) => table),
+      ...this.#everybody
+        .filter(({ out, err }) => forms.some((form) => out.includes(form) || err.includes(form)))
+        .map(({ pid }) => `the output of process ${pid}`),
+    ];
+    if (leaks.length > 0) throw new Error(`the master key was found in ${leaks.join(', ')}`);
   }
 }
 

@@ -1,4 +1,12 @@
-import { describe, expect, test } from 'vitest';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { auditVerdict } from '../../scripts/audit.ts';
 import {
   checkDependencies,
@@ -195,5 +203,59 @@ describe('the audit', () => {
     expect(
       auditVerdict(JSON.stringify({ message: 'request to … failed', error: { code: 'ENOTFOUND' } })).ok,
     ).toBe(false);
+  });
+
+  /** `npm run audit` against a registry on this machine, which has this to say of what is locked. */
+  async function audit(status: number, advisories: object) {
+    const asked: string[] = [];
+    const registry = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      request.resume();
+      const bulk = request.url?.endsWith('/advisories/bulk');
+      const versions = { '15.1.3': { name: 'prom-client', version: '15.1.3' } };
+      const answer = bulk ? advisories : { name: 'prom-client', 'dist-tags': { latest: '15.1.3' }, versions };
+      response
+        .writeHead(bulk ? status : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify(answer));
+    }).listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+    const cache = await mkdtemp(join(tmpdir(), 'lockstep-audit-'));
+    onTestFinished(async () => {
+      registry.closeAllConnections();
+      registry.close();
+      await rm(cache, { recursive: true, force: true });
+    });
+    const child = spawn(process.execPath, ['scripts/audit.ts'], {
+      env: {
+        ...process.env,
+        npm_config_registry: `http://127.0.0.1:${(registry.address() as AddressInfo).port}`,
+        npm_config_cache: cache,
+        npm_config_fetch_retries: '0',
+      },
+    });
+    const [out, error, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'exit'),
+    ]);
+    expect(asked[0]).toBe('POST /-/npm/v1/security/advisories/bulk');
+    return { code: code as number, said: out + error };
+  }
+
+  test('run where a registry knows something: fails, by name', async () => {
+    const about = { id: 1, url: 'https://example.com/1', title: 'Planted', cwe: [], cvss: { score: 9 } };
+    const known = { 'prom-client': [{ ...about, severity: 'critical', vulnerable_versions: '<=15.1.3' }] };
+    const { code, said } = await audit(200, known);
+    expect([code, said]).toEqual([1, expect.stringContaining('\n  critical: prom-client')]);
+  });
+
+  test('run where it knows nothing, where it has no such endpoint, and where it is in trouble', async () => {
+    const [clean, none, trouble] = await Promise.all([audit(200, {}), audit(404, {}), audit(503, {})]);
+    expect([clean.code, clean.said]).toEqual([
+      0,
+      expect.stringMatching(/^Known vulnerabilities: .*0 critical/),
+    ]);
+    expect([none.code, none.said]).toEqual([0, expect.stringMatching(/HTTP 404\): NOTHING WAS CHECKED/)]);
+    expect([trouble.code, trouble.said]).toEqual([1, expect.stringMatching(/^npm audit failed/)]);
   });
 });

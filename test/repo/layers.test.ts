@@ -11,6 +11,9 @@ import config from '../../dependency-cruiser.config.ts';
 const FILES: Record<string, string> = {
   'src/domain/fine.ts':
     "import { createHash } from 'node:crypto'; import { z } from 'zod'; export { createHash, z };",
+  'src/domain/secret.ts': 'export class Secret {}',
+  'src/services/names-secret.ts':
+    "import type { Secret } from '../domain/secret.ts'; export type X = Secret;",
   'src/domain/sees-port.ts': "import type { Port } from '../ports/fine.ts'; export type X = Port;",
   'src/domain/reads-files.ts': "import { readFileSync } from 'node:fs'; export { readFileSync };",
   'src/ports/fine.ts': "import { z } from '../domain/fine.ts'; export interface Port { z: typeof z }",
@@ -97,6 +100,7 @@ const EXPECTED = [
   'resolvable: src/services/asks-nothing.ts → ./no-such-file.ts',
   'schema: src/schema/sees-adapter.ts → src/adapters/fine.ts',
   'schema-packages: src/schema/uses-supabase.ts → node_modules/@supabase/supabase-js/index.js',
+  'secrets: src/services/names-secret.ts → src/domain/secret.ts',
   'server: src/server/sees-adapter.ts → src/adapters/supabase/clients.ts',
   'server: src/server/sees-app.ts → src/app.ts',
   'services: src/services/sees-schema.ts → src/schema/fine.ts',

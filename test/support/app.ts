@@ -9,6 +9,7 @@ import { type App, type AppConfig, createApp } from '../../src/app.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
 import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import { formsOf, rowsHolding, watchAnswers } from './canary.ts';
 import { createTestSupabase, type TestSupabase } from './supabase.ts';
 
 /** The master key of every test: whatever holds it, or a form of it, has leaked it. */
@@ -41,7 +42,6 @@ export interface TestAppOptions {
   reconcileIntervalMs?: number;
   /** Null: the server has no key. */
   vapiKey?: string | null;
-  logLevel?: string;
   /** Changes of the configuration that no option above covers. */
   config?: Partial<AppConfig>;
   /** Share these between several servers: replicas. */
@@ -63,11 +63,12 @@ export interface TestApp {
   app: App;
   supabase: TestSupabase;
   vapi: VapiStandIn;
-  /** Every line logged so far. */
+  /** Every line logged so far, at trace: without the redaction by value, so that what is not in here was never about to be logged. */
   log: string[];
   /** A new organization with one user, signed in through real Auth. */
   newCaller(name?: string): Promise<Caller>;
   clientFor(token: string): GraphQLClient;
+  /** Throws where its master key was in an answer, a log line or a row, or a prompt in a log line. */
   stop(): Promise<void>;
 }
 
@@ -76,9 +77,6 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const vapi = options.vapi ?? (await startVapiStandIn({ key: CANARY_KEY }));
   const log: string[] = [];
   const key = options.vapiKey === undefined ? CANARY_KEY : options.vapiKey;
-  const secrets = [key, supabase.secretKey]
-    .filter((value) => value !== null)
-    .map((value) => new Secret(value));
   const app = createApp({
     supabase: supabaseConfig(supabase),
     vapi: { baseUrl: vapi.url, key: key === null ? null : new Secret(key) },
@@ -93,9 +91,11 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       keyRefusals: Number.POSITIVE_INFINITY,
       keyRetryMs: 60_000,
     },
-    log: createLogger(options.logLevel ?? 'debug', secrets, lines(log)),
+    log: createLogger('trace', [], lines(log)),
     ...options.config,
   });
+  const forms = formsOf(key ?? CANARY_KEY);
+  const leaks = watchAnswers(app.server, forms);
   app.server.listen(0, '127.0.0.1');
   await once(app.server, 'listening');
   if (options.recoveryIntervalMs !== undefined || options.reconcileIntervalMs !== undefined) app.start();
@@ -119,10 +119,25 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     },
     stop: async () => {
       await app.stop(5_000);
+      const rows = await rowsHolding(supabase.sql, forms);
+      leaks.push(...rows.filter(({ holding }) => holding > 0).map(({ table }) => table));
+      leaks.push(...log.filter((line) => forms.some((form) => line.includes(form))));
+      const prompts = await promptsIn(supabase);
+      leaks.push(...log.filter((line) => prompts.some((prompt) => line.includes(prompt))));
       if (options.vapi === undefined) await vapi.stop();
       if (options.supabase === undefined) await supabase.stop();
+      if (leaks.length > 0) throw new Error(`a secret was found in:\n${leaks.join('\n')}`);
     },
   };
+}
+
+/** Those that are long enough to be told from other text, as they stand in a line of JSON. */
+async function promptsIn({ sql }: TestSupabase): Promise<string[]> {
+  const rows = await sql<{ text: string }[]>`
+    select distinct x.value as text
+    from lockstep.save_images i, jsonb_each_text(i.after_config) x
+    where x.key in ('systemPrompt', 'firstMessage') and length(x.value) between 8 and 1000`;
+  return rows.map(({ text }) => JSON.stringify(text).slice(1, -1));
 }
 
 /** How a server reaches this Supabase. */

@@ -10,7 +10,7 @@ import { applyMigrations, applySeed, provision } from '../../src/local/supabase.
 declare module 'vitest' {
   export interface ProvidedContext {
     /** Of the run's one Postgres: for createTestSupabase(). */
-    postgres: { readonly port: number; readonly password: string };
+    postgres: { readonly port: number; readonly password: string; readonly logFile: string };
   }
 }
 
@@ -34,7 +34,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await applySeed(databaseUrl, join(supabase, 'seed.sql'), () => {});
     const sql = postgres(server.url('template1'), { max: 1 });
     await sql`create database lockstep_template template postgres owner postgres`.finally(() => sql.end());
-    project.provide('postgres', { port: server.port, password: server.password });
+    const logFile = join(server.home, 'postgres.log');
+    project.provide('postgres', { port: server.port, password: server.password, logFile });
     return teardown;
   } catch (error) {
     await teardown();

@@ -82,7 +82,6 @@ describe('databaseError', () => {
 
   test.each<[string | undefined, number]>([
     ['P0001', 400],
-    ['22P02', 400],
     ['23505', 409],
     ['23514', 400],
     ['42501', 403],
@@ -97,6 +96,13 @@ describe('databaseError', () => {
       `the database refused a call with ${code ?? status}: said by the database`,
     );
   });
+
+  test.each(['22P02', '22001', '22021'])(
+    '%s: what the database quotes there stays out of the error',
+    (code) => {
+      expect(told(code, 400)).toBe(`the database refused a call with ${code}`);
+    },
+  );
 });
 
 // What the port's types say, for values that come from SQL: exactly these members, of these types.

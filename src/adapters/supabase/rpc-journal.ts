@@ -93,7 +93,9 @@ export function databaseError(error: { code: string; message: string }, status: 
   // Of the gateway before the REST layer: 429 has let nothing through.
   if (status === 429) return new DatabaseError(`HTTP_${status}`, false);
   if (status === 408 || status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
-  return new Error(`the database refused a call with ${code || status}: ${error.message}`);
+  // Of a value that does not fit, Postgres quotes it; and it may be anything that an organization wrote.
+  const said = /^22/.test(code) ? '' : `: ${error.message}`;
+  return new Error(`the database refused a call with ${code || status}${said}`);
 }
 
 function asJson(value: object): Json {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { fieldDrift } from './drift.ts';
+import { fieldDrift, holdsSecret } from './drift.ts';
 
 describe('fieldDrift', () => {
   test('tells every difference at the deepest path that says it, both ways', () => {
@@ -47,5 +47,37 @@ describe('fieldDrift', () => {
       expect(told).toContain('[redacted]');
       expect(told).not.toContain(secret);
     }
+  });
+
+  test('hides what reads as a secret, whatever it is called, and leaves the text around it', () => {
+    const theirs = {
+      url: 'https://user:hunter2-hunter2@x.example/hook?agent=7&token=hunter2-hunter2#top',
+      note: 'call with Authorization: Bearer hunter2-hunter2, then wait',
+      stripe: 'sk_live_hunter2hunter2',
+      jwt: `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.hunter2-hunter2`,
+      requestHeaders: { 'x-anything': 'hunter2-hunter2' },
+      list: ['fine', 'whsec_hunter2hunter2'],
+    };
+    const told = fieldDrift({}, theirs);
+    expect(JSON.stringify(told)).not.toMatch(/hunter2|eyJ/);
+    expect(told).toMatchObject([
+      { path: 'url', theirs: 'https://user:[redacted]@x.example/hook?agent=7&token=[redacted]#top' },
+      { path: 'note', theirs: 'call with Authorization: Bearer [redacted], then wait' },
+      { path: 'stripe', theirs: '[redacted]' },
+      { path: 'jwt', theirs: '[redacted]' },
+      { path: 'requestHeaders' },
+      { path: 'list', theirs: ['fine', '[redacted]'] },
+    ]);
+    for (const one of Object.entries(theirs)) expect(holdsSecret(Object.fromEntries([one]))).toBe(true);
+  });
+
+  test.each([
+    'You are a bearer of good news. Ask: what is your secret?',
+    'https://x.example:8080/hook?agent=7',
+    'Call us at sales@x.example: we answer.',
+    'The basic plan costs 10, the risk-free one 20.',
+  ])('leaves an ordinary text alone: %s', (text) => {
+    expect(fieldDrift({}, { text })).toEqual([{ path: 'text', ours: null, theirs: text }]);
+    expect(holdsSecret({ text })).toBe(false);
   });
 });

@@ -7,7 +7,20 @@ import type { FieldDrift } from '../../domain/save.ts';
 const SECRET_NAME =
   /secret|(?<!max)token|passw|passphrase|authorization|bearer|cookie|credential|signature|(api|private|access|signing|encryption)[-_]?key/i;
 /** Whatever a header is called, it may hold one. */
-const HEADERS = /(^|\.)headers(?=[.[]|$)/;
+const HEADERS = /headers(?=[.[]|$)/i;
+/** What reads as one wherever it stands: after a scheme, in an address, a JSON Web Token, the common prefixes of keys. */
+const SECRET_TEXT = new RegExp(
+  [
+    /(?<=\b(?:bearer|basic) )[\w.~+/=-]{8,}/,
+    /(?<=:\/\/[^\s/@:]*:)[^\s/@]+(?=@)/,
+    /(?<=[?&][\w-]*(?:token|key|secret|signature|sig|password|pwd)=)[^\s&#"]+/,
+    /\beyJ[\w-]{8,}\.eyJ[\w-]+\.[\w-]+/,
+    /\b(?:sk|rk|whsec|gh[opsu]|xox[abeprs])[-_][\w-]{10,}/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+  'gi',
+);
 const REDACTED = '[redacted]';
 
 /** Every place where the two differ, at the deepest path that says it; secrets redacted on both sides. */
@@ -37,9 +50,10 @@ function walk(path: string, ours: Json, theirs: Json, found: FieldDrift[]): void
   }
 }
 
-/** The value with everything inside it hidden that goes by the name of a secret. */
+/** The value with everything inside it hidden that goes by the name of a secret, or reads as one. */
 function redacted(value: Json): Json {
   if (Array.isArray(value)) return value.map(redacted);
+  if (typeof value === 'string') return value.replaceAll(SECRET_TEXT, REDACTED);
   if (!isJsonObject(value)) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, member]) => [
@@ -49,7 +63,7 @@ function redacted(value: Json): Json {
   );
 }
 
-/** Something inside it goes by the name of a secret. */
+/** Something inside it goes by the name of a secret, or reads as one. */
 export function holdsSecret(value: Json): boolean {
   return !jsonEqual(value, redacted(value));
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { payloads } from '../../../test/support/arbitraries.ts';
+import type { Holds } from '../../../test/support/holds.ts';
 import type { AgentPayload } from '../../domain/agent-config.ts';
 import type { Json } from '../../domain/json.ts';
 import { Secret } from '../../domain/secret.ts';
@@ -54,21 +55,6 @@ describe('updates', () => {
     expect(update?.agentId).toBeNull();
   });
 });
-
-/** Could a value of this type hold a Secret, at any depth? Plain JSON cannot: a Secret is no record of JSON values. */
-type Holds<T> = [T] extends [never]
-  ? false
-  : Secret extends T
-    ? true
-    : [T] extends [Json | undefined]
-      ? false
-      : T extends (...args: never[]) => unknown
-        ? true
-        : T extends object
-          ? true extends { [K in keyof T]-?: Holds<T[K]> }[keyof T]
-            ? true
-            : false
-          : false;
 
 describe('the key has no way in (checked by the compiler)', () => {
   test('the check finds a Secret wherever one could be', () => {

@@ -1,0 +1,72 @@
+/** Who could be given the master key at all, as the compiler sees it (npm run check runs it). */
+import { describe, expectTypeOf, test } from 'vitest';
+import type { Secret } from '../../src/domain/secret.ts';
+import type { Admission, ReplicaRegistry } from '../../src/ports/admission.ts';
+import type { TokenVerifier } from '../../src/ports/auth.ts';
+import type { SaveJournal } from '../../src/ports/save-journal.ts';
+import type { SweepStore } from '../../src/ports/sweep-store.ts';
+import type { Ids, Log } from '../../src/ports/system.ts';
+import type { Meter } from '../../src/ports/telemetry.ts';
+import type { TenantReads } from '../../src/ports/tenant-reads.ts';
+import type { VoiceProvider } from '../../src/ports/voice-provider.ts';
+import type { renderAssistant } from '../../src/services/assistants/render.ts';
+import type { adoptOrRevert } from '../../src/services/reconciliation/settle-drift.ts';
+import type { buildTransactionalUpdates } from '../../src/services/saves/build.ts';
+import type {
+  ExecutorPorts,
+  executeTransactionalAgentUpdate,
+  SaveOptions,
+} from '../../src/services/saves/execute.ts';
+import type { decide } from '../../src/services/saves/protocol.ts';
+import type { HeldSave, RunPorts } from '../../src/services/saves/run.ts';
+import type { Holds, Takers } from '../support/holds.ts';
+
+describe('the executor’s chain', () => {
+  test('the executor is given the key as its third argument, and in no other', () => {
+    type Given = Parameters<typeof executeTransactionalAgentUpdate>;
+    expectTypeOf<Given[2]>().toEqualTypeOf<Secret | null>();
+    expectTypeOf<Holds<Given[1]>>().toEqualTypeOf<false>();
+    expectTypeOf<Holds<SaveOptions>>().toEqualTypeOf<false>();
+  });
+
+  test('of its ports only the one that opens the provider takes it', () => {
+    expectTypeOf<Parameters<ExecutorPorts<never>['openVoiceProvider']>>().toEqualTypeOf<[Secret]>();
+    type Others = Omit<ExecutorPorts<never>, 'openVoiceProvider' | 'track'>;
+    expectTypeOf<Takers<Others>>().toEqualTypeOf<never>();
+  });
+
+  test('what it hands on has no place for it', () => {
+    expectTypeOf<Holds<HeldSave>>().toEqualTypeOf<false>();
+    expectTypeOf<keyof RunPorts>().toEqualTypeOf<
+      'journal' | 'voice' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
+    >();
+  });
+});
+
+describe('everybody else', () => {
+  test('no method of a port can be given it', () => {
+    expectTypeOf<Takers<VoiceProvider>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<SaveJournal>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<SweepStore>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<TenantReads>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<Admission>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<ReplicaRegistry>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<TokenVerifier>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<Meter>>().toEqualTypeOf<never>();
+    expectTypeOf<Takers<Ids>>().toEqualTypeOf<never>();
+  });
+
+  test('the control: the log takes any object, and so is found; that is why a Secret prints as [redacted]', () => {
+    expectTypeOf<Takers<Log>>().toEqualTypeOf<'debug' | 'info' | 'warn' | 'error' | 'child'>();
+  });
+
+  test('nor can what decides, renders, and makes updates', () => {
+    interface Pure {
+      decide: typeof decide;
+      render: typeof renderAssistant;
+      build: typeof buildTransactionalUpdates;
+      settle: typeof adoptOrRevert;
+    }
+    expectTypeOf<Takers<Pure>>().toEqualTypeOf<never>();
+  });
+});
