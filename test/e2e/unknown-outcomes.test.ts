@@ -497,7 +497,7 @@ describe('what a caller is told in time', () => {
     const { orgId, client } = caller;
     // Its own server: an answer earlier than a request's deadline.
     const hasty = await createTestApp({
-      settings: { ...SETTINGS, answerMs: 100 },
+      settings: { ...SETTINGS, answerMs: 800 },
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
     });

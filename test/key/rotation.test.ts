@@ -178,9 +178,9 @@ describe('the process', () => {
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
-  test('reads its key files again on SIGHUP', async () => {
+  test('reads its key files again on SIGHUP: a next one that comes later, is wrong, is right, is the active one, and is gone', async () => {
     folder = await mkdtemp(join(tmpdir(), 'lockstep-key-'));
-    const file = join(folder, 'key');
+    const [file, nextFile] = [join(folder, 'key'), join(folder, 'next')];
     await writeFile(file, `${CANARY_KEY}\n`);
     child = spawn(process.execPath, [resolve(import.meta.dirname, '../../src/main.ts')], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -193,32 +193,65 @@ describe('the process', () => {
         SUPABASE_JWT_SECRET: supabase.jwtSecret,
         VAPI_BASE_URL: vapi.url,
         VAPI_PRIVATE_KEY_FILE: file,
+        VAPI_PRIVATE_KEY_NEXT_FILE: nextFile,
       },
     });
+    const running = child;
     const seen: Record<string, unknown>[] = [];
-    createInterface({ input: child.stdout ?? expect.fail() }).on('line', (line) =>
+    createInterface({ input: running.stdout ?? expect.fail() }).on('line', (line) =>
       seen.push(JSON.parse(line)),
     );
-    const logged = (event: string) => seen.find((line) => line['event'] === event || line['msg'] === event);
-    await expect.poll(() => logged('listening'), { timeout: 30_000 }).toBeDefined();
-
+    const read = () => seen.filter(({ msg }) => msg === 'a key was read').map(({ rotation }) => rotation);
+    const listening = () => seen.find(({ msg }) => msg === 'listening');
+    await expect.poll(listening, { timeout: 30_000 }).toBeDefined();
     const { token } = await lockstep.newCaller();
-    const client = new GraphQLClient(`${logged('listening')?.['url']}/graphql`, {
+    const client = new GraphQLClient(`${listening()?.['url']}/graphql`, {
       headers: { authorization: `Bearer ${token}` },
     });
-    expectAnswer(await save(client, both('before')), 'UpdateAgentsSuccess');
-    await writeFile(file, NEXT_KEY);
-    child.kill('SIGHUP');
-    await expect.poll(() => logged('vapi.key_rotated'), { timeout: 30_000 }).toBeDefined();
-    expectAnswer(await save(client, both('after')), 'UpdateAgentsSuccess');
-    expect(writers()).toEqual(['old', 'old', 'next', 'next']);
+    const writer = async (what: string) => {
+      expectAnswer(await save(client, both(what)), 'UpdateAgentsSuccess');
+      return writers().at(-1);
+    };
+    const hangUp = async (rotations: string[]) => {
+      running.kill('SIGHUP');
+      await expect.poll(read, { timeout: 30_000 }).toEqual(rotations);
+    };
 
-    // No key at all is no reason to lose the one that works.
-    await writeFile(file, '');
-    child.kill('SIGHUP');
-    await expect.poll(() => logged('no key could be read'), { timeout: 30_000 }).toBeDefined();
-    expectAnswer(await save(client, both('still')), 'UpdateAgentsSuccess');
-    expect(JSON.stringify(seen)).not.toMatch(/canary-/);
+    expect(await writer('before')).toBe('old');
+    // Something to tell that account by.
+    await fetch(`${vapi.url}/assistant`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${WRONG_KEY}`,
+        'user-agent': 'test',
+        'content-type': 'application/json',
+      },
+      body: '{"name":"Somebody else’s"}',
+    });
+    await writeFile(nextFile, WRONG_KEY);
+    await hangUp(['REFUSED']);
+    expect(await writer('a wrong one')).toBe('old');
+    await writeFile(nextFile, NEXT_KEY);
+    await hangUp(['REFUSED', 'ACTIVE']);
+    expect(await writer('the right one')).toBe('next');
+    await hangUp(['REFUSED', 'ACTIVE', 'ACTIVE']);
+    expect(await writer('the same again')).toBe('next');
+    expect(seen.filter(({ event }) => event === 'vapi.key_rotated')).toHaveLength(1);
+
+    // No key at all, or one too short for the log to lose, is no reason to lose the one that works.
+    await rm(nextFile);
+    for (const [index, content] of ['', 'shorter'].entries()) {
+      await writeFile(file, content);
+      running.kill('SIGHUP');
+      const unread = () => seen.filter(({ msg }) => msg === 'no key could be read').length;
+      await expect.poll(unread, { timeout: 30_000 }).toBe(index + 1);
+    }
+    expect(await writer('still')).toBe('next');
+    // And back, where the first one is the only one left.
+    await writeFile(file, CANARY_KEY);
+    await hangUp(['REFUSED', 'ACTIVE', 'ACTIVE', 'ACTIVE']);
+    expect(await writer('back')).toBe('old');
+    expect(JSON.stringify(seen)).not.toMatch(/canary-|shorter/);
   });
 });
 

@@ -97,6 +97,7 @@ describe('the circuit', () => {
     ['one tenant’s bad prompt', { kind: 'refused', status: 400, messages: ['no'] }],
     ['a deleted assistant', { kind: 'gone' }],
     ['429', { kind: 'rate_limited', retryAfterMs: null }],
+    ['a redirect', { kind: 'unknown', code: 'HTTP_302' }],
     ['a body that cannot be read', { kind: 'unknown', code: 'UNREADABLE_BODY' }],
     ['no connection', { kind: 'not_sent', code: 'ECONNREFUSED' }],
   ])('does not count %s', async (_what, reply) => {

@@ -66,7 +66,7 @@ export function createCircuit(
 
 /** 5xx, timeouts and connections that broke: nothing that one tenant's content could bring about for all. */
 function isTrouble(reply: ProviderReply<unknown>): boolean {
-  if (reply.kind === 'unknown') return reply.code !== 'UNREADABLE_BODY';
+  if (reply.kind === 'unknown') return !/^(UNREADABLE_BODY|HTTP_3)/.test(reply.code);
   return reply.kind === 'not_sent' && reply.code.startsWith('TIMEOUT');
 }
 
