@@ -54,6 +54,20 @@ const EXAMPLE_QUERY = `query ReadAgents {
 }
 `;
 
+const EXAMPLE_LISTS = `# What the organization owns besides its agents: pages of at most 100, newest calls first.
+query LastCalls {
+  calls(first: 10, filter: { direction: INBOUND, outcomes: [COMPLETED, TRANSFERRED] }) {
+    nodes { startedAt durationSeconds outcome customerName summary phoneNumber { number } agent { role } }
+    pageInfo { hasNextPage endCursor }
+  }
+  appointments(first: 5, filter: { statuses: [SCHEDULED, CONFIRMED] }) {
+    nodes { startsAt status customerName call { summary } }
+  }
+  phoneNumbers { nodes { number label } }
+  knowledgeBaseDocuments { nodes { name state } }
+}
+`;
+
 /** GraphQL over HTTP at /graphql: thin, with everything that is not expected masked behind the request's id. */
 export function createGraphql(options: GraphqlOptions) {
   return createYoga<ServerContext, AppContext>({
@@ -108,7 +122,7 @@ function graphiql({ exampleHeaders }: GraphqlOptions): Plugin {
       const headers = JSON.stringify(example, null, 2);
       const page = renderGraphiQL({
         title: 'Lockstep',
-        defaultTabs: [EXAMPLE, EXAMPLE_QUERY].map((query) => ({ query, headers })),
+        defaultTabs: [EXAMPLE, EXAMPLE_QUERY, EXAMPLE_LISTS].map((query) => ({ query, headers })),
         defaultHeaders: headers,
         headers,
       });
