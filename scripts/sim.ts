@@ -1,13 +1,13 @@
 /**
  * The simulation, for as long as you like.
  *
- *   npm run sim                                       10000 seeds, from 1
+ *   npm run sim                                       5000 seeds, from 1
  *   npm run sim -- --seed 42 --runs 1000              1000 seeds, from 42
  *   npm run sim -- --seed 42 --runs 1 --log           one seed, every line of it
  *   npm run sim -- --seed 42 --keep 0,3,7 --log       one seed with only these of its acts, as shrinking leaves it
  *   npm run sim -- --bug no-fence                     with a planted bug (test/sim/bugs.ts): which seeds find it
  *   npm run sim -- --table                            the first seed that finds each planted bug
- *   npm run sim -- --explore                          the explorer's large scopes (minutes)
+ *   npm run sim -- --explore                          the explorer's large scopes (a quarter of an hour)
  *
  * A seed that fails is run again with fewer and fewer acts, and the command that replays what is left is printed. Exit code 1.
  */
@@ -40,7 +40,7 @@ interface Told {
   failed: { seed: number; invariant: string; detail: string }[];
 }
 
-const DEFAULT_RUNS = 10_000;
+const DEFAULT_RUNS = 5_000;
 const MOST_FAILED = 20;
 
 if (isMainThread) await main();

@@ -41,7 +41,8 @@ builder.queryField('agentSave', (t) =>
   t.field({
     type: AgentSaveRef,
     nullable: true,
-    description: 'How a save ended, or how far it is.',
+    description:
+      'How a save ended, or how far it is. Null: there is no such save; one that was told as pending has not begun, and as long as this is null nothing has changed.',
     args: { id: t.arg.id({ required: true }) },
     // What is no UUID is the id of no save: the same answer as for a save that does not exist.
     resolve: (_root, { id }, context) => {

@@ -65,7 +65,11 @@ describe('[2.4] two saves of one organization', () => {
   });
 
   test('ten at once, from two replicas: never mixed, in one order in both systems, none lost', async () => {
-    const replica = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
+    const replica = await createTestApp({
+      settings: PATIENT_SETTINGS,
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+    });
     try {
       await committed(both('save 0'));
       await forgetRequests(lockstep);

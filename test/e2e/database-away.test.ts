@@ -17,10 +17,10 @@ import {
 let lockstep: TestApp;
 let caller: Caller;
 beforeAll(async () => {
-  // A short lease, so that recovery need not wait long; a second and a half of it is left for the first request.
+  // A short lease, so that recovery need not wait long; three seconds of it are left for the first request.
   lockstep = await createTestApp({
     recoveryIntervalMs: 100,
-    settings: { leaseMs: 3_000, requestTimeoutMs: 500, lateMs: 100 },
+    settings: { leaseMs: 5_000, requestTimeoutMs: 1_000, lateMs: 100 },
   });
 });
 afterAll(() => lockstep.stop());
@@ -43,7 +43,7 @@ const savedBefore = async () => {
 };
 const ended = async (id: string) => {
   await expect
-    .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 20_000 })
+    .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 60_000 })
     .not.toBeNull();
   return readSave(caller.client, id);
 };
@@ -168,7 +168,8 @@ describe('[2.2] away after Vapi has taken the change', () => {
     const impatient = await createTestApp({
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
-      settings: { leaseMs: 3_000, requestTimeoutMs: 500, lateMs: 100, answerMs: 500 },
+      // Answered when it is given up, however late that is.
+      settings: { leaseMs: 5_000, requestTimeoutMs: 1_000, lateMs: 100, answerMs: 60_000 },
     });
     try {
       // Away from the moment at which Vapi has both changes.

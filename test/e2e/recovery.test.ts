@@ -6,7 +6,7 @@ import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
 import type { SaveSettings } from '../../src/services/saves/settings.ts';
 import { CANARY_KEY, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
-import { both, ended, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
+import { both, ended, makeBoth, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
 import { accessToken, type HttpProxy, lost, rpc, startProxy } from '../support/proxy.ts';
@@ -14,19 +14,20 @@ import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 import { expectLockstep, type Systems, systemsOf } from '../support/systems.ts';
 
 const SETTINGS: SaveSettings = {
-  requestTimeoutMs: 800,
-  lateMs: 700,
-  // The guard leaves 2.2 seconds for tries.
-  leaseMs: 4_000,
-  deadlineMs: 10_000,
-  answerMs: 5_000,
+  requestTimeoutMs: 1_500,
+  lateMs: 1_000,
+  // The guard leaves 4.5 seconds for tries.
+  leaseMs: 7_000,
+  // Later than any second takeover.
+  deadlineMs: 60_000,
+  answerMs: 7_000,
   confirmMs: 0,
 };
 const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
 
 // They mostly wait.
-vi.setConfig({ maxConcurrency: 6, testTimeout: 60_000 });
-const PATIENTLY = { timeout: 20_000 };
+vi.setConfig({ maxConcurrency: 6, testTimeout: 120_000 });
+const PATIENTLY = { timeout: 60_000 };
 
 /** A server that looks for abandoned saves all the time, and its own way to the database. */
 interface Replica extends TestApp {
@@ -87,8 +88,7 @@ class Organization {
 
   static async saved(replica = one): Promise<Organization> {
     const organization = await Organization.make(replica);
-    const answer = await save(organization.client, both(organization.orgId, 'before'));
-    expectAnswer(answer, 'UpdateAgentsSuccess');
+    await makeBoth(organization, both(organization.orgId, 'before'));
     return organization;
   }
 
@@ -179,7 +179,7 @@ describe.concurrent('a request that takes effect late', () => {
       .toMatchObject({
         id: saveId,
         status: 'ROLLING_BACK',
-        quarantineMs: expect.toSatisfy((ms) => ms < 700),
+        quarantineMs: expect.toSatisfy((ms) => ms < 1_500),
       });
     await arrive();
     expect(await ended(org, saveId)).toMatchObject({ status: 'ROLLED_BACK' });
@@ -257,7 +257,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     async (step) => {
       const org = await Organization.saved();
       // A lease in which a request to the database can last to its deadline, 2 seconds here, and be repeated.
-      const long = { ...SETTINGS, leaseMs: 6_000 };
+      const long = { ...SETTINGS, leaseMs: 12_000, answerMs: 12_000 };
       const patient = await startReplica(long, { recovers: false });
       try {
         const stuck = gate();
@@ -372,12 +372,12 @@ describe.concurrent('two owners', () => {
 
 describe.concurrent('whatever the settings, it ends', () => {
   const SHORT: SaveSettings = {
-    requestTimeoutMs: 500,
-    leaseMs: 3_000,
-    deadlineMs: 3_100,
+    requestTimeoutMs: 1_000,
+    leaseMs: 5_000,
+    deadlineMs: 5_100,
     // Longer than the lease, and than the deadline.
-    lateMs: 3_500,
-    answerMs: 3_000,
+    lateMs: 5_500,
+    answerMs: 5_000,
     confirmMs: 0,
   };
   // Not among the others: they would do its work.

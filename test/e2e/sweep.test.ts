@@ -310,7 +310,7 @@ describe('the sweep', () => {
     expect(await keys()).toEqual(['k']);
     const { app, stop } = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
     app.start();
-    await expect.poll(keys).toEqual([null]);
+    await expect.poll(keys, { timeout: 20_000 }).toEqual([null]);
     await stop();
   });
 });

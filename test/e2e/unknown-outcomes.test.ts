@@ -2,19 +2,19 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import type { SaveSettings } from '../../src/services/saves/settings.ts';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
-import { both, ended, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
+import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
+import { both, ended, makeBoth, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
 import { expectLockstep, systemsOf } from '../support/systems.ts';
 
 const SETTINGS: SaveSettings = {
-  requestTimeoutMs: 1_000,
-  lateMs: 200,
-  // The guard leaves 3 seconds for tries.
-  leaseMs: 5_000,
-  deadlineMs: 9_000,
-  answerMs: 4_000,
+  requestTimeoutMs: 1_500,
+  lateMs: 500,
+  // The guard leaves 5 seconds for tries.
+  leaseMs: 7_500,
+  deadlineMs: 12_000,
+  answerMs: 7_000,
   confirmMs: 0,
 };
 const LATE_MS = SETTINGS.requestTimeoutMs + SETTINGS.lateMs;
@@ -23,7 +23,7 @@ const LATE_MS = SETTINGS.requestTimeoutMs + SETTINGS.lateMs;
 const UNKNOWN: { what: string; fault: FaultInput; applied: boolean }[] = [
   { what: 'no answer, applied', fault: { kind: 'hang-after' }, applied: true },
   { what: 'no answer, not applied', fault: { kind: 'hang-before' }, applied: false },
-  { what: 'no answer in time, applied after that', fault: { kind: 'latency', ms: 1_200 }, applied: true },
+  { what: 'no answer in time, applied after that', fault: { kind: 'latency', ms: 1_800 }, applied: true },
   { what: 'reset, applied', fault: { kind: 'reset-after' }, applied: true },
   { what: 'reset, not applied', fault: { kind: 'reset-before' }, applied: false },
   { what: '500, applied', fault: { kind: 'status-after', status: 500 }, applied: true },
@@ -50,7 +50,7 @@ const SOME_UNKNOWN = UNKNOWN.filter(({ what }) =>
 );
 
 // They mostly wait.
-vi.setConfig({ maxConcurrency: 6, testTimeout: 60_000 });
+vi.setConfig({ maxConcurrency: 6, testTimeout: 120_000 });
 
 let lockstep: TestApp;
 beforeAll(async () => {
@@ -84,7 +84,7 @@ async function expectFence(
 
 async function savedBefore(): Promise<Caller> {
   const caller = await lockstep.newCaller();
-  expectAnswer(await save(caller.client, both(caller.orgId, 'before')), 'UpdateAgentsSuccess');
+  await makeBoth(caller, both(caller.orgId, 'before'));
   return caller;
 }
 
@@ -213,26 +213,15 @@ describe.concurrent('going forward, not applied for now', () => {
     ['with Retry-After', { 'retry-after': '1' }],
     ['without Retry-After', {}],
   ] as const)('429 %s: waited for; nothing is ambiguous about it', async ([_what, headers]) => {
-    const { orgId, token } = await savedBefore();
-    // Room for the longest first wait without Retry-After.
-    const patient = await createTestApp({
-      settings: { ...SETTINGS, leaseMs: 5_000, answerMs: 5_000 },
-      supabase: lockstep.supabase,
-      vapi: lockstep.vapi,
-    });
-    try {
-      const limit: FaultInput = { kind: 'status-before', status: 429, headers };
-      strike(lockstep.vapi, limit, orgId, 'Inbound', 'after');
-      const mine = patient.clientFor(token);
-      expectAnswer(await save(mine, both(orgId, 'after')), 'UpdateAgentsSuccess');
-      const [first, second] = writes(lockstep.vapi, orgId, 'Inbound', 'after');
-      expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(990);
-      // No fence.
-      expectAnswer(await save(mine, both(orgId, 'next')), 'UpdateAgentsSuccess');
-      await expectLockstep(lockstep, orgId);
-    } finally {
-      await patient.stop();
-    }
+    const { orgId, client } = await savedBefore();
+    const limit: FaultInput = { kind: 'status-before', status: 429, headers };
+    strike(lockstep.vapi, limit, orgId, 'Inbound', 'after');
+    expectAnswer(await save(client, both(orgId, 'after')), 'UpdateAgentsSuccess');
+    const [first, second] = writes(lockstep.vapi, orgId, 'Inbound', 'after');
+    expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(990);
+    // No fence.
+    expectAnswer(await save(client, both(orgId, 'next')), 'UpdateAgentsSuccess');
+    await expectLockstep(lockstep, orgId);
   });
 
   test('429 to the end of the guard: VAPI_RATE_LIMITED, closed at once', async () => {
@@ -497,7 +486,7 @@ describe('what a caller is told in time', () => {
     const { orgId, client } = caller;
     // Its own server: an answer earlier than a request's deadline.
     const hasty = await createTestApp({
-      settings: { ...SETTINGS, answerMs: 800 },
+      settings: { ...PATIENT_SETTINGS, answerMs: 2_000 },
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
     });

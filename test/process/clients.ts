@@ -19,6 +19,8 @@ export class Organization {
   readonly #world: World;
   /** Everything that was ever asked for, and how it was told to have ended. */
   readonly #told = new Map<string, { key: string; fate: Fate | null }>();
+  /** Its clients give leave to make an assistant anew that turns out to be gone. */
+  #recreates = false;
 
   private constructor(world: World) {
     this.#world = world;
@@ -35,6 +37,15 @@ export class Organization {
   static async saved(world: World): Promise<Organization> {
     const organization = await Organization.make(world);
     expect(await organization.settled('before')).toBe('committed');
+    return organization;
+  }
+
+  /** With both agents saved, and the assistant of one deleted by hand, which nobody has noticed yet. */
+  static async deleted(world: World): Promise<Organization> {
+    const organization = await Organization.saved(world);
+    const { agents } = await organization.systems();
+    world.vapi.dashboardDelete(agents[0]?.vapi_assistant_id ?? '');
+    organization.#recreates = true;
     return organization;
   }
 
@@ -114,7 +125,13 @@ export class Organization {
       // Whoever is stopped does not answer, and does not refuse.
       fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(5_000) }),
     });
-    const input: SaveInput = { ...both(this.orgId, what), idempotencyKey: key };
+    const { inbound, outbound } = both(this.orgId, what);
+    const leave = this.#recreates ? { recreateIfMissing: true } : {};
+    const input: SaveInput = {
+      inbound: { ...inbound, ...leave },
+      outbound: { ...outbound, ...leave },
+      idempotencyKey: key,
+    };
     return save(client, input);
   }
 

@@ -31,8 +31,8 @@ type When = Trap['when'];
 /** Where something happens to a save. */
 interface Place {
   readonly name: string;
-  /** Both agents exist, or neither. */
-  readonly from: 'saved' | 'new';
+  /** Both agents exist, or neither; or both, and somebody has deleted the inbound assistant. */
+  readonly from: 'saved' | 'new' | 'deleted';
   /** Vapi rejects outbound, once. */
   readonly isRejected?: boolean;
   readonly traps: (when: When) => readonly Trap[];
@@ -71,7 +71,7 @@ async function prepared(points: readonly Point[]): Promise<Map<Point, Organizati
   const made = await Promise.all(
     points.map(async (point) => {
       const { from, isRejected } = point.place;
-      const organization = await (from === 'saved' ? Organization.saved(world) : Organization.make(world));
+      const organization = await (from === 'new' ? Organization.make(world) : Organization[from](world));
       if (isRejected) strike(world.vapi, REJECT, organization.orgId, 'Outbound', 'after');
       return [point, organization] as const;
     }),
@@ -96,6 +96,7 @@ async function expectEnds(
 const SIDES: readonly Side[] = ['Inbound', 'Outbound'];
 const saved = { from: 'saved', ends: ['committed'] } as const;
 const made = { from: 'new', ends: ['committed'] } as const;
+const deleted = { from: 'deleted', ends: ['committed'] } as const;
 const rejected = { isRejected: true, ends: ['rolled back'] } as const;
 
 const OWNER: readonly Place[] = [
@@ -138,6 +139,16 @@ const OWNER: readonly Place[] = [
   },
   { ...made, name: 'save_commit of a creation', traps: (when) => [calling('save_commit', when)] },
   { ...made, ...rejected, name: 'the undoing DELETE', traps: (when) => [deleting(when)] },
+  ...(['PATCH', 'POST'] as const).map((method) => ({
+    ...deleted,
+    name: `${method} in place of a deleted assistant`,
+    traps: (when: When) => [putting(method, 'Inbound', 'after', when)],
+  })),
+  {
+    ...deleted,
+    name: 'save_commit of an assistant made anew',
+    traps: (when) => [calling('save_commit', when)],
+  },
 ];
 
 /** A save of each of these at A, each held where it says. */

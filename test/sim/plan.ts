@@ -1,5 +1,5 @@
 import type { AgentRole } from '../../src/domain/agent-config.ts';
-import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import { GUARD_MARGIN_MS, type SaveSettings } from '../../src/services/saves/settings.ts';
 import { Seeded } from './random.ts';
 import type { Call, Strike } from './world.ts';
 
@@ -100,9 +100,25 @@ const SETTINGS: readonly [SettingsChoice, ...SettingsChoice[]] = [
 ];
 type SettingsChoice = Omit<SaveSettings, 'confirmMs'> & { recovery: number };
 
+/** Some that mean something, or any that are accepted at start. */
+function chooseSettings(random: Seeded): SettingsChoice {
+  if (random.chance(0.6)) return random.pick(SETTINGS);
+  const requestTimeoutMs = random.pick([300, 1_000, 3_000, 10_000] as const);
+  const roomMs = random.pick([200, 1_000, 3_000, 10_000, 40_000] as const);
+  const leaseMs = requestTimeoutMs + GUARD_MARGIN_MS + roomMs;
+  return {
+    requestTimeoutMs,
+    leaseMs,
+    deadlineMs: leaseMs + random.pick([1, 1_000, 20_000, 120_000] as const),
+    answerMs: random.pick([500, 3_000, 20_000, 60_000] as const),
+    lateMs: random.pick([101, 1_000, 10_000, 60_000] as const),
+    recovery: random.pick([50, 500, 5_000, 20_000] as const),
+  };
+}
+
 export function makePlan(seed: number): Plan {
   const random = new Seeded(seed);
-  const { recovery, ...times } = random.pick(SETTINGS);
+  const { recovery, ...times } = chooseSettings(random);
   const bounded = random.chance(0.7);
   const replicas = random.int(2, 3);
   const organizations = random.int(1, 3);

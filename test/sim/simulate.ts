@@ -87,8 +87,10 @@ async function comeToRest(world: World, plan: Plan, faults: PlannedFaults): Prom
     world.resume(name);
     world.boot(name);
   }
-  // Forward until the deadline, twice a quarantine (an unknown POST, then the undo), a lease for each owner on the way.
+  // Every answer first; then forward until the deadline, twice a quarantine (an unknown POST, then the undo), a lease for
+  // each owner on the way.
   const bound =
+    settings.answerMs +
     settings.deadlineMs +
     3 * lateTimeMs(settings) +
     6 * settings.leaseMs +
@@ -99,7 +101,6 @@ async function comeToRest(world: World, plan: Plan, faults: PlannedFaults): Prom
     world.inFlight === 0 &&
     (world.model.lastFence ?? 0) <= world.model.now &&
     world.model.openSaves.every(({ status }) => status === 'NEEDS_ATTENTION');
-  // Everybody who is still waiting gets an answer first.
   await world.runUntil(from + settings.answerMs);
   await world.runUntil(from + bound, atRest);
   if (world.violation !== null) return null;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { settingsProblems } from '../../src/services/saves/settings.ts';
 import { quoted, table } from '../support/figures.ts';
 import { BUGS } from './bugs.ts';
 import type { Plan } from './plan.ts';
@@ -31,6 +32,7 @@ describe('the services in a simulated world', () => {
     let longest = 0;
     for (let seed = 1; seed <= SEEDS; seed += 1) {
       const run = await simulate(makePlan(seed));
+      expect(settingsProblems(run.plan.settings)).toEqual([]);
       expect(told(run)).toBe('nothing');
       expect(run.restAfterMs, `seed ${seed} comes to rest`).not.toBeNull();
       longest = Math.max(longest, run.restAfterMs ?? 0);

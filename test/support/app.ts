@@ -17,11 +17,11 @@ export const CANARY_KEY = 'canary-7f3a9c51-master-key-0b8e';
 
 /** Short enough for tests, long enough that a slow machine does not change what happens. */
 export const TEST_SETTINGS: SaveSettings = {
-  leaseMs: 4_000,
-  deadlineMs: 8_000,
-  answerMs: 3_000,
+  leaseMs: 6_000,
+  deadlineMs: 12_000,
+  answerMs: 5_000,
   lateMs: 200,
-  requestTimeoutMs: 1_000,
+  requestTimeoutMs: 1_500,
   confirmMs: 0,
 };
 

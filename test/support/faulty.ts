@@ -28,6 +28,24 @@ export function both(orgId: string, what: string): SaveInput & Required<Pick<Sav
   };
 }
 
+/**
+ * Makes both agents, and waits until nothing stands in the way of their next save. A slow machine may let a request come to its
+ * deadline: then it takes more than one try, and a fence.
+ */
+export async function makeBoth({ client }: { client: GraphQLClient }, input: SaveInput): Promise<void> {
+  const first = Object.fromEntries(
+    Object.entries(input).map(([side, agent]) => [side, { ...(agent as object), expectedRevision: 0 }]),
+  );
+  await vi.waitFor(
+    async () => {
+      const answer = await save(client, first);
+      // Neither open nor fenced, and the agents are there.
+      if (answer.__typename !== 'RevisionConflictError') throw new Error(`it is ${answer.__typename}`);
+    },
+    { timeout: 60_000, interval: 100 },
+  );
+}
+
 /** Strikes the requests that put this content into Vapi; an undo puts another there. */
 export function strike(
   vapi: VapiStandIn,
@@ -47,7 +65,7 @@ export function writes(vapi: VapiStandIn, ...[orgId, side, what]: Parameters<typ
 export async function ended(
   { client }: { client: GraphQLClient },
   saveId: string,
-  timeout = 20_000,
+  timeout = 60_000,
 ): Promise<AgentSave> {
   const over: SaveStatus[] = ['COMMITTED', 'ROLLED_BACK', 'NEEDS_ATTENTION'];
   return vi.waitFor(
@@ -64,7 +82,7 @@ export async function ended(
 export async function saveWhenFree(
   { client }: { client: GraphQLClient },
   input: SaveInput,
-  timeout = 20_000,
+  timeout = 60_000,
 ): Promise<Extract<SaveAnswer, { __typename: 'UpdateAgentsSuccess' }>> {
   return vi.waitFor(
     async () => {
