@@ -9,6 +9,7 @@ import {
 import { createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
+import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
 import { createTenantReads } from './adapters/supabase/tenant-reads.ts';
 import { systemClock, systemIds, systemRandom } from './adapters/system/system.ts';
 import { createVoiceProvider } from './adapters/vapi/got-voice-provider.ts';
@@ -61,6 +62,8 @@ export interface App {
   server: Server;
   /** Starts the background work: recovery, the sweep and the cleanup, now and then on their timers. */
   start(): void;
+  /** Gives the key up if it is of another Vapi account than the database; before the first save, where Vapi can be asked. */
+  checkKey(): Promise<void>;
   /** One round of recovery, now. Null: there is no key to work with. */
   recover(): Promise<RecoveryRound | null>;
   /** One sweep, now. Null: there is no key to work with. */
@@ -121,7 +124,7 @@ export function createApp(config: AppConfig): App {
           log,
         },
       ),
-    { log, meter, turn },
+    { log, meter, turn, account: createRpcVapiAccount(serviceClient) },
   );
   let nextKey = vapi.nextKey ?? null;
   const rotate = async (): Promise<Rotation> => {
@@ -255,13 +258,18 @@ export function createApp(config: AppConfig): App {
         pacer.share(0);
         executorPorts.track(forever('replica', BEAT_MS, beat));
       }
-      if (vapi.key !== null) executorPorts.track(forever('key', config.breaker.keyRetryMs, rotate));
+      const turnKey = async () => {
+        await keys.check();
+        await rotate();
+      };
+      if (vapi.key !== null) executorPorts.track(forever('key', config.breaker.keyRetryMs, turnKey));
       executorPorts.track(forever('recovery', config.recoveryIntervalMs, recoverOnce));
       executorPorts.track(forever('cleanup', CLEANUP_INTERVAL_MS, cleanUp));
       if (config.reconcileIntervalMs > 0) {
         executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
       }
     },
+    checkKey: () => keys.check(),
     recover: recoverOnce,
     sweep: sweepOnce,
     cleanUp,

@@ -58,6 +58,7 @@ async function main(config: Config): Promise<void> {
     exampleHeaders: embedded !== null && isLoopback(config.host) ? embedded.exampleHeaders : undefined,
   });
 
+  await app.checkKey();
   app.server.listen(config.port, config.host);
   await once(app.server, 'listening');
   app.start();

@@ -9,6 +9,7 @@ export type Counted =
   | 'vapi.key_refused'
   | 'vapi.key_rotated'
   | 'vapi.key_not_rotated'
+  | 'vapi.key_foreign'
   | 'admission.refused'
   | 'sweep.done'
   | 'sweep.stopped'

@@ -47,6 +47,7 @@ const CALLABLE = [
   'sweep_note',
   'sweep_orphans',
   'sweep_page',
+  'vapi_account',
 ];
 
 const VERBS = ['select', 'insert', 'update', 'delete'] as const;

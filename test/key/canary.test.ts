@@ -240,7 +240,12 @@ async function objects(caller: Caller): Promise<void> {
   const log = createLogger('silent', []);
   const meter = { count: () => {} };
   const voice = createVoiceProvider(key, { baseUrl: vapi.url, timeoutMs: 1_000, log });
-  const ring = new KeyRing(key, () => voice, { log, meter, turn: async () => true });
+  const ring = new KeyRing(key, () => voice, {
+    log,
+    meter,
+    turn: async () => true,
+    account: async () => null,
+  });
   const serviceClient = createServiceClient(config);
   const callerClient = createCallerClient(config, caller.token);
   const createContext = createContextFactory({

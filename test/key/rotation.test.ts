@@ -95,16 +95,7 @@ describe('rotation', () => {
   test('a key of another account is refused before it is used', async () => {
     const caller = await lockstep.newCaller();
     expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
-    // There is something to see in that account.
-    await fetch(`${vapi.url}/assistant`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${WRONG_KEY}`,
-        'user-agent': 'test',
-        'content-type': 'application/json',
-      },
-      body: '{"name":"Somebody else’s"}',
-    });
+    await somebodyElses();
     const before = vapi.store.all();
     expect(await lockstep.app.rotateKey(new Secret(WRONG_KEY))).toBe('REFUSED');
     expect(vapi.store.all()).toEqual(before);
@@ -141,6 +132,40 @@ describe('rotation', () => {
     await expect.poll(metrics, { timeout: 20_000 }).toMatch(/event="vapi.key_rotated"} 1/);
     expectAnswer(await save(caller.client, both('second')), 'UpdateAgentsSuccess');
     expect(writers().at(-1)).toBe('next');
+  });
+});
+
+describe('the only key', () => {
+  test('of another account than the database’s: nothing is sent with it, nothing changes, operators are told', async () => {
+    const caller = await lockstep.newCaller();
+    expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
+    await lockstep.app.checkKey();
+    await lockstep.stop();
+    await somebodyElses();
+    const before = vapi.store.all();
+    const sent = vapi.requests.length;
+
+    lockstep = await createTestApp({ supabase, vapi, vapiKey: WRONG_KEY, config: { breaker: BREAKER } });
+    await lockstep.app.checkKey();
+    const client = lockstep.clientFor(caller.token);
+    for (const recreateIfMissing of [false, true]) {
+      const input = { inbound: { systemPrompt: 'With the key of a test account', recreateIfMissing } };
+      expectAnswer(await save(client, input), 'VoiceProviderNotConfiguredError');
+    }
+    expect([await lockstep.app.recover(), await lockstep.app.sweep()]).toEqual([null, null]);
+    expect(vapi.requests.slice(sent).map(({ method, query }) => `${method} ${query}`)).toEqual([
+      'GET limit=1',
+    ]);
+    expect(vapi.store.all()).toEqual(before);
+    expect(lockstep.log.join('')).toContain('vapi.key_foreign');
+    expect(await metrics()).toMatch(/event="vapi.key_foreign"} 1/);
+    const { agents } = await expectLockstep(lockstep, caller.orgId);
+    expect(agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
+
+    // The right one needs no restart.
+    expect(await lockstep.app.rotateKey(new Secret(CANARY_KEY))).toBe('ACTIVE');
+    expectAnswer(await save(client, both('after')), 'UpdateAgentsSuccess');
+    expect(writers().at(-1)).toBe('old');
   });
 });
 
@@ -218,16 +243,7 @@ describe('the process', () => {
     };
 
     expect(await writer('before')).toBe('old');
-    // Something to tell that account by.
-    await fetch(`${vapi.url}/assistant`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${WRONG_KEY}`,
-        'user-agent': 'test',
-        'content-type': 'application/json',
-      },
-      body: '{"name":"Somebody else’s"}',
-    });
+    await somebodyElses();
     await writeFile(nextFile, WRONG_KEY);
     await hangUp(['REFUSED']);
     expect(await writer('a wrong one')).toBe('old');
@@ -254,6 +270,19 @@ describe('the process', () => {
     expect(JSON.stringify(seen)).not.toMatch(/canary-|shorter/);
   });
 });
+
+/** Something to tell the other account by. */
+async function somebodyElses(): Promise<void> {
+  await fetch(`${vapi.url}/assistant`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${WRONG_KEY}`,
+      'user-agent': 'test',
+      'content-type': 'application/json',
+    },
+    body: '{"name":"Somebody else’s"}',
+  });
+}
 
 async function metrics(): Promise<string> {
   return (await fetch(`${lockstep.origin}/metrics`)).text();

@@ -545,6 +545,7 @@ export type Database = {
           save_id: string
         }[]
       }
+      vapi_account: { Args: { p_seen: string }; Returns: string }
     }
     Enums: {
       [_ in never]: never

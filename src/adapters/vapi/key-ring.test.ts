@@ -12,6 +12,8 @@ const AWAY: Listed = { kind: 'unknown', code: 'HTTP_503' };
 
 /** `lists`: what Vapi answers to each key, by its value. */
 function start(lists: Record<string, Listed>, active: string | null = 'old-key') {
+  /** The database: which account it belongs to, and whether it answers. */
+  const database = { account: null as string | null, away: false };
   const asked: string[] = [];
   const turns = { left: Number.POSITIVE_INFINITY };
   const slow = new Map<string, Promise<void>>();
@@ -45,12 +47,69 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
         },
       };
     },
-    { log, meter: { count: () => {} }, turn: async () => turns.left-- > 0 },
+    {
+      log,
+      meter: { count: () => {} },
+      turn: async () => turns.left-- > 0,
+      account: async (seen) => {
+        if (database.away) return null;
+        database.account ??= seen;
+        return database.account;
+      },
+    },
   );
-  return { keys, lists, asked, logged, turns, slow, hooks };
+  return { keys, database, lists, asked, logged, turns, slow, hooks };
 }
 
 const next = new Secret('new-key');
+
+describe('the first key', () => {
+  test('of an account to which the database does not belong is as good as none', async () => {
+    const { keys, database, logged, lists, asked } = start({
+      'old-key': account('two'),
+      'new-key': account('two'),
+    });
+    database.account = 'one';
+    await keys.check();
+    expect([keys.active, keys.voice]).toEqual([null, null]);
+    expect(logged).toMatchObject([{ event: 'vapi.key_foreign' }]);
+    await keys.check();
+    expect(asked).toEqual(['old-key']);
+
+    // Nor is another one of that account; one of the right account is.
+    expect(await keys.rotate(next)).toBe('REFUSED');
+    expect(keys.active).toBeNull();
+    lists['new-key'] = account('one');
+    expect(await keys.rotate(next)).toBe('ACTIVE');
+    expect(keys.active).toBe(next);
+  });
+
+  test('binds a database that belongs to no account yet, as soon as there is something to tell it by', async () => {
+    const { keys, database, asked, hooks } = start({ 'old-key': EMPTY });
+    await keys.check();
+    await keys.check();
+    expect([database.account, asked]).toEqual([null, ['old-key']]);
+    // A save makes an assistant.
+    hooks.get('old-key')?.onAccount('one');
+    await keys.check();
+    expect(database.account).toBe('one');
+    expect(keys.active).not.toBeNull();
+  });
+
+  test('is used, and asked again, while Vapi or the database cannot tell', async () => {
+    const { keys, database, lists, asked } = start({ 'old-key': AWAY });
+    database.account = 'one';
+    await keys.check();
+    database.away = true;
+    lists['old-key'] = account('two');
+    await keys.check();
+    expect(keys.active).not.toBeNull();
+    database.away = false;
+    await keys.check();
+    expect(keys.active).toBeNull();
+    expect(asked).toEqual(['old-key', 'old-key']);
+  });
+});
 
 describe('the next key', () => {
   test('of the same account becomes the active one', async () => {

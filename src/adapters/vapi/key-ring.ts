@@ -25,11 +25,13 @@ interface Ports {
   meter: Meter;
   /** A turn for one read that nobody waits for. False: not now. */
   turn(): Promise<boolean>;
+  /** The Vapi organization that the database belongs to: the first that was ever seen. Null: it cannot be told now. */
+  account(seen: string): Promise<string | null>;
 }
 
 /**
  * The master key, and the next one. A save keeps the key that it began with, so calls in flight end on the old one; what begins
- * after a rotation uses the new one.
+ * after a rotation uses the new one. A key of a Vapi organization to which the database does not belong is no key.
  */
 export class KeyRing {
   readonly #open: (key: Secret, hooks: KeyHooks) => VoiceProvider;
@@ -38,12 +40,19 @@ export class KeyRing {
   /** The Vapi organization that a key was last seen to read: still known of the active one when that is revoked. */
   readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
-  #rotating: Promise<unknown> = Promise.resolve();
+  /** The first key, until it has been compared with the database. */
+  #unchecked: Secret | null;
+  #looked = false;
+  /** The Vapi organization that the database belongs to, once known. */
+  #account: string | null = null;
+  /** One change of the active key at a time. */
+  #changing: Promise<unknown> = Promise.resolve();
   /** The last verdict that was told: one that stays is told once. */
   #told: string | undefined;
 
   constructor(active: Secret | null, open: (key: Secret, hooks: KeyHooks) => VoiceProvider, ports: Ports) {
     this.#active = active;
+    this.#unchecked = active;
     this.#open = open;
     this.#ports = ports;
   }
@@ -70,21 +79,54 @@ export class KeyRing {
     return voice;
   }
 
-  /** Makes this the active key, if it reads the Vapi organization that the active key reads. One at a time: the last one asked for stays. */
+  /**
+   * Compares the first key with the database, as soon as there is an assistant to tell its account by. A key of another account is
+   * given up. Costs nothing once that is done.
+   */
+  check(): Promise<void> {
+    return this.#inTurn(() => this.#check());
+  }
+
+  /** Makes this the active key, if it reads the Vapi organization that the active key reads. The last one asked for stays. */
   rotate(next: Secret): Promise<Rotation> {
-    const rotation = this.#rotating.then(() => this.#rotate(next));
-    this.#rotating = rotation.catch(() => {});
-    return rotation;
+    return this.#inTurn(() => this.#rotate(next));
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#changing.then(change);
+    this.#changing = changed.catch(() => {});
+    return changed;
+  }
+
+  async #check(): Promise<void> {
+    const key = this.#unchecked;
+    if (key === null) return;
+    // Once is enough: what an empty account gets later shows whose it is, too.
+    if (!this.#accounts.has(key) && !this.#looked) this.#looked = (await this.#look(key)) === 'ok';
+    const seen = this.#accounts.get(key);
+    if (seen === undefined) return;
+    this.#account = await this.#ports.account(seen);
+    if (this.#account === null) return;
+    this.#unchecked = null;
+    if (seen === this.#account || this.#active !== key) return;
+    this.#active = null;
+    this.#ports.meter.count('vapi.key_foreign');
+    this.#ports.log.error(
+      { event: 'vapi.key_foreign', key: key.fingerprint() },
+      'the Vapi key is not used: it reads another Vapi organization than the one in which the assistants of this database are',
+    );
   }
 
   async #rotate(next: Secret): Promise<Rotation> {
+    if (this.#active?.equals(next)) return 'ACTIVE';
+    this.#looked = false;
+    await this.#check();
     const active = this.#active;
-    if (active === null) return 'UNDECIDED';
-    if (active.equals(next)) return 'ACTIVE';
-    if (!this.#accounts.has(active)) await this.#look(active);
+    if (active === null && this.#account === null) return 'UNDECIDED';
     const seen = await this.#look(next);
-    const [ours, theirs] = [this.#accounts.get(active), this.#accounts.get(next)];
-    const keys = { active: active.fingerprint(), next: next.fingerprint() };
+    const theirs = this.#accounts.get(next);
+    const ours = this.#account ?? (active === null ? undefined : this.#accounts.get(active));
+    const keys = { active: active?.fingerprint() ?? 'none', next: next.fingerprint() };
     const { log, meter } = this.#ports;
     if (seen === 'ok' && ours !== undefined && ours === theirs) {
       this.#active = next;
