@@ -206,10 +206,15 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
   const answer = async (request: IncomingMessage): Promise<unknown> => {
     const path = request.url?.split('?', 1)[0];
     if (path === '/rest/v1/agents') return rows;
-    const body = JSON.parse(await text(request)) as { p_save_id: string; p_request: BeginRequest };
+    const body = JSON.parse(await text(request)) as {
+      p_save_id: string;
+      p_request: BeginRequest;
+      p_seen: string;
+    };
     if (path === '/rest/v1/rpc/save_begin') return begin(body.p_save_id, body.p_request);
     if (path === '/rest/v1/rpc/save_commit') return commit(body.p_save_id);
     if (path === '/rest/v1/rpc/replica_beat') return { replicas: 1, known: true };
+    if (path === '/rest/v1/rpc/vapi_account') return body.p_seen;
     return [];
   };
   const server = createServer((request, response) => {

@@ -23,6 +23,7 @@ import { type AppContext, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
 import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
+import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
 import { createGraphql } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
@@ -184,6 +185,7 @@ export function createApp(config: AppConfig): App {
   };
 
   const edge = { ...EDGE_DEFAULTS, ...config.edge };
+  const savesAtOnce = Math.max(1, Math.floor(edge.maxComplexity / SAVE_COST));
   const server = createHttpServer({
     graphql: createGraphql({
       createContext: createContext as (request: Request, requestId: string) => Promise<AppContext>,
@@ -200,8 +202,8 @@ export function createApp(config: AppConfig): App {
     maxBodyBytes: edge.maxBodyBytes,
     timeouts: {
       ...SLOW_CLIENTS,
-      // Nothing is heard from a save while it waits for its turn and for its answer.
-      idle: (config.pace?.waitMs ?? 0) + settings.answerMs + SLOW_CLIENTS.request,
+      // Nothing is heard from saves, one after the other, while they wait for their turns and for their answers.
+      idle: savesAtOnce * ((config.pace?.waitMs ?? 0) + settings.answerMs) + SLOW_CLIENTS.request,
       ...config.timeouts,
     },
   });
@@ -269,7 +271,8 @@ export function createApp(config: AppConfig): App {
         executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
       }
     },
-    checkKey: () => keys.check(),
+    checkKey: () =>
+      keys.check().catch((error: unknown) => log.error({ err: error }, 'the key could not be compared')),
     recover: recoverOnce,
     sweep: sweepOnce,
     cleanUp,
@@ -288,6 +291,8 @@ export function createApp(config: AppConfig): App {
         });
         server.closeIdleConnections();
         await closed;
+        // What began while the door was still open.
+        while (running.size > 0) await Promise.all(running);
       })();
       await Promise.race([drained, systemClock.sleep(drainMs)]);
       server.close();

@@ -134,12 +134,30 @@ describe('wrong values', () => {
       'SUPABASE_URL',
       ['project.supabase.co', 'http://project.supabase.co', 'ftp://x', 'https://', 'http://10.0.0.1'],
     ],
-    ['SUPABASE_JWKS_URL', ['http://keys.example/jwks.json', 'file:///etc/jwks.json', '/jwks.json']],
+    [
+      'SUPABASE_JWKS_URL',
+      [
+        'http://keys.example/jwks.json',
+        'file:///etc/jwks.json',
+        '/jwks.json',
+        'https://me:word@keys.example',
+      ],
+    ],
     [
       'VAPI_BASE_URL',
       ['api.vapi.ai', 'http://api.vapi.ai', 'http://127.evil.example', 'http://localhost.evil.example'],
     ],
-    ['SUPABASE_JWKS', ['{', '[]', '{"keys":[]}', '{"keys":[{}]}', 'null', '"keys"']],
+    [
+      'SUPABASE_JWKS',
+      [
+        ...['{', '[]', '{"keys":[]}', '{"keys":[{}]}', 'null', '"keys"'],
+        // Secrets: of a legacy project, and the private half of a pair.
+        ...[
+          '{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}',
+          '{"keys":[{"kty":"EC","crv":"P-256","d":"c2VjcmV0"}]}',
+        ],
+      ],
+    ],
     ['SUPABASE_JWT_SECRET', ['short']],
     // Shorter than eight: the log could not lose it.
     ['VAPI_PRIVATE_KEY', ['two words', 'läuft-läuft', 'line\nbreak', '1234567', `${'x'.repeat(513)}`]],

@@ -65,9 +65,12 @@ const webAddress = z
   .refine((value) => {
     const url = URL.parse(value);
     return (
-      url !== null && (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname)))
+      url !== null &&
+      (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))) &&
+      // The log names addresses.
+      url.username + url.password === ''
     );
-  }, 'must be an https address (http only on this machine)')
+  }, 'must be an https address (http only on this machine), without a name or password in it')
   .transform((value) => value.replace(/\/+$/, ''));
 
 function isLoopback(hostname: string): boolean {
@@ -87,7 +90,9 @@ export const variables = {
     .transform((value, context) => {
       const parsed = keySet.safeParse(jsonOrNull(value));
       if (parsed.success) return parsed.data;
-      context.addIssue('must be a JSON Web Key Set: {"keys": [...]}');
+      context.addIssue(
+        'must be a JSON Web Key Set of public keys: {"keys": [...]} (a shared secret belongs in SUPABASE_JWT_SECRET)',
+      );
       return z.NEVER;
     })
     .optional(),
@@ -140,7 +145,10 @@ export const SECRET_VARIABLES = [
   'VAPI_PRIVATE_KEY_NEXT',
 ] as const;
 
-const keySet = z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })).min(1) });
+/** Public keys only: this variable is not treated as a secret. */
+const keySet = z
+  .looseObject({ keys: z.array(z.looseObject({ kty: z.string() })).min(1) })
+  .refine(({ keys }) => keys.every((key) => key.kty !== 'oct' && !('d' in key)));
 
 const environment = z.object(variables);
 

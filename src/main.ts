@@ -85,7 +85,10 @@ async function main(config: Config): Promise<void> {
       if (!secrets.some((known) => known.equals(key))) secrets.push(key);
       void app
         .rotateKey(key)
-        .then((rotation) => log.info({ file, vapiKey: key.fingerprint(), rotation }, 'a key was read'));
+        .then((rotation) => log.info({ file, vapiKey: key.fingerprint(), rotation }, 'a key was read'))
+        .catch((error: unknown) =>
+          log.error({ file, err: error }, 'a key was read, and could not be compared'),
+        );
     });
   }
 

@@ -20,13 +20,11 @@ export type ProviderReply<T> =
   | { kind: 'not_sent'; code: string }
   | { kind: 'unknown'; code: string };
 
-/** Bounds of a list, ISO-8601 timestamps, both inclusive and exclusive forms; at most 1000 come back, newest first. */
+/** Bounds of a list, inclusive, ISO-8601 timestamps; at most 1000 come back, newest first. */
 export interface AssistantListQuery {
   limit?: number;
   createdAtGe?: string;
   createdAtLe?: string;
-  updatedAtGt?: string;
-  updatedAtLe?: string;
 }
 
 /**

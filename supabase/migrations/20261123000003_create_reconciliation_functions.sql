@@ -184,6 +184,9 @@ begin
 end
 $$;
 
+-- Stripped images stay: the others must be found without reading them all.
+create index save_images_expiring on lockstep.save_images (save_id) where after_config <> '{}';
+
 -- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
 -- an image is that its save made an assistant. Answers how many saves it cleared; what another replica is at, it leaves to that.
 create function public.save_cleanup(p_limit integer) returns integer

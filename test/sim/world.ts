@@ -673,7 +673,7 @@ export class World {
         this.#vapi(life, 'LIST', null, () => {
           const time = (text: string | undefined) => (text === undefined ? {} : Date.parse(text));
           const bounds = Object.fromEntries(
-            (['createdAtGe', 'createdAtLe', 'updatedAtGt', 'updatedAtLe'] as const).flatMap((name) =>
+            (['createdAtGe', 'createdAtLe'] as const).flatMap((name) =>
               query[name] === undefined ? [] : [[name, time(query[name])]],
             ),
           );

@@ -98,7 +98,10 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const leaks = watchAnswers(app.server, forms);
   app.server.listen(0, '127.0.0.1');
   await once(app.server, 'listening');
-  if (options.recoveryIntervalMs !== undefined || options.reconcileIntervalMs !== undefined) app.start();
+  if (options.recoveryIntervalMs !== undefined || options.reconcileIntervalMs !== undefined) {
+    await app.checkKey();
+    app.start();
+  }
   const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   const url = `${origin}/graphql`;
   const clientFor = (token: string) =>

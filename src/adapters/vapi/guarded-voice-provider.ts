@@ -64,7 +64,7 @@ export function createCircuit(
   };
 }
 
-/** 5xx, timeouts and connections that broke: nothing that one tenant's content could bring about for all. */
+/** 5xx, timeouts and connections that broke: not what Vapi refuses, which one tenant's content could bring about. */
 function isTrouble(reply: ProviderReply<unknown>): boolean {
   if (reply.kind === 'unknown') return !/^(UNREADABLE_BODY|HTTP_3)/.test(reply.code);
   return reply.kind === 'not_sent' && reply.code.startsWith('TIMEOUT');

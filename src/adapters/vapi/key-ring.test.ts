@@ -96,18 +96,43 @@ describe('the first key', () => {
     expect(keys.active).not.toBeNull();
   });
 
-  test('is used, and asked again, while Vapi or the database cannot tell', async () => {
+  test('waits while Vapi or the database cannot tell, and what began meanwhile never uses it where it is foreign', async () => {
     const { keys, database, lists, asked } = start({ 'old-key': AWAY });
+    const { voice } = keys;
+    const withheld = { kind: 'not_sent', code: 'KEY_UNCHECKED' };
+    const requests = () =>
+      Promise.all([
+        voice?.createAssistant({}),
+        voice?.updateAssistant('a', {}),
+        voice?.getAssistant('a'),
+        voice?.deleteAssistant('a'),
+        voice?.listAssistants({}),
+      ]);
     database.account = 'one';
-    await keys.check();
+    const checking = keys.check();
+    expect(await requests()).toEqual(Array(5).fill(withheld));
+    await checking;
     database.away = true;
     lists['old-key'] = account('two');
     await keys.check();
     expect(keys.active).not.toBeNull();
+    expect(await requests()).toEqual(Array(5).fill(withheld));
     database.away = false;
     await keys.check();
     expect(keys.active).toBeNull();
+    expect(await requests()).toEqual(Array(5).fill(withheld));
     expect(asked).toEqual(['old-key', 'old-key']);
+  });
+
+  test.each<[string, Listed]>([
+    ['of the right account', account('one')],
+    ['of an account without an assistant', EMPTY],
+    ['that Vapi refuses, so that saves say so', UNAUTHORIZED],
+  ])('%s is let through once it was asked', async (_what, found) => {
+    const { keys, database } = start({ 'old-key': found });
+    database.account = 'one';
+    await keys.check();
+    expect(await keys.voice?.listAssistants({})).toEqual(found);
   });
 });
 

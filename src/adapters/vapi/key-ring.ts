@@ -1,7 +1,7 @@
 import type { Secret } from '../../domain/secret.ts';
 import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 
 /** What became of a key that was to be the next one. */
 export type Rotation =
@@ -36,13 +36,18 @@ interface Ports {
 export class KeyRing {
   readonly #open: (key: Secret, hooks: KeyHooks) => VoiceProvider;
   readonly #ports: Ports;
-  readonly #voices = new WeakMap<Secret, VoiceProvider>();
+  /** What is given out for a key, and what stands behind it. */
+  readonly #voices = new WeakMap<Secret, { given: VoiceProvider; behind: VoiceProvider }>();
   /** The Vapi organization that a key was last seen to read: still known of the active one when that is revoked. */
   readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
   /** The first key, until it has been compared with the database. */
   #unchecked: Secret | null;
-  #looked = false;
+  /** A key with which nothing is sent, because it may be of another account, or is. */
+  #shut: Secret | null = null;
+  #asked = false;
+  /** The first key was seen to read no assistant at all. */
+  #empty = false;
   /** The Vapi organization that the database belongs to, once known. */
   #account: string | null = null;
   /** One change of the active key at a time. */
@@ -68,22 +73,29 @@ export class KeyRing {
 
   /** One provider a key, so that connections and what is known of the key are shared. */
   voiceOf(key: Secret): VoiceProvider {
-    let voice = this.#voices.get(key);
-    if (voice === undefined) {
-      voice = this.#open(key, {
+    return this.#voicesOf(key).given;
+  }
+
+  #voicesOf(key: Secret) {
+    let voices = this.#voices.get(key);
+    if (voices === undefined) {
+      const behind = this.#open(key, {
         onAccount: (orgId) => this.#accounts.set(key, orgId),
         isActive: () => this.#active === key,
       });
-      this.#voices.set(key, voice);
+      voices = { given: whileOpen(behind, () => this.#shut !== key), behind };
+      this.#voices.set(key, voices);
     }
-    return voice;
+    return voices;
   }
 
   /**
-   * Compares the first key with the database, as soon as there is an assistant to tell its account by. A key of another account is
-   * given up. Costs nothing once that is done.
+   * Compares the first key with the database, as soon as there is an assistant to tell its account by; nothing is sent with it
+   * meanwhile. A key of another account is given up. Costs nothing once that is done.
    */
   check(): Promise<void> {
+    if (!this.#asked) this.#shut = this.#unchecked;
+    this.#asked = true;
     return this.#inTurn(() => this.#check());
   }
 
@@ -102,13 +114,22 @@ export class KeyRing {
     const key = this.#unchecked;
     if (key === null) return;
     // Once is enough: what an empty account gets later shows whose it is, too.
-    if (!this.#accounts.has(key) && !this.#looked) this.#looked = (await this.#look(key)) === 'ok';
+    if (!this.#accounts.has(key) && !this.#empty) {
+      const reply = await this.#look(key);
+      this.#empty = reply === 'ok' && !this.#accounts.has(key);
+      // A key that Vapi refuses can do no harm, and saves are to say so.
+      if (this.#empty || reply === 'unauthorized') this.#shut = null;
+    }
     const seen = this.#accounts.get(key);
     if (seen === undefined) return;
     this.#account = await this.#ports.account(seen);
     if (this.#account === null) return;
     this.#unchecked = null;
-    if (seen === this.#account || this.#active !== key) return;
+    if (seen === this.#account) {
+      this.#shut = null;
+      return;
+    }
+    this.#shut = key;
     this.#active = null;
     this.#ports.meter.count('vapi.key_foreign');
     this.#ports.log.error(
@@ -119,7 +140,7 @@ export class KeyRing {
 
   async #rotate(next: Secret): Promise<Rotation> {
     if (this.#active?.equals(next)) return 'ACTIVE';
-    this.#looked = false;
+    this.#empty = false;
     await this.#check();
     const active = this.#active;
     if (active === null && this.#account === null) return 'UNDECIDED';
@@ -154,7 +175,21 @@ export class KeyRing {
   /** What came of a read, by which the provider tells the account. */
   async #look(key: Secret): Promise<string> {
     return (await this.#ports.turn())
-      ? (await this.voiceOf(key).listAssistants({ limit: 1 })).kind
+      ? (await this.#voicesOf(key).behind.listAssistants({ limit: 1 })).kind
       : 'no_turn';
   }
+}
+
+/** A provider with which nothing is sent unless its key may be used at that moment. */
+function whileOpen(voice: VoiceProvider, isOpen: () => boolean): VoiceProvider {
+  const through = <T>(call: () => Promise<ProviderReply<T>>): Promise<ProviderReply<T>> =>
+    isOpen() ? call() : Promise.resolve({ kind: 'not_sent', code: 'KEY_UNCHECKED' });
+  return {
+    timeoutMs: voice.timeoutMs,
+    createAssistant: (document) => through(() => voice.createAssistant(document)),
+    updateAssistant: (id, document) => through(() => voice.updateAssistant(id, document)),
+    getAssistant: (id) => through(() => voice.getAssistant(id)),
+    deleteAssistant: (id) => through(() => voice.deleteAssistant(id)),
+    listAssistants: (query) => through(() => voice.listAssistants(query)),
+  };
 }
