@@ -13,7 +13,9 @@ import { calling, catchAt, deleting, listing, putting, type Trap } from './traps
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
-const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
+/** Until it is over: whoever gets no answer in time asks again. */
+const REJECT: FaultInput = { kind: 'reject', messages: ['no'], times: Infinity };
+const rejecting = ({ orgId }: Organization) => strike(world.vapi, REJECT, orgId, 'Outbound', 'after');
 
 let world: World;
 let busy: Awaited<ReturnType<typeof busyOrganization>>;
@@ -33,7 +35,7 @@ interface Place {
   readonly name: string;
   /** Both agents exist, or neither; or both, and somebody has deleted the inbound assistant. */
   readonly from: 'saved' | 'new' | 'deleted';
-  /** Vapi rejects outbound, once. */
+  /** Vapi rejects outbound, until this place is reached. */
   readonly isRejected?: boolean;
   readonly traps: (when: When) => readonly Trap[];
   /** How it may end. */
@@ -70,9 +72,8 @@ function pointsOf(places: readonly Place[]): Point[] {
 async function prepared(points: readonly Point[]): Promise<Map<Point, Organization>> {
   const made = await Promise.all(
     points.map(async (point) => {
-      const { from, isRejected } = point.place;
+      const { from } = point.place;
       const organization = await (from === 'new' ? Organization.make(world) : Organization[from](world));
-      if (isRejected) strike(world.vapi, REJECT, organization.orgId, 'Outbound', 'after');
       return [point, organization] as const;
     }),
   );
@@ -168,12 +169,15 @@ async function holdAtA(organizations: Map<Point, Organization>) {
     times: Infinity,
     before: () => reached.promise,
   });
+  const rejections: number[] = [];
   const caught = [...organizations].map(([point, organization]) => {
+    if (point.place.isRejected) rejections.push(rejecting(organization));
     const held = catchAt(world, [a], organization, point.name, point.traps, Infinity);
     void organization.ask('after', a);
     return { point, ...held };
   });
   await Promise.all(caught.map((one) => one.reached));
+  for (const id of rejections) world.vapi.faults.remove(id);
   isReached = true;
   reached.resolve();
   /** What was on its way arrives now, or never. */
@@ -268,13 +272,12 @@ test('both servers are killed at every point of recovery: they end it when they 
   await a.kill();
   letGo();
 
+  const rejections: number[] = [];
   const caught = leaving.map(({ place, point, owner }) => {
     const organization = organizations.get(owner);
     if (organization === undefined) throw new Error(owner.name);
     // The recoverer is the one to see it rejected.
-    if (place.isRejected && !place.left.isRejected) {
-      strike(world.vapi, REJECT, organization.orgId, 'Outbound', 'after');
-    }
+    if (place.isRejected && !place.left.isRejected) rejections.push(rejecting(organization));
     return { point, organization, ...catchAt(world, [a, b], organization, point.name, point.traps) };
   });
   const orgsOf = (left: typeof leaving) =>
@@ -288,6 +291,7 @@ test('both servers are killed at every point of recovery: they end it when they 
     where finished_at is null and org_id in ${orgsOf(leaving)}`;
   await a.start();
   await Promise.all(caught.map(({ reached }) => reached));
+  for (const id of rejections) world.vapi.faults.remove(id);
   await Promise.all([a.kill(), b.kill()]);
   for (const { point, release, drop } of caught) (point.lost ? drop : release)();
   await Promise.all([a.start(), b.start()]);
