@@ -31,6 +31,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // What is waited for is looked for until it is there: on a busy machine, a second (Vitest's own choice) is nothing.
+    expect: { poll: { timeout: 20_000 } },
     // Much of a test is waiting for Postgres and sockets: on two cores, two files at once (Vitest's own choice is one).
     maxWorkers: Math.max(2, availableParallelism() - 1),
     reporters: ['default', totals],

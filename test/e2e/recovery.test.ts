@@ -112,6 +112,11 @@ class Organization {
     return strike(vapi, fault, this.orgId, side, what);
   }
 
+  /** Its saves are taken over by the other replica, and not by luck. */
+  leaveToTwo(): void {
+    one.proxy.add({ match: rpc('save_takeover', this.orgId), times: Infinity, before: lost });
+  }
+
   writes(side: 'Inbound' | 'Outbound', what: string) {
     return writes(vapi, this.orgId, side, what);
   }
@@ -291,6 +296,7 @@ describe.concurrent('two owners', () => {
     const org = await Organization.saved();
     const stuck = gate();
     one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    org.leaveToTwo();
     const answer = save(org.client, both(org.orgId, 'after'));
     await stuck.reached;
     const saveId = (await org.openSave())?.id ?? '';
@@ -345,6 +351,7 @@ describe.concurrent('two owners', () => {
     const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
     const stuck = gate();
     one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    org.leaveToTwo();
     const first = save(org.client, input);
     await stuck.reached;
     const client = await org.at(two);

@@ -65,15 +65,25 @@ export const listing = (when: When): Trap => ({
       method === 'GET' && path === '/assistant',
 });
 
-/** Holds the next such request of each of these replicas; `reached` when each trap has caught one, whosever it is. */
+/**
+ * Holds the next such request of each of these replicas, or, where `times` is infinite, every one until they are let go: whoever
+ * gets no answer in time sends it again, and then does not get past this point. `reached` when each trap has caught one, whosever
+ * it is.
+ */
 export function catchAt(
   world: World,
   replicas: readonly Replica[],
   organization: Organization,
   name: string,
   traps: readonly Trap[],
+  times = 1,
 ): Caught {
   const opened = Promise.withResolvers<'all' | undefined>();
+  let isOpen = false;
+  const open = (how: () => void) => {
+    isOpen = true;
+    how();
+  };
   // Dropped with nobody waiting is no error.
   opened.promise.catch(() => undefined);
   const waiting = traps.map((trap) => {
@@ -84,9 +94,9 @@ export function catchAt(
       const all = await opened.promise;
       if (trap.at === 'vapi' && all === undefined && performance.now() - since > LATE_MS) await lost();
     };
-    for (const replica of replicas) {
-      replica[trap.at].add({ match: trap.match(world, organization), [trap.when]: hold });
-    }
+    const isMatch = trap.match(world, organization);
+    const match = (request: PassingRequest) => !isOpen && isMatch(request);
+    for (const replica of replicas) replica[trap.at].add({ match, times, [trap.when]: hold });
     return () => caught > 0;
   });
   const reached = vi.waitFor(
@@ -98,5 +108,9 @@ export function catchAt(
   );
   // Seen by whoever waits for it.
   reached.catch(() => undefined);
-  return { reached, release: (all) => opened.resolve(all), drop: () => opened.reject(new Error('dropped')) };
+  return {
+    reached,
+    release: (all) => open(() => opened.resolve(all)),
+    drop: () => open(() => opened.reject(new Error('dropped'))),
+  };
 }

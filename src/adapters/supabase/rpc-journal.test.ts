@@ -2,17 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  describe,
-  expect,
-  expectTypeOf,
-  onTestFinished,
-  test,
-  vi,
-} from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { supabaseConfig } from '../../../test/support/app.ts';
 import { closedPort } from '../../../test/support/network.ts';
@@ -366,9 +356,8 @@ describe('against real functions', () => {
 
   test('abandoned: due, taken once with a new epoch, held, and handed to a person, who settles it', async () => {
     const { ref } = await begun({ leaseMs: 1, deadlineMs: 2 });
-    await vi.waitFor(async () => {
-      expect(await journal.due(1_000)).toContainEqual({ orgId: ref.orgId, saveId: ref.saveId });
-    });
+    const { orgId, saveId } = ref;
+    await expect.poll(() => journal.due(1_000)).toContainEqual({ orgId, saveId });
     const taken = await journal.takeover(ref.orgId, ref.saveId, 'other', 60_000);
     if (taken.outcome !== 'TAKEN') throw new Error(taken.outcome);
     expect(keys(taken)).toEqual(['deployment', 'images', 'outcome', 'pastDeadline', 'quarantined', 'save']);
