@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util';
 import { createServiceClient } from '../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../src/adapters/supabase/rpc-journal.ts';
+import { createRpcVapiAccount } from '../src/adapters/supabase/rpc-vapi-account.ts';
 import { createLogger } from '../src/adapters/system/logger.ts';
 import { createVoiceProvider } from '../src/adapters/vapi/got-voice-provider.ts';
 import { isUuid } from '../src/domain/uuid.ts';
@@ -42,16 +43,19 @@ if (supabase === null || vapi.key === null) {
   console.error('SUPABASE_URL and VAPI_PRIVATE_KEY are needed: the same environment as the server has');
   process.exit(EX_CONFIG);
 }
+const client = createServiceClient(supabase);
 try {
   const settlement = await settleSave(
     {
-      journal: createRpcJournal(createServiceClient(supabase)),
+      journal: createRpcJournal(client),
       voice: createVoiceProvider(vapi.key, {
         baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
         timeoutMs: settings.requestTimeoutMs,
         log: createLogger(logLevel, [vapi.key, supabase.secretKey]),
       }),
       settings,
+      // Asks, and leaves it to the server to say which one it is.
+      account: () => createRpcVapiAccount(client)(''),
     },
     org,
     save,

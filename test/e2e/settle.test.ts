@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { createRpcVapiAccount } from '../../src/adapters/supabase/rpc-vapi-account.ts';
 import { createVoiceProvider } from '../../src/adapters/vapi/got-voice-provider.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { JsonObject } from '../../src/local/vapi/assistant-store.ts';
@@ -41,6 +42,8 @@ beforeEach(async () => {
 /** Outbound is rejected, and Vapi does not take inbound's old configuration back. */
 async function needsAttention(): Promise<AgentSave> {
   expectAnswer(await save(caller.client, both(orgId, 'old')), 'UpdateAgentsSuccess');
+  // As a server does on its timer: now there are assistants to tell the account by.
+  await lockstep.app.checkKey();
   strike(lockstep.vapi, { kind: 'reject', messages: ['no'] }, orgId, 'Outbound', 'new');
   strike(lockstep.vapi, { kind: 'reject', messages: ['that voice is gone'] }, orgId, 'Inbound', 'old');
   const told = expectAnswer(await save(caller.client, both(orgId, 'new')), 'SavePendingError');
@@ -59,8 +62,10 @@ function settle(
     timeoutMs: SETTINGS.requestTimeoutMs,
     log: { debug() {}, info() {}, warn() {}, error() {}, child: () => ({}) as never },
   });
-  const journal = createRpcJournal(createServiceClient(supabaseConfig(lockstep.supabase)));
-  return settleSave({ journal, voice, settings: SETTINGS }, of, saveId, status);
+  const client = createServiceClient(supabaseConfig(lockstep.supabase));
+  const account = () => createRpcVapiAccount(client)('');
+  const ports = { journal: createRpcJournal(client), voice, settings: SETTINGS, account };
+  return settleSave(ports, of, saveId, status);
 }
 
 const idOf = async (role: 'INBOUND' | 'OUTBOUND') =>
@@ -173,6 +178,12 @@ describe('a save that needs attention', () => {
       reasons: [expect.stringContaining('INBOUND: the assistant that this save made still exists')],
     });
     lockstep.vapi.dashboardDelete(told.save.results[0]?.assistantId ?? '');
+    // Nothing is there now by which the account could be told from another one.
+    expect(await settle(told.save.id, 'ROLLED_BACK')).toEqual({
+      outcome: 'NOT_SETTLED',
+      reasons: [expect.stringContaining('no assistant at all')],
+    });
+    lockstep.vapi.store.create(DEFAULT_VAPI_ORG_ID, { name: 'somebody else' });
     expect(await settle(told.save.id, 'ROLLED_BACK')).toMatchObject({ outcome: 'ROLLED_BACK' });
     expect(await expectLockstep(lockstep, orgId)).toMatchObject({ agents: [], assistants: [] });
     await saveWhenFree(caller, both(orgId, 'next'));
@@ -184,10 +195,46 @@ describe('a save that needs attention', () => {
     for (const status of ['COMMITTED', 'ROLLED_BACK'] as const) {
       expect(await settle(id, status, { key: 'wrong' })).toEqual({
         outcome: 'NOT_SETTLED',
-        reasons: [expect.stringContaining('unauthorized'), expect.stringContaining('unauthorized')],
+        reasons: [expect.stringContaining('unauthorized')],
       });
     }
+    lockstep.vapi.faults.add({
+      ...{ kind: 'status-before', status: 500, times: Infinity },
+      match: { method: 'GET', path: new RegExp(`^/assistant/${await idOf('INBOUND')}`) },
+    });
+    expect(await settle(id, 'ROLLED_BACK')).toEqual({
+      outcome: 'NOT_SETTLED',
+      reasons: ['INBOUND: Vapi could not be asked (unknown)'],
+    });
     expect(await readSave(caller.client, id)).toMatchObject({ status: 'NEEDS_ATTENTION' });
+  });
+
+  test('is not settled by the key of another Vapi account, where everything looks deleted', async () => {
+    const { id } = await needsAttention();
+    const key = 'a-key-of-the-staging-account';
+    const staging = randomUUID();
+    lockstep.vapi.setKeys([{ key: CANARY_KEY }, { key, orgId: staging }]);
+    for (const why of ['no assistant at all', 'another Vapi account']) {
+      expect(await settle(id, 'ROLLED_BACK', { key })).toEqual({
+        outcome: 'NOT_SETTLED',
+        reasons: [expect.stringContaining(why)],
+      });
+      lockstep.vapi.store.create(staging, { name: 'a trial' });
+    }
+    expect(await readSave(caller.client, id)).toMatchObject({ status: 'NEEDS_ATTENTION' });
+    expect(await readAgents(caller.client)).toMatchObject({
+      INBOUND: { sync: { status: 'NEEDS_ATTENTION' } },
+    });
+    // Nor is it told whose the database is by an operator's key, where no server has seen it yet.
+    await lockstep.supabase.sql`update lockstep.deployment set vapi_org_id = null`;
+    for (const one of [key, CANARY_KEY]) {
+      expect(await settle(id, 'ROLLED_BACK', { key: one })).toMatchObject({
+        outcome: 'NOT_SETTLED',
+        reasons: [expect.stringContaining('start the server')],
+      });
+    }
+    await lockstep.supabase.sql`update lockstep.deployment set vapi_org_id = ${DEFAULT_VAPI_ORG_ID}`;
+    lockstep.vapi.setKeys([{ key: CANARY_KEY }]);
   });
 
   test('is settled once, however many try at the same moment', async () => {

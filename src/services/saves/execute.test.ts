@@ -16,6 +16,7 @@ import {
   type TransitionOutcome,
 } from '../../ports/save-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
+import type { Counted } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate, type SaveOptions } from './execute.ts';
@@ -151,6 +152,7 @@ interface World {
   abort: Scripted<TransitionOutcome | undefined>;
   hold: Scripted<TransitionOutcome | undefined>;
   rolledBack: Scripted<TransitionOutcome | undefined>;
+  needsAttention: Scripted<TransitionOutcome | undefined>;
   openVoiceProvider: (() => never) | undefined;
   options: SaveOptions;
   update: Partial<TransactionalAgentUpdate>;
@@ -169,6 +171,7 @@ function start(world: Partial<World>) {
   const calls: JournalCall[] = [];
   const requests: { method: string; role: Role; at: number; document: JsonObject | null }[] = [];
   const logged: { level: string; fields: object; message: string }[] = [];
+  const counted: Counted[] = [];
   const tracked: Promise<unknown>[] = [];
   let inFlight = 0;
   let mostInFlight = 0;
@@ -176,7 +179,7 @@ function start(world: Partial<World>) {
   const turns = { taken: 0, givenBack: 0 };
 
   async function journaled(
-    name: 'commit' | 'abort' | 'hold' | 'rolledBack',
+    name: 'commit' | 'abort' | 'hold' | 'rolledBack' | 'needsAttention',
     request: unknown,
     status: SaveStatus | 'HELD',
   ): Promise<TransitionOutcome> {
@@ -204,7 +207,8 @@ function start(world: Partial<World>) {
       journaled('abort', request, request.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
     rolledBack: (_ref, request) => journaled('rolledBack', request, 'ROLLED_BACK'),
     hold: (_ref, request) => journaled('hold', request, 'HELD'),
-    ...{ needsAttention: unused, due: unused, takeover: unused, settle: unused, inspect: unused },
+    needsAttention: (_ref, request) => journaled('needsAttention', request, 'NEEDS_ATTENTION'),
+    ...{ due: unused, takeover: unused, settle: unused, inspect: unused },
   };
 
   async function ask(method: string, role: Role, document: JsonObject | null) {
@@ -259,7 +263,7 @@ function start(world: Partial<World>) {
     },
     random: { next: () => 0.5 },
     log,
-    meter: { count: () => {} },
+    meter: { count: (event) => void counted.push(event) },
     settings,
     owner: 'this process',
     track: (work) => void tracked.push(work.catch(() => undefined)),
@@ -280,7 +284,7 @@ function start(world: Partial<World>) {
     (error: unknown) => ({ error, at: clock.mono, journaled: calls.map(({ name }) => name) }),
   );
   return {
-    ...{ clock, calls, requests, logged, ports, settings },
+    ...{ clock, calls, requests, logged, counted, ports, settings },
     mostInFlight: () => mostInFlight,
     saveId: () => saveId,
     turns: () => turns,
@@ -354,7 +358,11 @@ describe('nothing is sent where the lease leaves no room', () => {
       expect(save.requests).toHaveLength(sent);
       if (sent === 1) continue;
       // Nothing was touched: closed at once, and told so.
-      expect(save.calls.at(-1)).toMatchObject({ name: 'abort', request: { nothingApplied: true } });
+      const error = 'Vapi could not be reached in time.';
+      expect(save.calls.at(-1)).toMatchObject({
+        name: 'abort',
+        request: { nothingApplied: true, results: [{ error }] },
+      });
       expect(outcome).toMatchObject({ kind: 'failed', save: { status: 'ROLLED_BACK' } });
     }
   });
@@ -400,6 +408,51 @@ describe('nothing is sent where the lease leaves no room', () => {
     expect(save.requests).toHaveLength(2);
     expect(save.names()).toEqual(['begin', 'abort', 'hold']);
     expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'ROLLING_BACK' } });
+  });
+});
+
+describe('a save that needs attention', () => {
+  /** Vapi takes the change with another name, and the undo too. */
+  const otherwise = (world: Partial<World> = {}) =>
+    start({
+      reply: (role, _nth, document) => ok(role, { ...document, name: 'another' }),
+      ...world,
+    });
+  const told = (save: ReturnType<typeof start>) => [
+    ...save.counted.filter((event) => event === 'save.needs_attention'),
+    ...save.logged.filter(({ level }) => level === 'error').map(({ message }) => message),
+  ];
+
+  test('the undo was answered with other content: it is told where', async () => {
+    const save = otherwise();
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'NEEDS_ATTENTION' } });
+    expect(save.names()).toEqual(['begin', 'abort', 'needsAttention']);
+    expect(save.calls.at(-1)).toMatchObject({
+      request: {
+        results: [{ error: 'Vapi answered the previous configuration with other content at name.' }],
+      },
+    });
+    expect(told(save)).toEqual(['save.needs_attention', 'a save cannot be undone and needs a person']);
+  });
+
+  test.each<[string, Scripted<TransitionOutcome | undefined>]>([
+    [
+      'another owner has it',
+      () => ({ outcome: 'STALE', save: record('00000000-0000-4000-8000-000000000001', 'ROLLING_BACK') }),
+    ],
+    [
+      'the database is away',
+      (nth) => {
+        throw away(nth % 2 === 0);
+      },
+    ],
+  ])('%s: it is not called one before it is', async (_name, needsAttention) => {
+    const save = otherwise({ needsAttention });
+    await save.answer();
+    expect(await save.end()).toBe(true);
+    expect(save.names()).toContain('needsAttention');
+    expect(told(save)).toEqual([]);
   });
 });
 

@@ -93,6 +93,9 @@ interface Target extends AgentProgress {
   sending: boolean;
 }
 
+/** Why a save was not made where no answer says why. */
+const NO_TIME = 'Vapi could not be reached in time.';
+
 export class SaveRun {
   readonly #ports: RunPorts;
   readonly #held: HeldSave;
@@ -240,6 +243,8 @@ export class SaveRun {
             lateMs,
           }),
         );
+        // Another owner has it, or recovery will: no person is needed yet.
+        if (this.#save.status !== 'NEEDS_ATTENTION') return;
         this.#ports.meter.count('save.needs_attention');
         this.#ports.log.error(
           { saveId: this.#ref.saveId, orgId: this.#ref.orgId, event: 'save.needs_attention' },
@@ -372,10 +377,7 @@ export class SaveRun {
         target.observed = observedForm(reply.value);
         const found = differences(target.after, reply.value);
         answer = found.length === 0 ? 'matches' : 'differs';
-        target.error =
-          found.length === 0
-            ? null
-            : `Vapi answered with other content at ${found.map((entry) => entry.path).join(', ')}.`;
+        target.error = found.length === 0 ? null : `Vapi answered with other content at ${pathsOf(found)}.`;
         break;
       }
       case 'refused':
@@ -497,13 +499,12 @@ export class SaveRun {
       revision: before.revision,
     });
     const reply = await this.#ports.voice.updateAssistant(target.assistantId, document);
-    const answer =
-      reply.kind !== 'ok'
-        ? reply.kind
-        : differences(document, reply.value).length === 0
-          ? 'matches'
-          : 'differs';
-    return this.#learnUndo(target, answer, reply, attempt, 'PATCH');
+    if (reply.kind !== 'ok') return this.#learnUndo(target, reply.kind, reply, attempt, 'PATCH');
+    const found = differences(document, reply.value);
+    if (found.length > 0) {
+      target.error = `Vapi answered the previous configuration with other content at ${pathsOf(found)}.`;
+    }
+    return this.#learnUndo(target, found.length === 0 ? 'matches' : 'differs', reply, attempt, 'PATCH');
   }
 
   /**
@@ -567,8 +568,7 @@ export class SaveRun {
   }
 
   #failure(reason: SaveFailureReason): SaveFailure {
-    const told =
-      this.#targets.find((target) => target.error !== null)?.error ?? 'Vapi could not be reached in time.';
+    const told = this.#targets.find((target) => target.error !== null)?.error ?? NO_TIME;
     return {
       reason,
       message: `The save was not made. ${told}`,
@@ -579,6 +579,7 @@ export class SaveRun {
 
   /** What is true of each agent now, or will be once the save has this status. */
   #results(status: SaveStatus = this.#save.status): TransactionResult[] {
+    const silent = this.#targets.every((target) => target.error === null);
     return this.#targets.map((target) => ({
       role: target.role,
       agentId: target.image.agentId,
@@ -586,9 +587,16 @@ export class SaveRun {
       vapiSynced: this.#inVapi(target, status),
       dbUpdated: false,
       assistantId: status === 'ROLLED_BACK' && target.creates ? null : target.assistantId,
-      error: target.error ?? (status === 'APPLYING' ? null : 'Not kept: the other agent could not be saved.'),
+      error: target.error ?? (status === 'APPLYING' ? null : untold(target)),
       revision: null,
     }));
+
+    /** The error of an agent that has none of its own. */
+    function untold(target: Target): string {
+      return silent && target.forward !== 'applied'
+        ? NO_TIME
+        : 'Not kept: the other agent could not be saved.';
+    }
   }
 
   #inVapi(target: Target, status: SaveStatus): boolean | null {
@@ -597,6 +605,10 @@ export class SaveRun {
     if (target.forward === 'applied' && !target.ambiguous) return true;
     return target.touched || target.forward === 'pending' ? null : false;
   }
+}
+
+function pathsOf(found: { path: string }[]): string {
+  return found.map((entry) => entry.path).join(', ');
 }
 
 function elapsed(clock: Clock, from: Instant): number {

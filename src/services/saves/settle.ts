@@ -14,11 +14,18 @@ export type Settlement =
 
 /**
  * Ends a save that needs attention, as an operator asks, but only if Vapi shows that very content now: every agent's new one
- * for COMMITTED, every agent's old one (or no assistant at all) for ROLLED_BACK. Nothing is sent to Vapi but reads.
+ * for COMMITTED, every agent's old one (or no assistant at all) for ROLLED_BACK. Nothing is sent to Vapi but reads, and only what
+ * the Vapi organization of this database shows counts: in another one everything looks deleted.
  * Throws `DatabaseError`.
  */
 export async function settleSave(
-  ports: { journal: SaveJournal; voice: VoiceProvider; settings: SaveSettings },
+  ports: {
+    journal: SaveJournal;
+    voice: VoiceProvider;
+    settings: SaveSettings;
+    /** The Vapi organization that the database belongs to; null: not known. */
+    account(): Promise<string | null>;
+  },
   orgId: string,
   saveId: string,
   status: 'COMMITTED' | 'ROLLED_BACK',
@@ -33,6 +40,9 @@ export async function settleSave(
 
   // Before the first look: what Vapi shows now may be overwritten before it is settled.
   if ((inspected.notBeforeMs ?? 0) > 0) return tooEarly(inspected.notBeforeMs ?? 0);
+
+  const strange = await elsewhere(voice, await ports.account());
+  if (strange !== null) return { outcome: 'NOT_SETTLED', reasons: [strange] };
 
   const agents: CommittedAgent[] = [];
   const results: TransactionResult[] = [];
@@ -101,6 +111,19 @@ export async function settleSave(
       ),
     );
   }
+}
+
+/** Why what this key reads is not known to be the Vapi organization of this database; null: it is. */
+async function elsewhere(voice: VoiceProvider, account: string | null): Promise<string | null> {
+  const listed = await voice.listAssistants({ limit: 1 });
+  if (listed.kind !== 'ok') return `Vapi could not be asked (${listed.kind})`;
+  const seen = listed.value[0]?.['orgId'];
+  if (account === null)
+    return 'the database does not know yet which Vapi account it belongs to: start the server';
+  if (seen === undefined) {
+    return 'the key shows no assistant at all, so it may be of another Vapi account; make any assistant there to tell';
+  }
+  return seen === account ? null : 'the key reads another Vapi account than the one of this database';
 }
 
 function tooEarly(ms: number): Settlement {
