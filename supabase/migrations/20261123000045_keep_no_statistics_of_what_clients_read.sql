@@ -3,6 +3,7 @@
 -- Statistics are of all organizations' rows together, and whoever may read a table is told what the planner makes of them: a
 -- request with `Prefer: count=planned` and a filter for another organization's id was answered with the number of its rows. What
 -- an estimate still tells is how large a table is, and how its times and outcomes are spread, over all organizations.
+-- It keeps new ones from being made: what was gathered before stays. So a table gets this with its first migration, before its rows.
 do $$
 declare
   v_table text;
