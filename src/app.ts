@@ -234,6 +234,7 @@ export function createApp(config: AppConfig): App {
       store: sweepStore,
       voice,
       clock: systemClock,
+      stopping: stopping.signal,
       log,
       meter,
       owner,

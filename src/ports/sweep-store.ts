@@ -17,7 +17,6 @@ export interface SweepAgent {
   /** The agent's last committed save: the only one whose stamp is current. */
   saveId: string;
   config: AgentConfig;
-  mappingVersion: number;
   /** The normal form of what Vapi answered to that save. */
   observed: JsonObject | null;
   missing: boolean;

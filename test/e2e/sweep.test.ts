@@ -201,6 +201,25 @@ describe('the sweep', () => {
     expect((await inbound()).sync.status).toBe('IN_SYNC');
   });
 
+  test('an assistant that was called missing is there after all, with a stale stamp: repaired in one sweep', async () => {
+    const agent = await saved();
+    const old = structuredClone(stored(agent.vapiAssistantId));
+    await caller.client.request(SAVE, { input: { inbound: { name: 'Second' } } });
+    lockstep.vapi.faults.add({ kind: 'status-before', match: { method: 'PATCH' }, status: 404 });
+    expect(await caller.client.request(SAVE, { input: { inbound: { name: 'Third' } } })).toMatchObject({
+      updateAgents: { reason: 'ASSISTANT_MISSING' },
+    });
+    expect((await inbound()).sync.status).toBe('MISSING');
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
+      name: old['name'] ?? null,
+      metadata: old['metadata'] ?? null,
+    });
+    expect(await lockstep.app.sweep()).toMatchObject({ repaired: 1 });
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Second');
+    expect(await inbound()).toMatchObject({ revision: 3, sync: { status: 'IN_SYNC' } });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0, missing: 0 });
+  });
+
   test('deletes only what a closed save of this deployment made and did not keep', async () => {
     const agent = await saved();
     const { lockstep: stamp } = stored(agent.vapiAssistantId)['metadata'] as { lockstep: JsonObject };

@@ -22,6 +22,8 @@ export interface SweepPorts {
   store: SweepStore;
   voice: VoiceProvider;
   clock: Clock;
+  /** The server ends: so does the sweep, after the agent that it is at. */
+  stopping?: AbortSignal | undefined;
   log: Log;
   meter: Meter;
   /** Names this process; one replica sweeps at a time. */
@@ -32,7 +34,12 @@ export interface SweepPorts {
   orphanAgeMs: number;
 }
 
-export type SweepStop = 'NOT_LEADER' | 'VAPI_UNAVAILABLE' | 'VAPI_UNAUTHORIZED' | 'TOO_MANY_MISSING';
+export type SweepStop =
+  | 'NOT_LEADER'
+  | 'STOPPING'
+  | 'VAPI_UNAVAILABLE'
+  | 'VAPI_UNAUTHORIZED'
+  | 'TOO_MANY_MISSING';
 
 export interface SweepReport {
   /** Null: it went through to the end. */
@@ -73,15 +80,16 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
     orphansDeleted: 0,
     unreferenced: 0,
   };
+  const walk: Walk = { ...ports, keepLease: leaseKeeper(ports) };
   try {
-    await keepLease(ports);
-    const seen = await walkAssistants(ports, report);
-    await findMissing(ports, seen, report);
+    await walk.keepLease();
+    const seen = await walkAssistants(walk, report);
+    await findMissing(walk, seen, report);
     ports.meter.count('sweep.done');
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     report.stopped = error.why;
-    if (error.why !== 'NOT_LEADER') {
+    if (error.why !== 'NOT_LEADER' && error.why !== 'STOPPING') {
       ports.meter.count('sweep.stopped');
       ports.log.error(
         { event: 'sweep.stopped', why: error.why },
@@ -92,12 +100,25 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
   return report;
 }
 
-async function keepLease({ store, owner }: SweepPorts): Promise<void> {
-  if (!(await store.takeLease(owner, LEASE_MS))) throw new Stopped('NOT_LEADER');
+/** One sweep that has begun. */
+interface Walk extends SweepPorts {
+  /** Before each step: ends the sweep where another replica sweeps now, or this one stops. Asks the database now and then. */
+  keepLease(): Promise<void>;
+}
+
+function leaseKeeper({ store, owner, clock, stopping }: SweepPorts): () => Promise<void> {
+  let askedAt = Number.NEGATIVE_INFINITY;
+  return async () => {
+    if (stopping?.aborted) throw new Stopped('STOPPING');
+    const now = clock.monotonic();
+    if (now - askedAt < LEASE_MS / 4) return;
+    if (!(await store.takeLease(owner, LEASE_MS))) throw new Stopped('NOT_LEADER');
+    askedAt = now;
+  };
 }
 
 /** Walks back in time with an overlap, because a page has no cursor (facts 1.28). Answers every id that was there. */
-async function walkAssistants(ports: SweepPorts, report: SweepReport): Promise<Set<string>> {
+async function walkAssistants(ports: Walk, report: SweepReport): Promise<Set<string>> {
   const seen = new Set<string>();
   let before: string | undefined;
   for (;;) {
@@ -112,11 +133,11 @@ async function walkAssistants(ports: SweepPorts, report: SweepReport): Promise<S
     await judge(ports, fresh, report);
     if (page.length < PAGE || fresh.length === 0) return seen;
     before = page.map((assistant) => String(assistant['createdAt'])).sort()[0];
-    await keepLease(ports);
+    await ports.keepLease();
   }
 }
 
-async function judge(ports: SweepPorts, assistants: ProviderAssistant[], report: SweepReport): Promise<void> {
+async function judge(ports: Walk, assistants: ProviderAssistant[], report: SweepReport): Promise<void> {
   const agents = await ports.store.lookup(assistants.map((assistant) => assistant.id));
   const byAssistant = new Map(agents.map((agent) => [agent.assistantId, agent]));
   const same: SweepNote[] = [];
@@ -126,7 +147,10 @@ async function judge(ports: SweepPorts, assistants: ProviderAssistant[], report:
     if (agent === undefined) unreferenced.push(assistant);
     else if (agent.busy) continue;
     else if (isSame(agent, assistant)) same.push({ ...noteOf(agent), state: 'SAME' });
-    else await lookAgain(ports, agent, report);
+    else {
+      await ports.keepLease();
+      await lookAgain(ports, agent, report);
+    }
   }
   await ports.store.note(same);
   report.same += same.length;
@@ -159,6 +183,7 @@ async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepRep
   }
 
   const stamp = stampOf(assistant);
+  const drift = fieldDrift(agent.observed ?? {}, observedForm(assistant));
   if (!isCurrent(agent, stamp)) {
     // Not an edit but a write of our own that came late, or a stamp that someone destroyed: repaired, never adopted.
     meter.count('vapi.late_write');
@@ -166,12 +191,13 @@ async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepRep
       { event: 'vapi.late_write', agentId: agent.agentId, saveId: stamp?.saveId ?? null },
       'repairing a stale write',
     );
+    // It is not missing, after all; a save refuses an agent that is called so.
+    if (agent.missing) await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable: null }]);
     if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
     return;
   }
 
   const adoptable = stamp === null ? null : adoptablePatch(agent.config, assistant, stamp);
-  const drift = fieldDrift(agent.observed ?? {}, observedForm(assistant));
   const noted = await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable }]);
   if (noted.length === 0) return;
   report.drifted += 1;
@@ -220,11 +246,7 @@ async function repair(
 }
 
 /** Deletes what the journal positively shows to be nobody's; counts the rest and leaves it alone. */
-async function discard(
-  ports: SweepPorts,
-  assistants: ProviderAssistant[],
-  report: SweepReport,
-): Promise<void> {
+async function discard(ports: Walk, assistants: ProviderAssistant[], report: SweepReport): Promise<void> {
   const candidates = assistants.flatMap((assistant) => {
     const stamp = stampOf(assistant);
     return stamp === null ? [] : [{ ...stamp, assistantId: assistant.id }];
@@ -233,6 +255,7 @@ async function discard(
     candidates.length === 0 ? [] : await ports.store.orphans(candidates, ports.orphanAgeMs),
   );
   for (const id of orphans) {
+    await ports.keepLease();
     const reply = await ports.voice.deleteAssistant(id);
     if (reply.kind === 'ok' || reply.kind === 'gone') {
       report.orphansDeleted += 1;
@@ -249,7 +272,7 @@ async function discard(
 }
 
 /** Agents whose assistant was nowhere in the walk. Many at once is no news about assistants but about the key. */
-async function findMissing(ports: SweepPorts, seen: Set<string>, report: SweepReport): Promise<void> {
+async function findMissing(ports: Walk, seen: Set<string>, report: SweepReport): Promise<void> {
   const unseen = [];
   let total = 0;
   let after: string | null = null;
@@ -260,10 +283,11 @@ async function findMissing(ports: SweepPorts, seen: Set<string>, report: SweepRe
     const last = page.at(-1);
     if (page.length < PAGE || last === undefined) break;
     after = last.agentId;
-    await keepLease(ports);
+    await ports.keepLease();
   }
   if (unseen.length > BELIEVABLE_MISSING && unseen.length > total / 5) throw new Stopped('TOO_MANY_MISSING');
   for (const agent of unseen) {
+    await ports.keepLease();
     const found = await ports.voice.getAssistant(agent.assistantId);
     if (found.kind === 'gone') await confirmMissing(ports, agent, report);
     else readable(found);
