@@ -145,14 +145,16 @@ export class Organization {
 /** An organization that is saved again and again by both replicas, until it is told to stop. */
 export async function busyOrganization(
   world: World,
-): Promise<{ told: () => number; stop: () => Promise<Organization> }> {
+): Promise<{ committed: () => number; stop: () => Promise<Organization> }> {
   const organization = await Organization.saved(world);
   let told = 0;
+  let committed = 0;
   let stopping = false;
   const work = (async () => {
     while (!stopping) {
-      await organization.settled(`number ${told}`);
+      const fate = await organization.settled(`number ${told}`);
       told += 1;
+      if (fate === 'committed') committed += 1;
       // A pace that leaves the machine to the others.
       await sleep(50);
     }
@@ -160,7 +162,7 @@ export async function busyOrganization(
   // Seen by whoever stops it.
   work.catch(() => undefined);
   return {
-    told: () => told,
+    committed: () => committed,
     stop: async () => {
       stopping = true;
       await work;

@@ -492,8 +492,8 @@ test('a second signal ends it at once; the other server ends its save', async ()
 });
 
 test('whoever was saved all the while was always told the truth', async () => {
-  await expect.poll(busy.told, { timeout: PATIENCE_MS }).toBeGreaterThan(20);
+  await expect.poll(busy.committed, { timeout: PATIENCE_MS }).toBeGreaterThan(20);
   const organization = await busy.stop();
   const { agents } = await organization.expectKept();
-  expect(agents[0]?.revision).toBe(busy.told() + 1);
+  expect(agents[0]?.revision).toBe(busy.committed() + 1);
 });
