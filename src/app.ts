@@ -284,16 +284,19 @@ export function createApp(config: AppConfig): App {
     stop: async (drainMs) => {
       draining = true;
       stopping.abort();
+      const rest = async () => {
+        while (running.size > 0) await Promise.all(running);
+      };
       const drained = (async () => {
         // The door stays open meanwhile, so that a probe is told and not refused.
-        while (running.size > 0) await Promise.all(running);
+        await rest();
         const closed = new Promise<void>((resolve) => {
           server.close(() => resolve());
         });
         server.closeIdleConnections();
         await closed;
         // What began while the door was still open.
-        while (running.size > 0) await Promise.all(running);
+        await rest();
       })();
       await Promise.race([drained, systemClock.sleep(drainMs)]);
       server.close();

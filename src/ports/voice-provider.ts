@@ -40,3 +40,18 @@ export interface VoiceProvider {
   deleteAssistant(id: string): Promise<ProviderReply<ProviderAssistant>>;
   listAssistants(query: AssistantListQuery): Promise<ProviderReply<ProviderAssistant[]>>;
 }
+
+/** The provider with this around each of its requests. */
+export function around(
+  voice: VoiceProvider,
+  through: <T>(request: () => Promise<ProviderReply<T>>) => Promise<ProviderReply<T>>,
+): VoiceProvider {
+  return {
+    timeoutMs: voice.timeoutMs,
+    createAssistant: (document) => through(() => voice.createAssistant(document)),
+    updateAssistant: (id, document) => through(() => voice.updateAssistant(id, document)),
+    getAssistant: (id) => through(() => voice.getAssistant(id)),
+    deleteAssistant: (id) => through(() => voice.deleteAssistant(id)),
+    listAssistants: (query) => through(() => voice.listAssistants(query)),
+  };
+}

@@ -121,7 +121,7 @@ const shortMessages: Plugin = {
 function limits(options: EdgeOptions): Plugin {
   const { maxTokens, maxDepth, maxComplexity } = options;
   const told = { maxErrors: MAX_ERRORS, hideSuggestions: !options.introspection };
-  const rules = [...specifiedRules, ...documentRules(options)];
+  const rules = documentRules(options);
   return {
     onParse: ({ parseFn, setParseFn }) =>
       setParseFn((source, parseOptions) => {
@@ -184,7 +184,7 @@ function documentRules({ maxAliases, introspection }: EdgeOptions) {
         context.reportError(error);
     },
   });
-  return [aliases, names, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
+  return [...specifiedRules, aliases, names, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
 }
 
 /** GraphQL's own limit, which it does not explain: to compare them takes time with the square of their number. */
@@ -214,7 +214,7 @@ function persistedDocuments(
   options: EdgeOptions,
   schema: GraphQLSchema,
 ): Plugin {
-  const rules = [...specifiedRules, ...documentRules(options)];
+  const rules = documentRules(options);
   for (const [id, text] of documents) {
     try {
       const [error] = validate(schema, parse(text, { maxTokens: options.maxTokens }), rules);

@@ -90,7 +90,7 @@ async function answer(
 ): Promise<void> {
   const method = request.method ?? 'GET';
   if (!METHODS.has(method)) {
-    response.setHeader('allow', 'GET, HEAD, POST, OPTIONS');
+    response.setHeader('allow', [...METHODS].join(', '));
     return refuse(response, 405, 'METHOD_NOT_ALLOWED', `${method} is not for this server.`);
   }
   const path = (request.url ?? '/').split('?', 1)[0];

@@ -94,6 +94,11 @@ describe('requests that a browser sends without asking first', () => {
   const form = new FormData();
   form.append('operations', JSON.stringify({ query: MUTATION }));
   form.append('map', '{}');
+  const posted = (type: string, body = JSON.stringify({ query: MUTATION })): RequestInit => ({
+    method: 'POST',
+    headers: { 'content-type': type },
+    body,
+  });
   test.each<[string, RequestInit]>([
     [
       'a form',
@@ -103,46 +108,11 @@ describe('requests that a browser sends without asking first', () => {
       },
     ],
     ['a form with a file', { method: 'POST', body: form }],
-    [
-      'a form that is JSON in disguise',
-      {
-        method: 'POST',
-        headers: { 'content-type': 'text/plain' },
-        body: JSON.stringify({ query: MUTATION }),
-      },
-    ],
-    [
-      'a form that names JSON as a parameter',
-      {
-        method: 'POST',
-        headers: { 'content-type': 'text/plain; application/json' },
-        body: JSON.stringify({ query: MUTATION }),
-      },
-    ],
-    [
-      'two content types in one',
-      {
-        method: 'POST',
-        headers: { 'content-type': 'text/plain, application/json' },
-        body: JSON.stringify({ query: MUTATION }),
-      },
-    ],
-    [
-      'two content types, the other way round',
-      {
-        method: 'POST',
-        headers: { 'content-type': 'application/json, text/plain' },
-        body: JSON.stringify({ query: MUTATION }),
-      },
-    ],
-    [
-      'a document as it is',
-      {
-        method: 'POST',
-        headers: { 'content-type': 'application/graphql' },
-        body: MUTATION,
-      },
-    ],
+    ['a form that is JSON in disguise', posted('text/plain')],
+    ['a form that names JSON as a parameter', posted('text/plain; application/json')],
+    ['two content types in one', posted('text/plain, application/json')],
+    ['two content types, the other way round', posted('application/json, text/plain')],
+    ['a document as it is', posted('application/graphql', MUTATION)],
     ['no content type', { method: 'POST', body: new Blob([JSON.stringify({ query: MUTATION })]) }],
   ])('%s: 415, and nothing happens, even with a token', async (_what, init) => {
     const headers = new Headers(init.headers);

@@ -51,6 +51,12 @@ function inJson(text: string, depth: number): string {
   return depth === 0 ? text : inJson(JSON.stringify(text).slice(1, -1), depth - 1);
 }
 
+/** Takes the secrets out of a text, in every form. To be made once: the forms are many. */
+export function redactor(secrets: readonly Secret[]): (text: string) => string {
+  const forms = secretForms(secrets);
+  return (text) => forms.reduce((left, form) => left.replaceAll(form, REDACTED), text);
+}
+
 /**
  * The process's log: JSON lines by pino, redacted by path and, last of all, by value: a line that holds a secret loses it.
  * `secrets` may grow: a key that comes later counts from then on.
@@ -61,7 +67,7 @@ export function createLogger(
   destination: DestinationStream = pino.destination({ dest: 1, sync: true }),
 ): Log {
   let known = secrets.length;
-  let forms = secretForms(secrets);
+  let redact = redactor(secrets);
   const logger = pino(
     {
       level,
@@ -75,9 +81,9 @@ export function createLogger(
         streamWrite: (line) => {
           if (secrets.length !== known) {
             known = secrets.length;
-            forms = secretForms(secrets);
+            redact = redactor(secrets);
           }
-          return forms.reduce((text, form) => text.replaceAll(form, REDACTED), line);
+          return redact(line);
         },
       },
     },

@@ -9,7 +9,7 @@ import type {
   ProviderReply,
   VoiceProvider,
 } from '../../ports/voice-provider.ts';
-import { secretForms } from '../system/logger.ts';
+import { redactor } from '../system/logger.ts';
 
 export interface VapiOptions {
   /** For example `https://api.vapi.ai`. */
@@ -72,6 +72,8 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     },
   });
 
+  const redact = redactor([key]);
+
   async function call<T>(
     method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
     path: string,
@@ -101,7 +103,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
           ...extra,
           headers: { authorization: `Bearer ${key.reveal()}` },
         });
-        return read(method, response, shape, key);
+        return read(method, response, shape, redact);
       } catch (error) {
         return failed(error);
       }
@@ -140,7 +142,7 @@ function read<T>(
   method: string,
   { statusCode: status, headers, body }: Response<string>,
   shape: z.ZodType<T>,
-  key: Secret,
+  redact: (text: string) => string,
 ): ProviderReply<T> {
   if (status >= 200 && status < 300) {
     const parsed = shape.safeParse(jsonOrNull(body));
@@ -152,7 +154,7 @@ function read<T>(
   if (status === 401 || status === 403) return { kind: 'unauthorized', status };
   if (status === 429) return { kind: 'rate_limited', retryAfterMs: retryAfterMs(headers['retry-after']) };
   if (status >= 400 && status < 500 && status !== 408)
-    return { kind: 'refused', status, messages: messages(status, body, key) };
+    return { kind: 'refused', status, messages: messages(status, body, redact) };
   return { kind: 'unknown', code: `HTTP_${status}` };
 }
 
@@ -186,16 +188,14 @@ function jsonOrNull(body: string): unknown {
  * Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. A gateway may repeat the request
  * that it got, and what it says reaches callers and the database: the key is taken out.
  */
-function messages(status: number, body: string, key: Secret): string[] {
+function messages(status: number, body: string, redact: (text: string) => string): string[] {
   const json = jsonOrNull(body);
   const parsed = isJsonObject(json) ? errorAnswer.safeParse(json) : undefined;
   if (!parsed?.success) return [`HTTP ${status}`];
   const { message } = parsed.data;
-  return (Array.isArray(message) ? message : [message]).slice(0, 10).map((line) =>
-    secretForms([key])
-      .reduce((text, form) => text.replaceAll(form, String(key)), line)
-      .slice(0, 300),
-  );
+  return (Array.isArray(message) ? message : [message])
+    .slice(0, 10)
+    .map((line) => redact(line).slice(0, 300));
 }
 
 /** As RFC 9110 writes it: seconds, or a date. Date.parse alone would read a date out of almost any text. */

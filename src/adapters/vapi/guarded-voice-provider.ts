@@ -7,7 +7,12 @@ import {
 } from 'cockatiel';
 import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import {
+  around,
+  type ProviderAssistant,
+  type ProviderReply,
+  type VoiceProvider,
+} from '../../ports/voice-provider.ts';
 import type { KeyHooks } from './key-ring.ts';
 
 /** When Vapi is left alone for a while. */
@@ -142,12 +147,5 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
     }, breaker.keyRetryMs).unref();
   }
 
-  return {
-    timeoutMs: voice.timeoutMs,
-    createAssistant: (document) => through(() => voice.createAssistant(document)),
-    updateAssistant: (id, document) => through(() => voice.updateAssistant(id, document)),
-    getAssistant: (id) => through(() => voice.getAssistant(id)),
-    deleteAssistant: (id) => through(() => voice.deleteAssistant(id)),
-    listAssistants: (query) => through(() => voice.listAssistants(query)),
-  };
+  return around(voice, through);
 }

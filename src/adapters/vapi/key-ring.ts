@@ -1,7 +1,7 @@
 import type { Secret } from '../../domain/secret.ts';
 import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { around, type VoiceProvider } from '../../ports/voice-provider.ts';
 
 /** What became of a key that was to be the next one. */
 export type Rotation =
@@ -83,7 +83,10 @@ export class KeyRing {
         onAccount: (orgId) => this.#accounts.set(key, orgId),
         isActive: () => this.#active === key,
       });
-      voices = { given: whileOpen(behind, () => this.#shut !== key), behind };
+      const given = around(behind, async (request) =>
+        this.#shut === key ? { kind: 'not_sent', code: 'KEY_UNCHECKED' } : request(),
+      );
+      voices = { given, behind };
       this.#voices.set(key, voices);
     }
     return voices;
@@ -178,18 +181,4 @@ export class KeyRing {
       ? (await this.#voicesOf(key).behind.listAssistants({ limit: 1 })).kind
       : 'no_turn';
   }
-}
-
-/** A provider with which nothing is sent unless its key may be used at that moment. */
-function whileOpen(voice: VoiceProvider, isOpen: () => boolean): VoiceProvider {
-  const through = <T>(call: () => Promise<ProviderReply<T>>): Promise<ProviderReply<T>> =>
-    isOpen() ? call() : Promise.resolve({ kind: 'not_sent', code: 'KEY_UNCHECKED' });
-  return {
-    timeoutMs: voice.timeoutMs,
-    createAssistant: (document) => through(() => voice.createAssistant(document)),
-    updateAssistant: (id, document) => through(() => voice.updateAssistant(id, document)),
-    getAssistant: (id) => through(() => voice.getAssistant(id)),
-    deleteAssistant: (id) => through(() => voice.deleteAssistant(id)),
-    listAssistants: (query) => through(() => voice.listAssistants(query)),
-  };
 }

@@ -1,6 +1,7 @@
 import type { Admission, Admitted, Refused } from '../../ports/admission.ts';
 import type { Clock } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
+import { BEAT_MS } from './replicas.ts';
 
 /** How the account is shared. Requests are those to the voice provider; all figures are for all replicas together. */
 export interface PaceSettings {
@@ -26,7 +27,7 @@ const MOST_WAITING = 8;
 /** No turn is said to be further away: by then the rate has recovered. */
 const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
-const JOINING_MS = 2_000;
+const JOINING_MS = 2 * BEAT_MS;
 
 interface Waiting {
   requests: number;

@@ -1,5 +1,5 @@
 import type { Admission } from '../../ports/admission.ts';
-import type { ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { around, type VoiceProvider } from '../../ports/voice-provider.ts';
 
 /**
  * A provider each of whose requests takes a turn first, as those of an organization of that name would: for work in the
@@ -11,16 +11,8 @@ export function takingTurns(
   name: string,
   withinMs: number,
 ): VoiceProvider {
-  async function inTurn<T>(call: () => Promise<ProviderReply<T>>): Promise<ProviderReply<T>> {
+  return around(voice, async (request) => {
     const admitted = await admission.admit(name, 1, withinMs);
-    return admitted.admitted ? call() : { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
-  }
-  return {
-    timeoutMs: voice.timeoutMs,
-    createAssistant: (document) => inTurn(() => voice.createAssistant(document)),
-    updateAssistant: (id, document) => inTurn(() => voice.updateAssistant(id, document)),
-    getAssistant: (id) => inTurn(() => voice.getAssistant(id)),
-    deleteAssistant: (id) => inTurn(() => voice.deleteAssistant(id)),
-    listAssistants: (query) => inTurn(() => voice.listAssistants(query)),
-  };
+    return admitted.admitted ? request() : { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
+  });
 }
