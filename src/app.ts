@@ -81,9 +81,16 @@ const READINESS_CACHE_MS = 1_000;
 const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { headers: 10_000, request: 30_000 };
 /** How long a request of the sweep may wait for its turn, milliseconds. */
 const SWEEP_WAIT_MS = 30_000;
+/** How soon a sweep that could not begin is tried again, milliseconds. */
+const SWEEP_RETRY_MS = 10_000;
 /** How often what is past its retention is forgotten, milliseconds, and of how many saves in one go. */
 const CLEANUP_INTERVAL_MS = 600_000;
 const CLEANUP_BATCH = 500;
+
+/** Short beside the interval, because a killed process keeps the sweep until its lease lapses; long beside one step. */
+function sweepLeaseMs(reconcileIntervalMs: number): number {
+  return reconcileIntervalMs === 0 ? 30_000 : Math.min(30_000, Math.max(5_000, reconcileIntervalMs / 10));
+}
 
 /** The composition root: builds the real graph, once. */
 export function createApp(config: AppConfig): App {
@@ -215,13 +222,17 @@ export function createApp(config: AppConfig): App {
   }
 
   const stopping = new AbortController();
-  /** Background work: at once, then again and again with this pause, whatever happened. */
-  async function forever(name: string, pauseMs: number, work: () => Promise<unknown>): Promise<void> {
+  /** Background work: runs at once, then again after each pause, also after a failure. */
+  async function forever(
+    name: string,
+    pauseMs: number | (() => number),
+    work: () => Promise<unknown>,
+  ): Promise<void> {
     while (!stopping.signal.aborted) {
       await work().catch((error: unknown) =>
         log.warn({ err: error, work: name }, 'background work failed this time'),
       );
-      await systemClock.sleep(pauseMs, stopping.signal);
+      await systemClock.sleep(typeof pauseMs === 'number' ? pauseMs : pauseMs(), stopping.signal);
     }
   }
   const sweepStore = createRpcSweepStore(serviceClient);
@@ -238,6 +249,7 @@ export function createApp(config: AppConfig): App {
       log,
       meter,
       owner,
+      leaseMs: sweepLeaseMs(config.reconcileIntervalMs),
       save: (update, kind) =>
         executeTransactionalAgentUpdate(serviceClient, [update], keys.active, {
           kind,
@@ -250,6 +262,23 @@ export function createApp(config: AppConfig): App {
     if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep', ...report }, 'swept');
     return report;
   };
+  /** Sweeps at start and then at every interval; sooner if this attempt could not take place. */
+  async function sweepForever(): Promise<void> {
+    let pauseMs = 0;
+    await forever(
+      'sweep',
+      () => pauseMs,
+      async () => {
+        pauseMs = Math.min(config.reconcileIntervalMs, SWEEP_RETRY_MS);
+        const report = await sweepOnce();
+        if (report !== null) pauseMs = config.reconcileIntervalMs;
+        // Another process has the lease. It may be dead, so try again when its lease lapses.
+        if (report?.retryAfterMs != null) pauseMs = Math.min(pauseMs, report.retryAfterMs);
+      },
+    );
+    // A process that replaces this one sweeps at once. If the database is away, the lease lapses by itself.
+    await sweepStore.releaseLease(owner).catch(() => {});
+  }
   const cleanUp = async () => {
     while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
   };
@@ -269,7 +298,7 @@ export function createApp(config: AppConfig): App {
       executorPorts.track(forever('recovery', config.recoveryIntervalMs, recoverOnce));
       executorPorts.track(forever('cleanup', CLEANUP_INTERVAL_MS, cleanUp));
       if (config.reconcileIntervalMs > 0) {
-        executorPorts.track(forever('sweep', config.reconcileIntervalMs, sweepOnce));
+        executorPorts.track(sweepForever());
       }
     },
     checkKey: () =>

@@ -47,8 +47,10 @@ export interface SweepNote {
 }
 
 export interface SweepStore {
-  /** Takes or renews the lease under which one replica sweeps; false while another has it. */
-  takeLease(owner: string, ms: number): Promise<boolean>;
+  /** Takes or renews the lease under which one replica sweeps. Returns 0, or for how long another owner still has it, in ms. */
+  takeLease(owner: string, ms: number): Promise<number>;
+  /** Releases the lease if this owner holds it. */
+  releaseLease(owner: string): Promise<void>;
   lookup(assistantIds: string[]): Promise<SweepAgent[]>;
   page(afterAgentId: string | null, limit: number): Promise<SweepPageRow[]>;
   /** Answers the ids of the agents whose note counted. */

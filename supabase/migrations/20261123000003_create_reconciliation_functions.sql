@@ -60,14 +60,29 @@ create policy organizations_saves_update on public.organizations for update to l
   using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
   with check (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 
--- Takes or renews a named lease; false while another owner has it.
-create function public.lease_take(p_name text, p_owner text, p_ms bigint) returns boolean
+-- Takes or renews a named lease. Returns 0 if the caller now owns it, otherwise the milliseconds until it lapses.
+create function public.lease_take(p_name text, p_owner text, p_ms bigint) returns bigint
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_now timestamptz := clock_timestamp();
+  v_wait bigint;
+begin
+  insert into lockstep.leases as l (name, owner, until) values (p_name, p_owner, v_now + p_ms * interval '1 millisecond')
+    on conflict (name) do update set owner = excluded.owner, until = excluded.until
+      where l.owner = excluded.owner or l.until <= v_now;
+  if found then
+    return 0;
+  end if;
+  select ceil(extract(epoch from l.until - v_now) * 1000) into v_wait from lockstep.leases l where l.name = p_name;
+  -- Never 0: another owner has it.
+  return greatest(1, v_wait);
+end
+$$;
+
+-- Releases a named lease, so that another owner need not wait until it lapses. Does nothing if this owner does not hold it.
+create function public.lease_release(p_name text, p_owner text) returns void
 language sql volatile security definer set search_path = '' as $$
-  insert into lockstep.leases as l (name, owner, until)
-    values (p_name, p_owner, clock_timestamp() + p_ms * interval '1 millisecond')
-  on conflict (name) do update set owner = excluded.owner, until = excluded.until
-    where l.owner = excluded.owner or l.until <= clock_timestamp()
-  returning true;
+  update lockstep.leases set until = clock_timestamp() where name = p_name and owner = p_owner;
 $$;
 
 -- The agents behind these assistants, of all organizations: what Vapi should hold of each.
@@ -226,7 +241,8 @@ declare
 begin
   for v_function, v_owner in
     select p.oid::regprocedure, o.owner
-      from (values ('lease_take', 'lockstep_sweep'), ('sweep_lookup', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
+      from (values ('lease_take', 'lockstep_sweep'), ('lease_release', 'lockstep_sweep'),
+        ('sweep_lookup', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
         ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'), ('save_inspect', 'lockstep_saves'),
         ('set_drift_policy', 'lockstep_saves'), ('save_cleanup', 'lockstep_janitor')) as o (name, owner)
       join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace

@@ -1,5 +1,5 @@
 import { gql } from 'graphql-request';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/domain/json.ts';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 
@@ -284,6 +284,46 @@ describe('the sweep', () => {
     const reports = await Promise.all([lockstep.app.sweep(), second.app.sweep()]);
     expect(reports.map((report) => report?.stopped).sort()).toEqual(['NOT_LEADER', null].sort());
     await second.stop();
+  });
+
+  describe('with the default interval of five minutes', () => {
+    const replica = () =>
+      createTestApp({
+        supabase: lockstep.supabase,
+        vapi: lockstep.vapi,
+        reconcileIntervalMs: 300_000,
+      });
+    // The other tests sweep from this process and keep the lease.
+    beforeEach(async () => {
+      await lockstep.supabase.sql`delete from lockstep.leases`;
+    });
+    /** Waits for a sweep that ran by itself; far below the interval, and below the lease of a sweep. */
+    const expectName = (id: string, name: string) =>
+      expect.poll(() => stored(id)['name'], { timeout: 20_000 }).toBe(name);
+
+    test('a replica sweeps at once when it replaces one that was stopped', async () => {
+      const agent = await saved();
+      const id = agent.vapiAssistantId;
+      const first = await replica();
+      lockstep.vapi.dashboardEdit(id, { name: 'Edited while the first replica ran' });
+      await expect
+        .poll(() => first.log.some((line) => line.includes('"event":"sweep"')), { timeout: 20_000 })
+        .toBe(true);
+      await first.stop();
+      lockstep.vapi.dashboardEdit(id, { name: 'Edited while no replica ran' });
+      const second = await replica();
+      await expectName(id, 'Reception');
+      await second.stop();
+    });
+
+    test('a replica sweeps as soon as the lease of a killed one has lapsed', async () => {
+      const agent = await saved();
+      lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited by hand' });
+      await lockstep.supabase.sql`select public.lease_take('sweep', 'a process that was killed', 3000)`;
+      const next = await replica();
+      await expectName(agent.vapiAssistantId, 'Reception');
+      await next.stop();
+    });
   });
 
   test('keys and images are forgotten after 72 hours, and not before, however many there are', async () => {

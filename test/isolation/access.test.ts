@@ -29,6 +29,7 @@ const READABLE = [
 /** The service role moves saves and notes what the sweep saw, each by one of these; nobody else calls anything. */
 const CALLABLE = [
   'attach_phone_number',
+  'lease_release',
   'lease_take',
   'replica_beat',
   'save_abort',

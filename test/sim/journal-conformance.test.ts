@@ -377,16 +377,19 @@ describe('the journal model is the SQL', () => {
     });
   }
 
-  test('one replica has the sweep’s lease', async () => {
+  test('one replica has the sweep’s lease until it lapses or is released', async () => {
     for (const { sweepStore } of [real, model]) {
-      const taken = [
-        await sweepStore.takeLease('one', FAR),
-        await sweepStore.takeLease('one', FAR),
-        await sweepStore.takeLease('two', FAR),
-        await sweepStore.takeLease('one', 0),
-        await sweepStore.takeLease('two', 0),
-      ];
-      expect(taken).toEqual([true, true, false, true, true]);
+      expect(await sweepStore.takeLease('one', FAR)).toBe(0);
+      expect(await sweepStore.takeLease('one', FAR)).toBe(0);
+      const waitMs = await sweepStore.takeLease('two', FAR);
+      expect(waitMs).toBeGreaterThan(0);
+      expect(waitMs).toBeLessThanOrEqual(FAR);
+      await sweepStore.releaseLease('two');
+      expect(await sweepStore.takeLease('two', FAR)).toBeGreaterThan(0);
+      await sweepStore.releaseLease('one');
+      expect(await sweepStore.takeLease('two', FAR)).toBe(0);
+      expect(await sweepStore.takeLease('two', 0)).toBe(0);
+      expect(await sweepStore.takeLease('one', 0)).toBe(0);
     }
   });
 

@@ -516,12 +516,16 @@ export class JournalModel {
 
   // The sweep's functions.
 
-  takeLease(owner: string, ms: number): boolean {
+  takeLease(owner: string, ms: number): number {
     const now = this.#now();
     if (this.#sweepLease !== null && this.#sweepLease.owner !== owner && this.#sweepLease.until > now)
-      return false;
+      return this.#sweepLease.until - now;
     this.#sweepLease = { owner, until: now + ms };
-    return true;
+    return 0;
+  }
+
+  releaseLease(owner: string): void {
+    if (this.#sweepLease?.owner === owner) this.#sweepLease.until = this.#now();
   }
 
   lookup(assistantIds: string[]): Awaited<ReturnType<SweepStore['lookup']>> {
@@ -854,6 +858,7 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
     },
     sweepStore: {
       takeLease: async (...args) => model.takeLease(...args),
+      releaseLease: async (...args) => model.releaseLease(...args),
       lookup: async (...args) => model.lookup(...args),
       page: async (...args) => model.page(...args),
       note: async (...args) => model.note(...args),

@@ -378,6 +378,7 @@ export class World {
       log: ports.log,
       meter: ports.meter,
       owner: life.owner,
+      leaseMs: 60_000,
       save: (update, kind) => this.#execute(life, update.orgId, [update], { kind, alwaysWrite: true }),
       orphanAgeMs: 2 * lateTimeMs(this.settings),
     });
@@ -623,6 +624,7 @@ export class World {
     const call = <T>(op: string, effect: () => T) => this.#database(life, op, null, effect);
     return {
       takeLease: (owner, ms) => call('takeLease', () => model.takeLease(owner, ms)),
+      releaseLease: (owner) => call('releaseLease', () => model.releaseLease(owner)),
       lookup: (ids) => call('lookup', () => model.lookup(ids)),
       page: (after, limit) => call('page', () => model.page(after, limit)),
       note: (notes) => call('note', () => model.note(notes)),

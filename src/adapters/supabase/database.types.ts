@@ -431,9 +431,13 @@ export type Database = {
         Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
         Returns: Json
       }
+      lease_release: {
+        Args: { p_name: string; p_owner: string }
+        Returns: undefined
+      }
       lease_take: {
         Args: { p_ms: number; p_name: string; p_owner: string }
-        Returns: boolean
+        Returns: number
       }
       replica_beat: {
         Args: { p_replica: string; p_ttl_ms: number }

@@ -6,10 +6,11 @@ import { databaseError, type RpcAnswer } from './rpc-journal.ts';
 /** The sweep's functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
   return {
-    takeLease: async (owner, ms) =>
-      (await value<boolean | null>(
-        supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms }),
-      )) === true,
+    takeLease: (owner, ms) =>
+      value<number>(supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms })),
+    releaseLease: async (owner) => {
+      await value<null>(supabase.rpc('lease_release', { p_name: 'sweep', p_owner: owner }));
+    },
     lookup: async (assistantIds) =>
       assistantIds.length === 0
         ? []

@@ -38,12 +38,12 @@ async function run(
     store: {
       takeLease: async () => {
         leases.push(now);
-        return loseAt === undefined || looks < loseAt;
+        return loseAt === undefined || looks < loseAt ? 0 : 7_000;
       },
       lookup: async (ids) => agents.filter(({ assistantId }) => ids.includes(assistantId)),
       page: async () => agents,
       note: async (notes) => notes.map(({ agentId }) => agentId),
-      ...{ orphans: unused, cleanup: unused },
+      ...{ releaseLease: unused, orphans: unused, cleanup: unused },
     },
     voice: {
       timeoutMs: 1,
@@ -61,7 +61,7 @@ async function run(
     },
     clock: { now: () => now, monotonic: () => now, sleep: unused },
     stopping: stopping.signal,
-    ...{ meter: { count() {} }, log, owner: 'this process', orphanAgeMs: 0 },
+    ...{ meter: { count() {} }, log, owner: 'this process', leaseMs: 60_000, orphanAgeMs: 0 },
     save: async () => ({ kind: 'no_organization' }),
   });
   return { report, looks, leases };
@@ -83,6 +83,7 @@ describe.each(['edited', 'gone'] as const)('one page of assistants that are %s',
   test('another replica has taken it: nothing more is looked at', async () => {
     const { report, looks } = await run(found, 60_000, { loseAt: 3 });
     expect({ stopped: report.stopped, looks }).toEqual({ stopped: 'NOT_LEADER', looks: 3 });
+    expect(report.retryAfterMs).toBe(7_000);
   });
 
   test('the server is stopping: so does the sweep', async () => {

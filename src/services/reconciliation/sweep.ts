@@ -28,6 +28,8 @@ export interface SweepPorts {
   meter: Meter;
   /** Names this process; one replica sweeps at a time. */
   owner: string;
+  /** How long the lease of the sweep lasts unless it is renewed, milliseconds. It is renewed after a quarter of that. */
+  leaseMs: number;
   /** An ordinary save that always writes, even where nothing changes in the database. */
   save(update: TransactionalAgentUpdate, kind: SaveKind): Promise<SaveOutcome>;
   /** How long a closed save's assistants are left alone before they can be called orphans, milliseconds. */
@@ -44,6 +46,8 @@ export type SweepStop =
 export interface SweepReport {
   /** Null: it went through to the end. */
   stopped: SweepStop | null;
+  /** NOT_LEADER: when the lease of the other replica lapses unless it is renewed, in milliseconds. Otherwise null. */
+  retryAfterMs: number | null;
   same: number;
   drifted: number;
   repaired: number;
@@ -56,15 +60,16 @@ export interface SweepReport {
 
 /** Vapi's largest page (facts 1.27). */
 const PAGE = 1_000;
-const LEASE_MS = 60_000;
 /** As many assistants may be gone at once and be believed; more than this, and more than a fifth of all, is a wrong key. */
 const BELIEVABLE_MISSING = 3;
 
 class Stopped extends Error {
   readonly why: SweepStop;
-  constructor(why: SweepStop) {
+  readonly retryAfterMs: number | null;
+  constructor(why: SweepStop, retryAfterMs: number | null = null) {
     super(why);
     this.why = why;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -72,6 +77,7 @@ class Stopped extends Error {
 export async function sweep(ports: SweepPorts): Promise<SweepReport> {
   const report: SweepReport = {
     stopped: null,
+    retryAfterMs: null,
     same: 0,
     drifted: 0,
     repaired: 0,
@@ -89,6 +95,7 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     report.stopped = error.why;
+    report.retryAfterMs = error.retryAfterMs;
     if (error.why !== 'NOT_LEADER' && error.why !== 'STOPPING') {
       ports.meter.count('sweep.stopped');
       ports.log.error(
@@ -106,13 +113,14 @@ interface Walk extends SweepPorts {
   keepLease(): Promise<void>;
 }
 
-function leaseKeeper({ store, owner, clock, stopping }: SweepPorts): () => Promise<void> {
+function leaseKeeper({ store, owner, leaseMs, clock, stopping }: SweepPorts): () => Promise<void> {
   let askedAt = Number.NEGATIVE_INFINITY;
   return async () => {
     if (stopping?.aborted) throw new Stopped('STOPPING');
     const now = clock.monotonic();
-    if (now - askedAt < LEASE_MS / 4) return;
-    if (!(await store.takeLease(owner, LEASE_MS))) throw new Stopped('NOT_LEADER');
+    if (now - askedAt < leaseMs / 4) return;
+    const waitMs = await store.takeLease(owner, leaseMs);
+    if (waitMs > 0) throw new Stopped('NOT_LEADER', waitMs);
     askedAt = now;
   };
 }
