@@ -253,7 +253,6 @@ export function createApp(config: AppConfig): App {
       save: (update, kind) =>
         executeTransactionalAgentUpdate(serviceClient, [update], keys.active, {
           kind,
-          alwaysWrite: true,
           ports: executorPorts,
         }),
       // Well past everything that a late request of a closed save could still do.

@@ -168,7 +168,6 @@ const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, keyof typeof TIMES>
   answerMs: 'SAVE_ANSWER_MS',
   lateMs: 'VAPI_LATE_MS',
   requestTimeoutMs: 'VAPI_TIMEOUT_MS',
-  confirmMs: 'RECONCILE_INTERVAL_MS',
 };
 
 function settingsOf(times: Record<keyof typeof TIMES, number>): SaveSettings {

@@ -39,7 +39,6 @@ builder.mutationField('settleDrift', (t) =>
         context.vapiApiKey,
         {
           kind,
-          alwaysWrite: true,
           actor: userId,
           ports: context.executorPorts,
         },

@@ -98,7 +98,7 @@ const SETTINGS: readonly [SettingsChoice, ...SettingsChoice[]] = [
     recovery: 20_000,
   },
 ];
-type SettingsChoice = Omit<SaveSettings, 'confirmMs'> & { recovery: number };
+type SettingsChoice = SaveSettings & { recovery: number };
 
 /** Some that mean something, or any that are accepted at start. */
 function chooseSettings(random: Seeded): SettingsChoice {
@@ -126,7 +126,7 @@ export function makePlan(seed: number): Plan {
   const faultsUntil = random.int(2, 5) * times.leaseMs + random.int(0, times.deadlineMs);
   const plan: Plan = {
     seed,
-    settings: { ...times, confirmMs: random.chance(0.5) ? 0 : 2 * times.leaseMs },
+    settings: times,
     recoveryIntervalMs: recovery,
     reconcileIntervalMs,
     replicas,

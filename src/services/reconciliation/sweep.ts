@@ -240,6 +240,7 @@ async function repair(
       role: agent.role,
       payload,
       expectedRevision: agent.revision,
+      expectedSaveId: agent.saveId,
       recreateIfMissing: false,
     },
     kind,

@@ -41,8 +41,6 @@ export interface ExecutorPorts<Db> {
 export interface SaveOptions {
   idempotencyKey?: string | null;
   kind?: SaveKind;
-  /** Write to Vapi even where nothing changes in the database: a repair. */
-  alwaysWrite?: boolean;
   /** Who asked, for the journal: the user's id. */
   actor?: string | null;
 }
@@ -90,7 +88,8 @@ export async function executeTransactionalAgentUpdate<Db>(
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
-  const admitted = (await ports.admission?.admit(first.orgId, updates.length)) ?? UNLIMITED;
+  const arrived = ports.clock.monotonic();
+  const admitted = await admittedInTime(ports, first.orgId, updates.length);
   if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
   const { unused } = admitted;
   const saveId = ports.ids.uuid();
@@ -110,7 +109,7 @@ export async function executeTransactionalAgentUpdate<Db>(
     try {
       if (begun.outcome !== 'BEGUN') {
         if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
-        const until = leaseFrom.monotonic + ports.settings.answerMs;
+        const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
           known = () => running;
         });
@@ -140,9 +139,29 @@ export async function executeTransactionalAgentUpdate<Db>(
   ports.track(work);
   const answered = new AbortController();
   const tooLate = ports.clock
-    .sleep(ports.settings.answerMs, answered.signal)
+    // From the arrival: waiting for a turn counts.
+    .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
     .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
   return Promise.race([work, tooLate]).finally(() => answered.abort());
+}
+
+/** A turn for the save; refused where it comes too late for an answer within `answerMs`, and then given back. */
+async function admittedInTime<Db>(
+  { admission, clock, settings }: ExecutorPorts<Db>,
+  orgId: string,
+  requests: number,
+): ReturnType<Admission['admit']> {
+  if (admission === undefined) return UNLIMITED;
+  const turn = admission.admit(orgId, requests);
+  const come = new AbortController();
+  const late = clock.sleep(settings.answerMs, come.signal).then(() => null);
+  const admitted = await Promise.race([turn, late]).finally(() => come.abort());
+  if (admitted !== null) return admitted;
+  turn.then(
+    (unwanted) => unwanted.admitted && unwanted.unused(),
+    () => {},
+  );
+  return { admitted: false, retryAfterMs: PENDING_RETRY_MS };
 }
 
 /** Why nothing began, or that it is not known whether something did. */
@@ -203,7 +222,6 @@ async function begin<Db>(
     limit: limitOf(ports.admission, options),
     leaseMs: settings.leaseMs,
     deadlineMs: settings.deadlineMs,
-    confirmMs: options.alwaysWrite === true ? 0 : settings.confirmMs,
     mappingVersion: MAPPING_VERSION,
     updates: updates.map((update) => ({
       role: update.role,
@@ -212,6 +230,7 @@ async function begin<Db>(
       patch: update.payload,
       defaults: defaultConfig(update.role),
       expectedRevision: update.expectedRevision,
+      expectedSaveId: update.expectedSaveId,
       recreateIfMissing: update.recreateIfMissing,
     })),
   };
