@@ -308,7 +308,11 @@ async function execute(
 }
 
 function connect(url: string, log?: (line: string) => void): postgres.Sql {
-  return postgres(url, { max: 1, onnotice: (notice) => log?.(`postgres: ${notice['message']}`) });
+  return postgres(url, {
+    max: 1,
+    connect_timeout: 120,
+    onnotice: (notice) => log?.(`postgres: ${notice['message']}`),
+  });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -458,7 +462,8 @@ function openConnection(
       max,
       onclose,
       idle_timeout: 20,
-      connect_timeout: 2,
+      // Generous: a starved machine needs seconds for it, and a database that is gone refuses at once.
+      connect_timeout: 30,
       // No growing pauses: after an outage the next request finds the database at once.
       backoff: () => 0.05,
       onnotice: (notice: postgres.Notice) => log(`postgres: ${notice['message']}`),
