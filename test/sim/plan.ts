@@ -124,6 +124,8 @@ export function makePlan(seed: number): Plan {
   const organizations = random.int(1, 3);
   const reconcileIntervalMs = bounded && random.chance(0.3) ? 0 : 4 * recovery + random.int(0, times.leaseMs);
   const faultsUntil = random.int(2, 5) * times.leaseMs + random.int(0, times.deadlineMs);
+  // A draw that nothing uses any more: without it every seed would make another plan.
+  random.chance(0.5);
   const plan: Plan = {
     seed,
     settings: times,
