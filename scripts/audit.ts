@@ -1,6 +1,6 @@
 /**
- * `npm run audit`: known vulnerabilities of what is locked. Fails on high and critical ones. Some registries (mirrors, proxies)
- * have no audit endpoint: then it says so, and that nothing was checked.
+ * `npm run audit`: known vulnerabilities of what is locked. Fails on high and critical ones, and where
+ * nothing could be checked: some registries (mirrors, proxies) have no audit endpoint.
  */
 import { spawnSync } from 'node:child_process';
 
@@ -33,8 +33,8 @@ export function auditVerdict(output: string): Verdict {
   if (report.statusCode !== undefined && NOT_OFFERED.has(report.statusCode)) {
     const registry = report.uri === undefined ? 'The registry' : new URL(report.uri).origin;
     return {
-      ok: true,
-      text: `${registry} offers no audit endpoint (HTTP ${report.statusCode}): NOTHING WAS CHECKED. Run this where it does.`,
+      ok: false,
+      text: `${registry} offers no audit endpoint (HTTP ${report.statusCode}): nothing was checked. Run it against a registry that does (npm_config_registry=<address>).`,
     };
   }
   const counts = report.metadata?.vulnerabilities;

@@ -267,12 +267,17 @@ describe('migrations', () => {
   let dir: string;
   const context = { dataDir: 'DATA', log: () => {} };
   const apply = () => applyMigrations(supabase.postgresDatabaseUrl, dir, context);
+  let other: TestSupabase;
   beforeAll(async () => {
+    other = await createTestSupabase();
     dir = await mkdtemp(join(tmpdir(), 'lockstep-migrations-'));
     // Those of the repository are recorded in the clone, and their files are not in this folder.
     await supabase.sql`delete from supabase_migrations.schema_migrations`;
   });
-  afterAll(() => rm(dir, { recursive: true, force: true }));
+  afterAll(async () => {
+    await other?.stop();
+    await rm(dir, { recursive: true, force: true });
+  });
 
   test('are applied once, in order, and recorded as the Supabase CLI does', async () => {
     await writeFile(join(dir, '20990101000002_second.sql'), 'insert into public.steps values (2);');
@@ -311,6 +316,30 @@ describe('migrations', () => {
     expect(await fail('create table auth.mine (n int);')).toContain(':1: permission denied for schema auth');
     expect(await supabase.sql`select to_regclass('public.half') as half`).toEqual([{ half: null }]);
     await rm(file);
+  });
+
+  test('the first one refuses a project where a table name is taken, says which, and changes nothing', async () => {
+    const { sql, postgresDatabaseUrl } = other;
+    await sql.unsafe(`
+      set client_min_messages = error;
+      drop schema lockstep cascade;
+      drop table public.organizations, public.agents, public.agent_saves, public.agent_revisions, public.phone_numbers,
+        public.knowledge_base_documents, public.call_logs, public.appointments cascade;
+      delete from supabase_migrations.schema_migrations;
+      create table public.agents (commission numeric);
+    `);
+    const migrations = join(import.meta.dirname, '..', '..', 'supabase', 'migrations');
+    const refusal = await applyMigrations(postgresDatabaseUrl, migrations, context).then(
+      () => 'applied',
+      (error: Error) => error.message,
+    );
+    expect(refusal).toContain(
+      'Lockstep cannot be installed in this project: these names are in use already: public.agents. Nothing was changed.',
+    );
+    const [after] = await sql`
+      select to_regnamespace('lockstep') as schema, to_regclass('public.organizations') as organizations,
+        (select count(*)::int from supabase_migrations.schema_migrations) as applied`;
+    expect(after).toEqual({ schema: null, organizations: null, applied: 0 });
   });
 
   test('one that was changed or removed after it was applied is reported', async () => {

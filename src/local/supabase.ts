@@ -12,6 +12,7 @@ import { App, getAuthSchemaSql, splitSqlStatements } from '@supabase/lite';
 import { PostgresConnection } from '@supabase/lite/postgres';
 import { jwtVerify, SignJWT } from 'jose';
 import postgres from 'postgres';
+import { leasePool } from './lease-pool.ts';
 import { type EmbeddedPostgres, startPostgres } from './postgres.ts';
 
 export interface LocalSupabaseOptions {
@@ -307,7 +308,11 @@ async function execute(
 }
 
 function connect(url: string, log?: (line: string) => void): postgres.Sql {
-  return postgres(url, { max: 1, onnotice: (notice) => log?.(`postgres: ${notice['message']}`) });
+  return postgres(url, {
+    max: 1,
+    connect_timeout: 120,
+    onnotice: (notice) => log?.(`postgres: ${notice['message']}`),
+  });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -457,7 +462,8 @@ function openConnection(
       max,
       onclose,
       idle_timeout: 20,
-      connect_timeout: 2,
+      // Generous: a starved machine needs seconds for it, and a database that is gone refuses at once.
+      connect_timeout: 30,
       // No growing pauses: after an outage the next request finds the database at once.
       backoff: () => 0.05,
       onnotice: (notice: postgres.Notice) => log(`postgres: ${notice['message']}`),
@@ -475,63 +481,6 @@ function openConnection(
       },
     },
   });
-}
-
-/**
- * In place of `reserve` of postgres 3.4. When a reserved connection is lost there, the next statement on it is written to
- * a socket that is gone (an uncaught TypeError that ends the process), or runs on another connection, outside the
- * transaction; and a client that was cut off while it had something to write never writes again. Here each client has one
- * connection: when that is lost, the lease is over, whatever it waits for is refused, and the client is replaced.
- */
-function leasePool(size: number, open: (onclose: () => void) => postgres.Sql) {
-  type Client = { readonly sql: postgres.Sql; readonly lost: Promise<never>; isLost: boolean };
-  const openClient = (): Client => {
-    let lose: (error: Error) => void = () => {};
-    const lost = new Promise<never>((_, reject) => {
-      lose = reject;
-    });
-    lost.catch(() => {});
-    const client: Client = {
-      sql: open(() => {
-        client.isLost = true;
-        lose(
-          Object.assign(new Error('The connection to the database was lost'), { code: 'CONNECTION_CLOSED' }),
-        );
-      }),
-      lost,
-      isLost: false,
-    };
-    return client;
-  };
-  const all = new Set(Array.from({ length: size }, openClient));
-  const free = [...all];
-  const waiting: ((client: Client) => void)[] = [];
-
-  const usable = (client: Client): Client => {
-    if (!client.isLost) return client;
-    all.delete(client);
-    void client.sql.end({ timeout: 0 }).catch(() => {});
-    const fresh = openClient();
-    all.add(fresh);
-    return fresh;
-  };
-  return {
-    lease: async () => {
-      const client = usable(free.pop() ?? (await new Promise<Client>((take) => waiting.push(take))));
-      return {
-        unsafe: async (text: string, parameters: never[]) => {
-          if (client.isLost) return client.lost;
-          return Promise.race([client.sql.unsafe(text, parameters), client.lost]);
-        },
-        release: () => {
-          const next = waiting.shift();
-          if (next) next(client);
-          else free.push(client);
-        },
-      };
-    },
-    end: (how?: { timeout?: number }) => Promise.all([...all].map(({ sql }) => sql.end(how))),
-  };
 }
 
 function isoTime(text: string): string {

@@ -4,8 +4,28 @@
 -- rights on new tables to anon, authenticated and service_role by default), then only SELECT granted back. What takes part in
 -- a save is written by the save functions of the next migration and by nothing else, not even by the service role.
 
+-- Refuses a project in which a name that Lockstep uses is taken, before anything is changed.
+do $$
+declare
+  v_taken text;
+begin
+  select string_agg(format('public.%s', n), ', ' order by n) into v_taken
+    from unnest(array['organizations', 'agents', 'agent_saves', 'agent_revisions', 'phone_numbers',
+      'knowledge_base_documents', 'call_logs', 'appointments']) as n
+   where to_regclass(format('public.%I', n)) is not null;
+  if to_regnamespace('lockstep') is not null then
+    v_taken := concat_ws(', ', v_taken, 'the schema lockstep');
+  end if;
+  if v_taken is not null then
+    raise exception 'Lockstep cannot be installed in this project: these names are in use already: %. Nothing was changed.', v_taken
+      using errcode = 'duplicate_object',
+        hint = 'Rename what has these names, or use a project of its own for Lockstep.';
+  end if;
+end
+$$;
+
 -- The private schema: what clients must never read. The REST API does not expose it (supabase/config.toml, api.schemas).
-create schema if not exists lockstep;
+create schema lockstep;
 revoke all on schema lockstep from public;
 
 -- Owner of the save functions: no login, no bypass of row-level security. Roles belong to the cluster, so they may exist.
@@ -27,7 +47,7 @@ create table public.organizations (
   id uuid primary key default gen_random_uuid(),
   name text not null check (length(btrim(name)) between 1 and 200),
   -- What the sweep does with an edit made in the Vapi dashboard.
-  drift_policy text not null default 'REVERT' check (drift_policy in ('REVERT', 'ADOPT')),
+  drift_policy text not null default 'REVERT' check (drift_policy in ('REVERT', 'ADOPT', 'REPORT')),
   created_at timestamptz not null default now()
 );
 

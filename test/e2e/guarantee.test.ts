@@ -42,7 +42,7 @@ async function saveAndLook(): Promise<SaveAnswer> {
   if (answer.__typename === 'SavePendingError') {
     const { id } = answer.save;
     await expect
-      .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 20_000 })
+      .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 120_000 })
       .not.toBeNull();
     committed = (await readSave(caller.client, id))?.status === 'COMMITTED';
   }

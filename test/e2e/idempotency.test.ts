@@ -82,7 +82,7 @@ describe('the same key, the same input', () => {
     const others = Array.from({ length: 4 }, () => save(caller.client, input));
     await expect
       .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/save_begin').length, {
-        timeout: 8_000,
+        timeout: 120_000,
       })
       .toBeGreaterThanOrEqual(5);
     middle.open();
@@ -119,7 +119,7 @@ describe('the same key, the same input', () => {
         { success: false, vapiSynced: null, dbUpdated: false },
       ]);
       await expect
-        .poll(async () => (await readSave(client, pending.id))?.status, { timeout: 20_000 })
+        .poll(async () => (await readSave(client, pending.id))?.status, { timeout: 120_000 })
         .toBe('COMMITTED');
       const answer = expectAnswer(await save(client, input), 'UpdateAgentsSuccess');
       expect(answer.save.id).toBe(pending.id);

@@ -180,7 +180,7 @@ test('[2.7] with leave, and the creation without an answer: recovery finds what 
         await lockstep.app.recover();
         return (await readAgents(caller.client)).OUTBOUND?.sync.status;
       },
-      { timeout: 20_000 },
+      { timeout: 120_000 },
     )
     .toBe('IN_SYNC');
   const after = await systemsOf(lockstep, caller.orgId);

@@ -135,7 +135,7 @@ describe('one agent is rejected', () => {
       match: { bodyIncludes: 'Inbound, after' },
       until: async () => {
         await expect
-          .poll(() => lockstep.vapi.requests.some(({ status }) => status === 400), { timeout: 8_000 })
+          .poll(() => lockstep.vapi.requests.some(({ status }) => status === 400), { timeout: 120_000 })
           .toBe(true);
         // Nothing more is to happen now, which no event tells: time for what would be a mistake.
         await sleep(100);

@@ -142,7 +142,7 @@ describe('a save that needs attention', () => {
       expect(refused.retryAfterMs).toBeLessThanOrEqual(lateTimeMs(SETTINGS));
       // What a hand has written carries the stamp of another save: the sweep writes it once more, as a save.
       await expect
-        .poll(async () => (await lockstep.app.sweep())?.repaired, { timeout: 10_000, interval: 100 })
+        .poll(async () => (await lockstep.app.sweep())?.repaired, { timeout: 120_000, interval: 100 })
         .toBe(1);
       const { agents } = await expectLockstep(lockstep, orgId);
       expect(agents.map(({ config }) => config.systemPrompt)).toEqual([

@@ -277,7 +277,7 @@ describe.concurrent('going forward, not applied for now', () => {
     const revoked = strike(lockstep.vapi, refuse, orgId, 'Outbound', 'after');
     lockstep.vapi.faults.remove(broken);
     const tries = () => writes(lockstep.vapi, orgId, 'Outbound', 'after').length;
-    await expect.poll(tries, { timeout: 20_000 }).toBeGreaterThan(2);
+    await expect.poll(tries, { timeout: 120_000 }).toBeGreaterThan(2);
     expect(await readSave(client, told.save.id)).toMatchObject({ status: 'APPLYING' });
     lockstep.vapi.faults.remove(revoked);
     expect(await ended(caller, told.save.id)).toMatchObject({ status: 'COMMITTED' });
@@ -388,7 +388,7 @@ describe.concurrent('undoing, which is a write like any other', () => {
       ],
     });
     const tries = undos().length;
-    await expect.poll(() => undos().length, { timeout: 20_000 }).toBeGreaterThan(tries + 1);
+    await expect.poll(() => undos().length, { timeout: 120_000 }).toBeGreaterThan(tries + 1);
     lockstep.vapi.faults.remove(struck);
     expect(await ended(caller, told.save.id)).toMatchObject({ status: 'ROLLED_BACK' });
     expect(await systemsOf(lockstep, orgId)).toEqual(before);
@@ -464,7 +464,7 @@ describe('undoing a creation', () => {
     const { caller, orgId, struck, answer, deletes } = await deleteMeets(refused);
     const told = expectAnswer(answer, 'SavePendingError');
     expect(told.save.status).toBe('ROLLING_BACK');
-    await expect.poll(() => deletes().length, { timeout: 20_000 }).toBeGreaterThan(2);
+    await expect.poll(() => deletes().length, { timeout: 120_000 }).toBeGreaterThan(2);
     lockstep.vapi.faults.remove(struck);
     expect(await ended(caller, told.save.id)).toMatchObject({ status: 'ROLLED_BACK' });
     expect(await systemsOf(lockstep, orgId)).toEqual(NOTHING);

@@ -515,7 +515,7 @@ describe('gone', () => {
       new Promise<number>((resolve, reject) =>
         lockstep.app.server.getConnections((problem, count) => (problem ? reject(problem) : resolve(count))),
       );
-    await expect.poll(connections, { timeout: 20_000 }).toBeLessThan(10);
+    await expect.poll(connections, { timeout: 120_000 }).toBeLessThan(10);
     expect(error).not.toHaveBeenCalled();
     expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
     expect(lockstep.log.join('')).not.toMatch(/could not be answered|unexpected error/);

@@ -112,7 +112,7 @@ describe('the saves that an organization may begin', () => {
           where datname = current_database() and wait_event_type = 'Lock'`;
         return count;
       };
-      await expect.poll(blocked, { timeout: 20_000 }).toBe(2);
+      await expect.poll(blocked, { timeout: 120_000 }).toBe(2);
     });
     expect((await answers)?.map(({ outcome }) => outcome).sort()).toEqual(['RATE_LIMITED', 'UNCHANGED']);
   });

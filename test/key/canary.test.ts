@@ -265,6 +265,7 @@ async function objects(caller: Caller): Promise<void> {
       owner: 'a test',
       track: () => {},
     },
+    reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     ids: systemIds,
     log,
   });
@@ -412,7 +413,7 @@ describe('a crash', () => {
       for (const stream of [child.stdout, child.stderr])
         createInterface({ input: stream }).on('line', (line) => output.push(line));
       const closed = new Promise<number | null>((done) => child.once('close', (status) => done(status)));
-      await expect.poll(() => output.join(''), { timeout: 30_000 }).toContain('listening');
+      await expect.poll(() => output.join(''), { timeout: 120_000 }).toContain('listening');
       child.kill('SIGUSR2');
       expect(await closed).not.toBe(0);
       expect(output.join('\n')).toContain('planted');

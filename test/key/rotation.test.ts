@@ -86,7 +86,7 @@ describe('rotation', () => {
     vapi.faults.clear();
     vapi.setKeys([{ key: NEXT_KEY, name: 'next' }]);
     expect(await lockstep.app.rotateKey(new Secret(NEXT_KEY))).toBe('ACTIVE');
-    await expect.poll(() => lockstep.app.recover(), { timeout: 20_000 }).toEqual({ taken: 1, finished: 1 });
+    await expect.poll(() => lockstep.app.recover(), { timeout: 120_000 }).toEqual({ taken: 1, finished: 1 });
     expect(writers().at(-1)).toBe('next');
     const { agents } = await expectLockstep(lockstep, caller.orgId);
     expect(agents).toMatchObject([{ config: { systemPrompt: 'Inbound, before' } }, {}]);
@@ -129,7 +129,7 @@ describe('rotation', () => {
     const caller = await lockstep.newCaller();
     expectAnswer(await save(caller.client, both('first')), 'UpdateAgentsSuccess');
     expect(new Set(writers())).toEqual(new Set(['old']));
-    await expect.poll(metrics, { timeout: 20_000 }).toMatch(/event="vapi.key_rotated"} 1/);
+    await expect.poll(metrics, { timeout: 120_000 }).toMatch(/event="vapi.key_rotated"} 1/);
     expectAnswer(await save(caller.client, both('second')), 'UpdateAgentsSuccess');
     expect(writers().at(-1)).toBe('next');
   });
@@ -188,7 +188,7 @@ describe('a key that Vapi refuses', () => {
     await expectLockstep(lockstep, one.orgId);
 
     vapi.setKeys([{ key: CANARY_KEY, name: 'old' }]);
-    await expect.poll(() => lockstep.log.join(''), { timeout: 20_000 }).toContain('vapi.key_accepted');
+    await expect.poll(() => lockstep.log.join(''), { timeout: 120_000 }).toContain('vapi.key_accepted');
     expectAnswer(await save(two.client, both('again')), 'UpdateAgentsSuccess');
     const { agents } = await expectLockstep(lockstep, one.orgId);
     expect(agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
@@ -228,7 +228,7 @@ describe('the process', () => {
     );
     const read = () => seen.filter(({ msg }) => msg === 'a key was read').map(({ rotation }) => rotation);
     const listening = () => seen.find(({ msg }) => msg === 'listening');
-    await expect.poll(listening, { timeout: 30_000 }).toBeDefined();
+    await expect.poll(listening, { timeout: 120_000 }).toBeDefined();
     const { token } = await lockstep.newCaller();
     const client = new GraphQLClient(`${listening()?.['url']}/graphql`, {
       headers: { authorization: `Bearer ${token}` },
@@ -239,7 +239,7 @@ describe('the process', () => {
     };
     const hangUp = async (rotations: string[]) => {
       running.kill('SIGHUP');
-      await expect.poll(read, { timeout: 30_000 }).toEqual(rotations);
+      await expect.poll(read, { timeout: 120_000 }).toEqual(rotations);
     };
 
     expect(await writer('before')).toBe('old');
@@ -260,7 +260,7 @@ describe('the process', () => {
       await writeFile(file, content);
       running.kill('SIGHUP');
       const unread = () => seen.filter(({ msg }) => msg === 'no key could be read').length;
-      await expect.poll(unread, { timeout: 30_000 }).toBe(index + 1);
+      await expect.poll(unread, { timeout: 120_000 }).toBe(index + 1);
     }
     expect(await writer('still')).toBe('next');
     // And back, where the first one is the only one left.

@@ -252,7 +252,7 @@ export class World {
     this.#supabase = JSON.parse(line) as SupabaseProcess;
     await this.#sql?.end({ timeout: 0 });
     // Waiting for a connection is not for ever, and an idle one does not outlive its server unnoticed.
-    this.#sql = postgres(this.#supabase.databaseUrl, { max: 2, connect_timeout: 5, onnotice: () => {} });
+    this.#sql = postgres(this.#supabase.databaseUrl, { max: 2, connect_timeout: 60, onnotice: () => {} });
   }
 
   /** The postmaster, with everything that hangs on it. */

@@ -177,7 +177,7 @@ describe('the audit', () => {
     });
   });
 
-  test('a registry without an audit endpoint: said plainly, not fatal', () => {
+  test('the audit fails and says that nothing was checked where the registry has no audit endpoint', () => {
     // As npm 11 prints it for a registry that refuses the request.
     const output = JSON.stringify({
       message: '405 Method Not Allowed - POST https://registry.example/-/npm/v1/security/advisories/bulk',
@@ -188,8 +188,8 @@ describe('the audit', () => {
       error: { summary: '', detail: '' },
     });
     expect(auditVerdict(output)).toEqual({
-      ok: true,
-      text: 'https://registry.example offers no audit endpoint (HTTP 405): NOTHING WAS CHECKED. Run this where it does.',
+      ok: false,
+      text: 'https://registry.example offers no audit endpoint (HTTP 405): nothing was checked. Run it against a registry that does (npm_config_registry=<address>).',
     });
   });
 
@@ -255,7 +255,7 @@ describe('the audit', () => {
       0,
       expect.stringMatching(/^Known vulnerabilities: .*0 critical/),
     ]);
-    expect([none.code, none.said]).toEqual([0, expect.stringMatching(/HTTP 404\): NOTHING WAS CHECKED/)]);
+    expect([none.code, none.said]).toEqual([1, expect.stringMatching(/HTTP 404\): nothing was checked/)]);
     expect([trouble.code, trouble.said]).toEqual([1, expect.stringMatching(/^npm audit failed/)]);
   });
 });

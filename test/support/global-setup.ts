@@ -32,7 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const databaseUrl = server.url('postgres', 'postgres');
     await applyMigrations(databaseUrl, join(supabase, 'migrations'), { dataDir, log: () => {} });
     await applySeed(databaseUrl, join(supabase, 'seed.sql'), () => {});
-    const sql = postgres(server.url('template1'), { max: 1 });
+    const sql = postgres(server.url('template1'), { max: 1, connect_timeout: 120 });
     await sql`create database lockstep_template template postgres owner postgres`.finally(() => sql.end());
     const logFile = join(server.home, 'postgres.log');
     project.provide('postgres', { port: server.port, password: server.password, logFile });

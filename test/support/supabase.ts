@@ -7,6 +7,9 @@ import { inject } from 'vitest';
 import { SUPERUSER } from '../../src/local/postgres.ts';
 import { makeKeys, type SupabaseKeys, serveSupabase } from '../../src/local/supabase.ts';
 
+/** Seconds: on a starved machine a connection to the one Postgres of the run takes its time. */
+const CONNECT_TIMEOUT_S = 120;
+
 export interface RecordedRequest {
   readonly method: string;
   /** Without the query, such as `/rest/v1/rpc/save_begin`. */
@@ -81,7 +84,7 @@ export async function createTestSupabase(): Promise<TestSupabase> {
     `postgres://${user}:${server.password}@127.0.0.1:${server.port}/${database}`;
   const database = `test_${randomUUID().replaceAll('-', '')}`;
   const onCluster = async (statement: string) => {
-    const sql = postgres(url('postgres', SUPERUSER), { max: 1 });
+    const sql = postgres(url('postgres', SUPERUSER), { max: 1, connect_timeout: CONNECT_TIMEOUT_S });
     await sql.unsafe(statement).finally(() => sql.end());
   };
   await onCluster(`create database ${database} template lockstep_template owner postgres`);
@@ -130,7 +133,11 @@ export async function createTestSupabase(): Promise<TestSupabase> {
       return response;
     },
   });
-  const sql = postgres(url(database, SUPERUSER), { max: 4, onnotice: () => {} });
+  const sql = postgres(url(database, SUPERUSER), {
+    max: 4,
+    connect_timeout: CONNECT_TIMEOUT_S,
+    onnotice: () => {},
+  });
   let stopped: Promise<void> | undefined;
 
   return {
