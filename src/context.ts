@@ -3,6 +3,7 @@ import { RefusedTokenError, type TokenVerifier } from './ports/auth.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
+import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
 /** A signed-in user of one organization, and what they may see. */
@@ -10,11 +11,10 @@ export interface Tenant {
   userId: string;
   /** From the verified token's `app_metadata.org_id`, and from nowhere else. */
   orgId: string;
-  /** Through a client of the caller's own: row-level security decides. */
+  /** Through a client of the caller's own: row-level security decides. Each read goes to the database once a request. */
   reads: TenantReads;
   /** The same, by id, each row once a request. */
   loaders: Loaders;
-  openSave: TenantReads['openSave'];
 }
 
 /** What every resolver gets. `Service` is the service role's database client: opaque here, for the executor only. */
@@ -33,6 +33,8 @@ export interface ContextDeps<Service> {
   verifier: TokenVerifier;
   /** Reads with the rights of this token. */
   openReads(token: string): TenantReads;
+  /** Bounds the reads of each organization. */
+  readGate: ReadGate;
   serviceClient: Service;
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
@@ -58,23 +60,17 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
     const verdict =
       token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
     if (!('problem' in verdict)) {
-      const reads = deps.openReads(token ?? '');
+      const reads = shareReads(
+        () => deps.openReads(token ?? ''),
+        (read) => deps.readGate.run(verdict.orgId, read),
+      );
       return {
         ...rest,
-        caller: { ...verdict, reads, loaders: createLoaders(reads), openSave: once(() => reads.openSave()) },
+        caller: { ...verdict, reads, loaders: createLoaders(reads) },
       };
     }
     if (verdict.problem === 'no_organization') return { ...rest, caller: { problem: 'no_organization' } };
     log.info({ problem: verdict.problem }, 'token refused');
     throw new RefusedTokenError(verdict.problem === 'unavailable');
-  };
-}
-
-/** Asked by every agent of an answer, read once a request. */
-function once<T>(read: () => Promise<T>): () => Promise<T> {
-  let answer: Promise<T> | undefined;
-  return () => {
-    answer ??= read();
-    return answer;
   };
 }

@@ -11,6 +11,15 @@ import type {
 } from '../domain/organization-records.ts';
 import type { AgentRecord, SaveRecord } from '../domain/save.ts';
 
+/** Too many reads of one organization at the same time. Nothing was read. */
+export class ReadsLimitedError extends Error {
+  readonly retryAfterMs: number;
+  constructor(retryAfterMs: number) {
+    super('Your organization sends too many reads at the same time. Try again shortly.');
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 export interface OrganizationRecord {
   id: string;
   name: string;
