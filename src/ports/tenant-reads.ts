@@ -10,6 +10,7 @@ import type {
   PhoneNumberRecord,
 } from '../domain/organization-records.ts';
 import type { AgentRecord, SaveRecord } from '../domain/save.ts';
+import type { DriftPolicy } from './sweep-store.ts';
 
 /** Too many reads of one organization at the same time. Nothing was read. */
 export class ReadsLimitedError extends Error {
@@ -23,6 +24,7 @@ export class ReadsLimitedError extends Error {
 export interface OrganizationRecord {
   id: string;
   name: string;
+  driftPolicy: DriftPolicy;
 }
 
 /** A row's place in a list: the value that the list is ordered by, and the row's id, which decides between equals. */

@@ -267,6 +267,7 @@ async function objects(caller: Caller): Promise<void> {
       owner: 'a test',
       track: () => {},
     },
+    reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     ids: systemIds,
     log,
   });

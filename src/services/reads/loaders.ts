@@ -24,9 +24,14 @@ export interface Loaders {
 const MAX_BATCH = 100;
 
 export function createLoaders(reads: TenantReads): Loaders {
+  let agents: Promise<AgentRecord[]> | undefined;
+  const readAgents = () => {
+    agents ??= reads.agents();
+    return agents;
+  };
   return {
-    agents: () => reads.agents(),
-    agent: async (id) => (await reads.agents()).find((agent) => agent.id === id) ?? null,
+    agents: readAgents,
+    agent: async (id) => (await readAgents()).find((agent) => agent.id === id) ?? null,
     phoneNumber: byId((ids) => reads.phoneNumbersById(ids)),
     document: byId((ids) => reads.documentsById(ids)),
     call: byId((ids) => reads.callsById(ids)),

@@ -24,6 +24,11 @@ export function shareReads(
         return read(opened, ...args);
       });
       answers.set(key, answer);
+      // A later mutation of the same document must not decide by what an earlier one has changed.
+      if (name === 'agents' || name === 'organization') {
+        const forget = () => void answers.delete(key);
+        answer.then(forget, forget);
+      }
       return answer;
     };
   };
