@@ -31,6 +31,7 @@ import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
+import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import { look, type Verdict } from './services/reconciliation/look.ts';
 import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
@@ -177,6 +178,7 @@ export function createApp(config: AppConfig): App {
 
   const createContext = createContextFactory<ServiceClient>({
     verifier: createTokenVerifier(config.supabase),
+    readGate: new ReadGate(READ_LIMITS, systemClock),
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
     serviceClient,
     get vapiApiKey() {
