@@ -2,7 +2,7 @@ import { AGENT_ROLES, type Model, type Voice } from '../domain/agent-config.ts';
 import type { AgentRecord, FieldDrift } from '../domain/save.ts';
 import { AGENT_SYNC_STATUSES, syncStatus } from '../services/agents/sync-status.ts';
 import { builder, tenantOf } from './builder.ts';
-import { AGENTS_COST, DRIFT_COST, DRIFT_LIST_COST, PROMPT_COST, READ_COST } from './cost.ts';
+import { AGENTS_COST, DRIFT_COST, PROMPT_COST, READ_COST } from './cost.ts';
 
 export const AgentRoleRef = builder.enumType('AgentRole', { values: AGENT_ROLES });
 
@@ -62,7 +62,7 @@ const AgentSyncRef = builder.objectRef<AgentView>('AgentSync').implement({
       nullable: true,
       description: 'When Vapi was last seen to hold what the status says.',
     }),
-    drift: t.expose('drift', { type: [FieldDriftRef], complexity: DRIFT_LIST_COST }),
+    drift: t.expose('drift', { type: [FieldDriftRef] }),
   }),
 });
 

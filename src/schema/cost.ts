@@ -10,10 +10,8 @@ export const READ_COST = 100;
 
 /** A prompt: as long as a hundred other fields, and it may be asked for with every row of a page. */
 export const PROMPT_COST = 100;
-/** A value of either side that differs: it may be a prompt. */
-export const DRIFT_COST = 12;
-/** Drift of an agent: seldom more than two fields. As ten, a page of 100 calls with their agents would exceed the limit. */
-export const DRIFT_LIST_COST = { field: 1, multiplier: 2 };
+/** A value of either side that differs: it may be a prompt, but not in each of the ten that a list counts as. */
+export const DRIFT_COST = 10;
 /** Agents of an organization: one per role. */
 export const AGENTS_COST = { field: 1, multiplier: 2 };
 
