@@ -504,7 +504,8 @@ describe('the sweep', () => {
     const touched = await sql.begin(async (tx) => {
       await tx`set local role service_role`;
       const [row] = await tx`explain (analyze, buffers, format json) select public.save_cleanup(500)`;
-      const plan = (row?.['QUERY PLAN'] as { Plan: Record<string, number> }[])[0]?.Plan ?? {};
+      const plans: { Plan: Record<string, number> }[] = row?.['QUERY PLAN'] ?? [];
+      const plan = plans[0]?.Plan ?? {};
       return (plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0);
     });
     expect(touched).toBeLessThan(300);
