@@ -153,6 +153,135 @@ describe('the sweep', () => {
     expect(stored(agent.vapiAssistantId)['model']).not.toHaveProperty('tools');
   });
 
+  const settle = (input: object) =>
+    caller.client.request<{ settleDrift: object }>(SETTLE, { input: { role: 'INBOUND', ...input } });
+  const setPolicy = (value: string) =>
+    caller.client.request(
+      gql`
+        mutation ($policy: DriftPolicy!) {
+          setDriftPolicy(policy: $policy) {
+            __typename
+            ... on SetDriftPolicySuccess { policy }
+          }
+        }
+      `,
+      { policy: value },
+    );
+
+  test('settleDrift adopts an edit that no sweep has seen', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Front desk' });
+    expect(await settle({ resolution: 'ADOPT' })).toMatchObject({
+      settleDrift: { agents: [{ name: 'Front desk', revision: 2, sync: { status: 'IN_SYNC' } }] },
+    });
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Front desk');
+  });
+
+  test('settleDrift adopts what Vapi holds now, not what an earlier sweep saw', async () => {
+    const agent = await saved();
+    await setPolicy('REPORT');
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'First edit' });
+    await lockstep.app.sweep();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Second edit' });
+    expect(await settle({ resolution: 'ADOPT' })).toMatchObject({
+      settleDrift: { agents: [{ name: 'Second edit', revision: 2 }] },
+    });
+  });
+
+  test('settleDrift reverts an edit that no sweep has seen', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Front desk' });
+    expect(await settle({ resolution: 'REVERT' })).toMatchObject({
+      settleDrift: { agents: [{ name: 'Reception', revision: 2 }] },
+    });
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Reception');
+  });
+
+  test('settleDrift refuses to adopt if Vapi holds what the agent says, and changes nothing', async () => {
+    await saved();
+    expect(await settle({ resolution: 'ADOPT' })).toMatchObject({
+      settleDrift: { __typename: 'ValidationError', issues: [{ path: 'input.resolution' }] },
+    });
+    expect(await inbound()).toMatchObject({ revision: 1 });
+  });
+
+  test('settleDrift returns the same answer for a repeated idempotency key', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Front desk' });
+    const adopt = { resolution: 'ADOPT', idempotencyKey: 'adopt it once' };
+    const first = await settle(adopt);
+    expect(first).toMatchObject({ settleDrift: { agents: [{ name: 'Front desk', revision: 2 }] } });
+    expect(await settle(adopt)).toEqual(first);
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited once more' });
+    expect(await settle(adopt)).toEqual(first);
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Edited once more');
+    expect(await settle({ ...adopt, resolution: 'REVERT' })).toMatchObject({
+      settleDrift: { __typename: 'IdempotencyConflictError' },
+    });
+    expect(await inbound()).toMatchObject({ revision: 2 });
+    expect(await settle({ resolution: 'REVERT', idempotencyKey: '' })).toMatchObject({
+      settleDrift: { __typename: 'ValidationError', issues: [{ path: 'input.idempotencyKey' }] },
+    });
+    await settle({ resolution: 'REVERT' });
+  });
+
+  test.each(['ADOPT', 'REVERT'])('settleDrift refuses to %s at another revision', async (resolution) => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Front desk' });
+    for (const expectedRevision of [2, 7]) {
+      expect(await settle({ resolution, expectedRevision })).toMatchObject({
+        settleDrift: { __typename: 'RevisionConflictError' },
+      });
+    }
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Front desk');
+    expect(await settle({ resolution, expectedRevision: 1 })).toMatchObject({
+      settleDrift: { __typename: 'UpdateAgentsSuccess' },
+    });
+  });
+
+  test('settleDrift adopts nothing while Vapi cannot be read', async () => {
+    await saved();
+    lockstep.vapi.faults.add({ kind: 'status-before', match: { method: 'GET' }, status: 503 });
+    expect(await settle({ resolution: 'ADOPT' })).toMatchObject({
+      settleDrift: { __typename: 'UnavailableError', message: expect.stringContaining('Vapi') },
+    });
+    expect(await inbound()).toMatchObject({ revision: 1 });
+  });
+
+  test('REPORT shows an edit and changes nothing, also if the edit destroyed the stamp', async () => {
+    const agent = await saved();
+    expect(await setPolicy('REPORT')).toEqual({
+      setDriftPolicy: { __typename: 'SetDriftPolicySuccess', policy: 'REPORT' },
+    });
+    expect(await caller.client.request('{ organization { driftPolicy } }')).toEqual({
+      organization: { driftPolicy: 'REPORT' },
+    });
+    const writes = () => lockstep.vapi.requests.filter(({ method }) => method !== 'GET').length;
+    const before = writes();
+    for (const edit of [{ name: 'By hand' }, { name: 'By hand again', metadata: {} }]) {
+      lockstep.vapi.dashboardEdit(agent.vapiAssistantId, edit);
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, repaired: 0, adopted: 0 });
+      expect((await inbound()).sync).toMatchObject({
+        status: 'DRIFTED',
+        drift: [{ path: 'name', ours: 'Reception', theirs: edit.name }],
+      });
+    }
+    expect(writes()).toBe(before);
+    await settle({ resolution: 'REVERT' });
+    expect(stored(agent.vapiAssistantId)['name']).toBe('Reception');
+  });
+
+  test('a reverted edit leaves a log line that names its save', async () => {
+    const agent = await saved();
+    lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'By hand' });
+    const from = lockstep.log.length;
+    await lockstep.app.sweep();
+    const lines = lockstep.log.slice(from).filter((line) => line.includes('"event":"sweep.repaired"'));
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { orgId: caller.orgId, role: 'INBOUND', kind: 'REVERT', saveId: expect.any(String) },
+    ]);
+  });
+
   test('adopts an edit that our configuration can say, foreign metadata included, where the organization wants that', async () => {
     const agent = await saved();
     await policy('ADOPT');

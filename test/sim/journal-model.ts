@@ -863,6 +863,7 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
       page: async (...args) => model.page(...args),
       note: async (...args) => model.note(...args),
       orphans: async (...args) => model.orphans(...args),
+      setDriftPolicy: async (...args) => model.setDriftPolicy(...args),
       cleanup: async (...args) => model.cleanup(...args),
     },
   };

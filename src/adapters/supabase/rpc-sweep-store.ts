@@ -37,6 +37,8 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
       value<string[]>(
         supabase.rpc('sweep_orphans', { p_candidates: candidates as unknown as Json, p_age_ms: ageMs }),
       ),
+    setDriftPolicy: (orgId, policy) =>
+      value<boolean>(supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
     cleanup: (limit) => value<number>(supabase.rpc('save_cleanup', { p_limit: limit })),
   };
 }
