@@ -81,7 +81,7 @@ async function call<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
 
 /**
  * What a failed call means. Only "the database, or the way to it, is not there now" is a DatabaseError; a refusal that will be
- * the same next time (no such function, a broken invariant) is a defect or a misconfiguration, and throws as such.
+ * the same next time (no such function, a broken invariant, a wrong key) is a defect or a misconfiguration, and throws as such.
  */
 export function databaseError(error: { code: string; message: string }, status: number): Error {
   const { code } = error;
@@ -93,8 +93,6 @@ export function databaseError(error: { code: string; message: string }, status: 
   // Of the gateway before the REST layer: 429 has let nothing through.
   if (status === 429) return new DatabaseError(`HTTP_${status}`, false);
   if (status === 408 || status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
-  // A wrong or revoked service key: nothing ran, and callers can do no more about it than about a database that is away.
-  if (status === 401) return new DatabaseError('KEY_REFUSED', false);
   // Of a value that does not fit, Postgres quotes it; and it may be anything that an organization wrote.
   const said = /^22/.test(code) ? '' : `: ${error.message}`;
   return new Error(`the database refused a call with ${code || status}${said}`);
