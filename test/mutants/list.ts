@@ -152,4 +152,94 @@ export const MUTANTS: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(
+    'src/services/reconciliation/sweep.ts',
+    ['src/services/reconciliation/sweep-verdicts.test.ts'],
+    [
+      [
+        'repair-any-revision',
+        'An adoption or a revert overwrites what a user saved meanwhile.',
+        'expectedRevision: agent.revision,',
+        'expectedRevision: null,',
+      ],
+      [
+        'missing-first-page-only',
+        'Missing assistants are looked for among the first thousand agents only.',
+        'if (page.length < PAGE || last === undefined) break;',
+        'break;',
+      ],
+      [
+        'missing-half',
+        'Half of all assistants may be gone before the key is doubted.',
+        'unseen.length > total / 5)',
+        'unseen.length > total / 2)',
+      ],
+      [
+        'missing-unreadable',
+        'A look that Vapi refuses is passed over.',
+        "if (found.kind !== 'gone') readable(found);",
+        "if (found.kind !== 'gone') continue;",
+      ],
+      [
+        'revert-under-adopt',
+        'An edit is reverted where the organization wants it adopted.',
+        "repair(ports, agent, adoptable, 'ADOPT')",
+        "repair(ports, agent, {}, 'ADOPT')",
+      ],
+      [
+        'repair-recreates',
+        'The sweep makes an assistant anew that somebody deleted.',
+        'recreateIfMissing: false,',
+        'recreateIfMissing: true,',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/reconciliation/look.ts',
+    ['src/services/reconciliation/sweep-verdicts.test.ts'],
+    [
+      [
+        'look-any-save',
+        'A save that ended between the two looks is taken for an edit.',
+        'agent.busy || agent.saveId !== seen.saveId) return',
+        'agent.busy) return',
+      ],
+      [
+        'look-busy',
+        'An assistant is judged while a save is open.',
+        'agent === undefined || agent.busy || agent.saveId',
+        'agent === undefined || agent.saveId',
+      ],
+      [
+        'stamp-any-save',
+        'A late write of an earlier save counts as current.',
+        'stamp.saveId === agent.saveId && ',
+        '',
+      ],
+      [
+        'stamp-any-agent',
+        'A stamp of another agent counts as current.',
+        ' && stamp.agentId === agent.agentId',
+        '',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/admission/pacer.ts',
+    ['test/fairness/pacer-turns.test.ts', 'test/fairness/pacer.test.ts'],
+    [
+      [
+        'waiting-off-by-one',
+        'One save more than the bound may wait.',
+        'queue.length >= MOST_WAITING',
+        'queue.length > MOST_WAITING',
+      ],
+      [
+        'place-kept',
+        'A save that was refused keeps its place in the queue.',
+        'queue.splice(queue.indexOf(waiting), 1);',
+        '',
+      ],
+    ],
+  ),
 ];
