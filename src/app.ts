@@ -247,10 +247,21 @@ export function createApp(config: AppConfig): App {
     pauseMs: number | (() => number),
     work: () => Promise<unknown>,
   ): Promise<void> {
+    /** What it failed with last time: an outage is one line and not one for each try. */
+    let failing: string | undefined;
     while (!stopping.signal.aborted) {
-      await work().catch((error: unknown) =>
-        log.warn({ err: error, work: name }, 'background work failed this time'),
-      );
+      try {
+        await work();
+        if (failing !== undefined) log.info({ work: name }, 'background work succeeds again');
+        failing = undefined;
+      } catch (error) {
+        const away = error instanceof DatabaseError;
+        const failure = away ? error.code : String(error);
+        if (failure !== failing) {
+          log.warn({ ...(away ? { code: failure } : { err: error }), work: name }, 'background work fails');
+        }
+        failing = failure;
+      }
       await systemClock.sleep(typeof pauseMs === 'number' ? pauseMs : pauseMs(), stopping.signal);
     }
   }
