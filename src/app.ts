@@ -31,6 +31,7 @@ import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
+import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import { look, type Verdict } from './services/reconciliation/look.ts';
 import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
@@ -177,6 +178,7 @@ export function createApp(config: AppConfig): App {
 
   const createContext = createContextFactory<ServiceClient>({
     verifier: createTokenVerifier(config.supabase),
+    readGate: new ReadGate(READ_LIMITS, systemClock),
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
     serviceClient,
     get vapiApiKey() {
@@ -245,10 +247,21 @@ export function createApp(config: AppConfig): App {
     pauseMs: number | (() => number),
     work: () => Promise<unknown>,
   ): Promise<void> {
+    /** What it failed with last time: an outage is one line and not one for each try. */
+    let failing: string | undefined;
     while (!stopping.signal.aborted) {
-      await work().catch((error: unknown) =>
-        log.warn({ err: error, work: name }, 'background work failed this time'),
-      );
+      try {
+        await work();
+        if (failing !== undefined) log.info({ work: name }, 'background work succeeds again');
+        failing = undefined;
+      } catch (error) {
+        const away = error instanceof DatabaseError;
+        const failure = away ? error.code : String(error);
+        if (failure !== failing) {
+          log.warn({ ...(away ? { code: failure } : { err: error }), work: name }, 'background work fails');
+        }
+        failing = failure;
+      }
       await systemClock.sleep(typeof pauseMs === 'number' ? pauseMs : pauseMs(), stopping.signal);
     }
   }
@@ -296,7 +309,14 @@ export function createApp(config: AppConfig): App {
   }
   const cleanUp = async () => {
     while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
+    if (!stopping.signal.aborted) cleanedAt = systemClock.monotonic();
   };
+  let cleanedAt = systemClock.monotonic();
+  metrics.gauge(
+    'lockstep_cleanup_age_seconds',
+    'Seconds since the last complete cleanup, or since the start if there was none.',
+    () => (systemClock.monotonic() - cleanedAt) / 1_000,
+  );
 
   return {
     server,

@@ -5,6 +5,7 @@ import { Secret } from './domain/secret.ts';
 import { RefusedTokenError, type TokenVerdict } from './ports/auth.ts';
 import type { Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
+import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
 const KEY = 'canary-master-key';
@@ -36,6 +37,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
         return Promise.resolve(verdict);
       },
     },
+    readGate: new ReadGate(READ_LIMITS, { monotonic: () => 0 }),
     openReads: (token) => {
       opened.push(token);
       return reads;
@@ -60,6 +62,8 @@ describe('the caller', () => {
   test('of a good token: who, which organization, and reads with that very token', async () => {
     const { context, verified, opened } = await acceptedContext();
     expect(context.caller).toMatchObject(TENANT);
+    if ('problem' in context.caller) throw new Error(context.caller.problem);
+    await context.caller.reads.openSave();
     expect([verified, opened]).toEqual([['good.token.here'], ['good.token.here']]);
   });
 
@@ -122,11 +126,11 @@ describe('what a request has of its own', () => {
     expect((await create(request)).requestId).toBe('a fresh id');
   });
 
-  test('the open save, read once however many agents ask, and not before', async () => {
-    const { context, openSaves } = await acceptedContext();
+  test('reads the open save once however many agents ask, and opens no client before', async () => {
+    const { context, opened, openSaves } = await acceptedContext();
     if ('problem' in context.caller) throw new Error(context.caller.problem);
-    expect(openSaves()).toBe(0);
-    await Promise.all([context.caller.openSave(), context.caller.openSave(), context.caller.openSave()]);
+    expect([openSaves(), opened]).toEqual([0, []]);
+    await Promise.all([context.caller.reads.openSave(), context.caller.reads.openSave()]);
     expect(openSaves()).toBe(1);
   });
 

@@ -4,6 +4,7 @@ import type { DriftPolicy } from './ports/sweep-store.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
+import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
 import type { Verdict } from './services/reconciliation/look.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
@@ -12,11 +13,10 @@ export interface Tenant {
   userId: string;
   /** From the verified token's `app_metadata.org_id`, and from nowhere else. */
   orgId: string;
-  /** Through a client of the caller's own: row-level security decides. */
+  /** Through a client of the caller's own: row-level security decides. Each read goes to the database once a request. */
   reads: TenantReads;
   /** The same, by id, each row once a request. */
   loaders: Loaders;
-  openSave: TenantReads['openSave'];
 }
 
 /** Reconciliation on behalf of a caller: always for the organization of the caller's token. */
@@ -43,6 +43,8 @@ export interface ContextDeps<Service> {
   verifier: TokenVerifier;
   /** Reads with the rights of this token. */
   openReads(token: string): TenantReads;
+  /** Bounds the reads of each organization. */
+  readGate: ReadGate;
   serviceClient: Service;
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
@@ -70,23 +72,17 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
     const verdict =
       token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
     if (!('problem' in verdict)) {
-      const reads = deps.openReads(token ?? '');
+      const reads = shareReads(
+        () => deps.openReads(token ?? ''),
+        (read) => deps.readGate.run(verdict.orgId, read),
+      );
       return {
         ...rest,
-        caller: { ...verdict, reads, loaders: createLoaders(reads), openSave: once(() => reads.openSave()) },
+        caller: { ...verdict, reads, loaders: createLoaders(reads) },
       };
     }
     if (verdict.problem === 'no_organization') return { ...rest, caller: { problem: 'no_organization' } };
     log.info({ problem: verdict.problem }, 'token refused');
     throw new RefusedTokenError(verdict.problem === 'unavailable');
-  };
-}
-
-/** Asked by every agent of an answer, read once a request. */
-function once<T>(read: () => Promise<T>): () => Promise<T> {
-  let answer: Promise<T> | undefined;
-  return () => {
-    answer ??= read();
-    return answer;
   };
 }

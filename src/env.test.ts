@@ -1,11 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { closedPort } from '../test/support/network.ts';
 import { type Config, type EnvProblem, loadEnv, variables } from './env.ts';
 
 type Name = keyof typeof variables;
@@ -62,7 +65,8 @@ describe('nothing set', () => {
   });
 
   test('what is not a variable of ours is not looked at', () => {
-    expect(loadEnv({ PATH: '/bin', SUPABASE_ANON_KEY: 'x', vapi_private_key: 'x' })).toEqual(loadEnv({}));
+    const others = { PATH: '/bin', SUPABASE_ACCESS_TOKEN: 'x', HTTP_PROXY: 'x', vapi_private_key: 'x' };
+    expect(loadEnv(others)).toEqual(loadEnv({}));
   });
 });
 
@@ -201,6 +205,64 @@ describe('wrong values', () => {
       [...names, 'SUPABASE_PUBLISHABLE_KEY', 'SUPABASE_SECRET_KEY'].sort(),
     );
     expect(JSON.stringify(found)).not.toContain('canary');
+  });
+});
+
+const jwt = (role: string) => `e30.${Buffer.from(JSON.stringify({ role })).toString('base64url')}.signature`;
+
+describe('what is easily mistaken', () => {
+  test.each([
+    ['SUPABASE_SECRT_KEY', 'SUPABASE_SECRET_KEY'],
+    ['SUPABASE_SERVICE_ROLE_KEY', 'SUPABASE_SECRET_KEY'],
+    ['SUPABASE_ANON_KEY', 'SUPABASE_PUBLISHABLE_KEY'],
+    ['VAPI_KEY', 'VAPI_PRIVATE_KEY'],
+    ['SAVE_LEASE', 'SAVE_LEASE_MS'],
+    ['GRAPHQL_MAX_DEPHT', 'GRAPHQL_MAX_DEPTH'],
+  ])('the unknown name %s is refused, and %s is proposed', (name, known) => {
+    const loaded = loadEnv({ ...HOSTED, [name]: 'canary' });
+    expect(loaded).toEqual({
+      problems: [{ variable: name, problem: expect.stringMatching(new RegExp(`did you mean ${known}\\?$`)) }],
+    });
+  });
+
+  test.each<[string, Environment, Name]>([
+    [
+      'a publishable key as the secret one',
+      { SUPABASE_SECRET_KEY: 'sb_publishable_abc' },
+      'SUPABASE_SECRET_KEY',
+    ],
+    ['a JWT of another role as the secret key', { SUPABASE_SECRET_KEY: jwt('anon') }, 'SUPABASE_SECRET_KEY'],
+    [
+      'a secret key as the publishable one',
+      { SUPABASE_PUBLISHABLE_KEY: 'sb_secret_abc' },
+      'SUPABASE_PUBLISHABLE_KEY',
+    ],
+    [
+      'a JWT of the service role as the publishable key',
+      { SUPABASE_PUBLISHABLE_KEY: jwt('service_role') },
+      'SUPABASE_PUBLISHABLE_KEY',
+    ],
+    ['the address of the REST API', { SUPABASE_URL: 'https://project.supabase.co/rest/v1/' }, 'SUPABASE_URL'],
+  ])('%s is refused', (_what, environment, variable) => {
+    expect(named({ ...HOSTED, ...environment })).toEqual([variable]);
+  });
+
+  test('legacy keys of the right roles are accepted', () => {
+    const keys = { SUPABASE_SECRET_KEY: jwt('service_role'), SUPABASE_PUBLISHABLE_KEY: jwt('anon') };
+    expect(named({ ...HOSTED, ...keys })).toEqual([]);
+  });
+
+  test('production without SUPABASE_URL is refused, also where the local one is asked for', () => {
+    for (const more of [{}, { SUPABASE_URL: 'local' }])
+      expect(loadEnv({ NODE_ENV: 'production', ...more })).toMatchObject({
+        problems: [{ variable: 'SUPABASE_URL' }],
+      });
+    expect(loadEnv({ NODE_ENV: 'production', ...HOSTED })).toHaveProperty('config');
+  });
+
+  test('a .env file without SUPABASE_URL does not start the embedded Supabase unless it says local', () => {
+    expect(loadEnv({}, { envFile: true })).toMatchObject({ problems: [{ variable: 'SUPABASE_URL' }] });
+    expect(loadEnv({ SUPABASE_URL: 'local' }, { envFile: true })).toEqual(loadEnv({}));
   });
 });
 
@@ -393,5 +455,50 @@ describe('the process', () => {
     ).toEqual([...['PORT', 'SAVE_LEASE_MS', 'SUPABASE_PUBLISHABLE_KEY', 'SUPABASE_URL', 'VAPI_PRIVATE_KEY']]);
     expect(err).toContain('one request to Vapi must fit inside a lease');
     expect(err).not.toMatch(/canary|1234|at .*\.ts/);
+  });
+
+  test('ends with 78 and one sentence without a stack where the port is taken', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const port = String((other.address() as AddressInfo).port);
+    try {
+      const { err, code } = await start({
+        ...HOSTED,
+        ...{
+          SUPABASE_URL: `http://127.0.0.1:${await closedPort()}`,
+          SUPABASE_JWT_SECRET: SHARED,
+          PORT: port,
+        },
+      });
+      expect(code).toBe(78);
+      expect(err).toBe(
+        `Lockstep cannot start: PORT ${port} on 127.0.0.1 is already in use: stop what listens there, or set another PORT.\n`,
+      );
+    } finally {
+      other.close();
+    }
+  });
+
+  test('ends with 78 and one sentence that names variable and host where the key is refused', async () => {
+    const project = createServer((request, response) => {
+      request.resume();
+      response.writeHead(401, { 'content-type': 'application/json' }).end('{"message":"Invalid API key"}');
+    }).listen(0, '127.0.0.1');
+    await once(project, 'listening');
+    const host = `127.0.0.1:${(project.address() as AddressInfo).port}`;
+    try {
+      const { err, code } = await start({
+        ...HOSTED,
+        SUPABASE_URL: `http://${host}`,
+        SUPABASE_JWT_SECRET: SHARED,
+      });
+      expect(code).toBe(78);
+      expect(err).toMatch(
+        new RegExp(`^Lockstep cannot start: SUPABASE_SECRET_KEY is refused by ${host} .*\\.\n$`),
+      );
+    } finally {
+      project.closeAllConnections();
+      project.close();
+    }
   });
 });

@@ -46,6 +46,9 @@ export const VAPI_BASE_URL = 'https://api.vapi.ai';
 /** Deadline of one request to the database, milliseconds. Well under a lease, so that a transition can be repeated in it. */
 export const DATABASE_TIMEOUT_MS = 5_000;
 
+/** As SUPABASE_URL: the embedded Supabase, asked for by name. */
+const LOCAL = 'local';
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 const wholeNumber = (min: number, max: number) => {
@@ -72,6 +75,10 @@ const webAddress = z
     );
   }, 'must be an https address (http only on this machine), without a name or password in it')
   .transform((value) => value.replace(/\/+$/, ''));
+const projectAddress = webAddress.refine(
+  (value) => !/\/(rest|auth)\/v1$/.test(value),
+  'must be the address of the project, without /rest/v1 or /auth/v1 at its end',
+);
 
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
@@ -81,7 +88,7 @@ function isLoopback(hostname: string): boolean {
 export const variables = {
   HOST: z.string().default('127.0.0.1'),
   PORT: wholeNumber(0, 65_535).default(4_000),
-  SUPABASE_URL: webAddress.optional(),
+  SUPABASE_URL: projectAddress.optional(),
   SUPABASE_PUBLISHABLE_KEY: z.string().optional(),
   SUPABASE_SECRET_KEY: z.string().min(LEAST_SECRET, `must be at least ${LEAST_SECRET} characters`).optional(),
   SUPABASE_JWKS_URL: webAddress.optional(),
@@ -175,20 +182,40 @@ function settingsOf(times: Record<keyof typeof TIMES, number>): SaveSettings {
   return Object.fromEntries(settings) as SaveSettings;
 }
 
-/** Reads the environment. An empty variable is an unset one. */
+/**
+ * Reads the environment. An empty variable is an unset one. `envFile`: a .env file is a part of it. Whoever has one, or runs in
+ * production, does not get the embedded Supabase for want of a SUPABASE_URL, but by asking for it (`SUPABASE_URL=local`).
+ */
 export function loadEnv(
   source: Record<string, string | undefined>,
+  { envFile = false }: { envFile?: boolean } = {},
 ): { config: Config } | { problems: EnvProblem[] } {
   const given = Object.fromEntries(
     Object.keys(variables)
       .map((name) => [name, source[name]?.trim()] as const)
       .filter(([, value]) => value !== undefined && value !== ''),
   );
+  const production = source['NODE_ENV']?.trim() === 'production';
+  const local = given['SUPABASE_URL'] === LOCAL;
+  if (local) delete given['SUPABASE_URL'];
   const parsed = environment.safeParse(given);
   const problems: EnvProblem[] = (parsed.error?.issues ?? []).map((issue) => ({
     variable: String(issue.path[0]),
     problem: issue.message,
   }));
+
+  problems.push(...unknownNames(source), ...keyProblems(given));
+  if (given['SUPABASE_URL'] === undefined && production) {
+    problems.push({
+      variable: 'SUPABASE_URL',
+      problem: 'is needed with NODE_ENV=production: the embedded Supabase is for development and tests',
+    });
+  } else if (given['SUPABASE_URL'] === undefined && !local && envFile) {
+    problems.push({
+      variable: 'SUPABASE_URL',
+      problem: `is not set, although there is a .env file: set it there, or SUPABASE_URL=${LOCAL} to run everything on this machine`,
+    });
+  }
 
   // Which variables go together is told by their presence alone, so that it is told even beside other problems.
   const has = (name: keyof typeof variables) => given[name] !== undefined;
@@ -322,6 +349,82 @@ export function loadEnv(
       reconcileIntervalMs: env.RECONCILE_INTERVAL_MS,
     },
   };
+}
+
+/** A variable with one of these beginnings is meant for Lockstep. */
+const PREFIXES = /^(SUPABASE|VAPI|SAVE|GRAPHQL|GRAPHIQL|RECOVERY|RECONCILE)_/;
+/** Read by the Supabase CLI, which is used beside Lockstep. */
+const OF_THE_SUPABASE_CLI = new Set([
+  ...['SUPABASE_ACCESS_TOKEN', 'SUPABASE_DB_PASSWORD', 'SUPABASE_PROJECT_ID', 'SUPABASE_PROJECT_REF'],
+  ...['SUPABASE_WORKDIR', 'SUPABASE_INTERNAL_IMAGE_REGISTRY'],
+]);
+
+/** A misspelt name would leave a default in force without a word. */
+function unknownNames(source: Record<string, string | undefined>): EnvProblem[] {
+  return Object.keys(source)
+    .filter(
+      (name) => PREFIXES.test(name) && !Object.hasOwn(variables, name) && !OF_THE_SUPABASE_CLI.has(name),
+    )
+    .map((name) => ({
+      variable: name,
+      problem: `is no variable of Lockstep: did you mean ${RENAMED[name] ?? nearestVariable(name)}?`,
+    }));
+}
+
+/** Names that other documents use for the same thing. */
+const RENAMED: Readonly<Record<string, keyof typeof variables>> = {
+  SUPABASE_ANON_KEY: 'SUPABASE_PUBLISHABLE_KEY',
+  SUPABASE_SERVICE_ROLE_KEY: 'SUPABASE_SECRET_KEY',
+  SUPABASE_SERVICE_KEY: 'SUPABASE_SECRET_KEY',
+  VAPI_API_KEY: 'VAPI_PRIVATE_KEY',
+  VAPI_KEY: 'VAPI_PRIVATE_KEY',
+  VAPI_TOKEN: 'VAPI_PRIVATE_KEY',
+};
+
+function nearestVariable(name: string): string {
+  const known = Object.keys(variables).map((one) => ({ one, distance: editDistance(name, one) }));
+  return known.reduce((best, other) => (other.distance < best.distance ? other : best)).one;
+}
+
+/** Levenshtein's: how many letters must be put in, taken out or replaced. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, n) => n);
+  for (const [i, letter] of [...from].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...to].entries()) {
+      const replaced = (row[j] ?? 0) + (letter === other ? 0 : 1);
+      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
+/** The kind of a Supabase key can be read off it, so that the two are not mixed up. */
+function keyProblems(given: Record<string, string | undefined>): EnvProblem[] {
+  const problems: EnvProblem[] = [];
+  const kinds = [
+    ['SUPABASE_SECRET_KEY', 'sb_publishable_', 'service_role', 'the secret key (sb_secret_...)'],
+    ['SUPABASE_PUBLISHABLE_KEY', 'sb_secret_', 'anon', 'the publishable key (sb_publishable_...)'],
+  ] as const;
+  for (const [variable, wrongPrefix, role, wanted] of kinds) {
+    const key = given[variable] ?? '';
+    const found = roleOf(key);
+    if (key.startsWith(wrongPrefix)) {
+      problems.push({ variable, problem: `is of the wrong kind (${wrongPrefix}...): give ${wanted}` });
+    } else if (found !== undefined && found !== role) {
+      problems.push({ variable, problem: `is a JWT that has not the role ${role}: give ${wanted}` });
+    }
+  }
+  return problems;
+}
+
+/** The role in a legacy key, which is a JWT; undefined where it is none. */
+function roleOf(key: string): unknown {
+  const [, payload, signature, ...more] = key.split('.');
+  if (payload === undefined || signature === undefined || more.length > 0) return undefined;
+  const claims = jsonOrNull(Buffer.from(payload, 'base64url').toString());
+  return typeof claims === 'object' && claims !== null && 'role' in claims ? claims.role : undefined;
 }
 
 /** The file's name, if there is such a file. */

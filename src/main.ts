@@ -1,5 +1,9 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SupabaseConfig } from './adapters/supabase/clients.ts';
+import { preflight } from './adapters/supabase/preflight.ts';
 import { createLogger } from './adapters/system/logger.ts';
 import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { createApp } from './app.ts';
@@ -13,24 +17,38 @@ import {
   VAPI_BASE_URL,
 } from './env.ts';
 import type { Embedded } from './local/embedded.ts';
+import type { Log } from './ports/system.ts';
 
 /** The process: environment in, server up, signals handled. */
+
+/** Somebody has to correct a variable; the message names it. */
+class ConfigurationError extends Error {}
 
 /** sysexits(3): something in the configuration is wrong. */
 const EX_CONFIG = 78;
 /** How long a shutdown waits for what is running. What is not done then is recovery's. */
 const DRAIN_MS = 20_000;
+const PREFLIGHT_RETRY_MS = 5_000;
 
-const loaded = loadEnv(process.env);
+/** For what happens before there is a log. */
+let report = (line: string): void => console.error(line);
+
+// `npm start` has Node read .env, whose values give way to those of the real environment.
+const loaded = loadEnv(process.env, {
+  envFile: process.execArgv.includes('--env-file-if-exists=.env') && existsSync('.env'),
+});
 for (const name of SECRET_VARIABLES) delete process.env[name];
 if ('problems' in loaded) {
   console.error('Lockstep cannot start; the environment is wrong:');
   for (const { variable, problem } of loaded.problems) console.error(`  ${variable} ${problem}`);
   process.exit(EX_CONFIG);
 }
+/** What a signal does: while starting, the process ends at once (the embedded Postgres is stopped on the way out). */
+let onSignal = (signal: NodeJS.Signals): void => process.exit(signal === 'SIGINT' ? 130 : 143);
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => onSignal(signal));
 await main(loaded.config).catch((error: unknown) => {
   console.error(`Lockstep cannot start: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
+  process.exit(error instanceof ConfigurationError ? EX_CONFIG : 1);
 });
 
 async function main(config: Config): Promise<void> {
@@ -44,6 +62,10 @@ async function main(config: Config): Promise<void> {
     (secret): secret is Secret => secret !== null,
   );
   const log = createLogger(config.logLevel, secrets);
+  report = (line) => log.error({}, line);
+  const checked = config.supabase === null ? null : await preflight(config.supabase);
+  if (checked?.state === 'misconfigured')
+    throw new ConfigurationError(`${checked.variable} ${checked.problem}.`);
   const app = createApp({
     supabase,
     vapi: { ...vapi, nextKey },
@@ -60,7 +82,9 @@ async function main(config: Config): Promise<void> {
 
   await app.checkKey();
   app.server.listen(config.port, config.host);
-  await once(app.server, 'listening');
+  await once(app.server, 'listening').catch((error: NodeJS.ErrnoException) => {
+    throw listenError(error, config);
+  });
   app.start();
   const { port } = app.server.address() as AddressInfo;
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
@@ -69,6 +93,10 @@ async function main(config: Config): Promise<void> {
     'listening',
   );
   if (vapi.key === null) log.warn({}, 'no VAPI_PRIVATE_KEY: reads work, saves are refused');
+  if (checked?.state === 'unreachable' && config.supabase !== null) {
+    log.warn({ problem: checked.problem }, 'the database cannot be reached: trying again until it can');
+    void untilReachable(config.supabase, log);
+  }
   if (embedded !== null) console.log(welcome(url, embedded));
 
   const { files } = config.vapi;
@@ -93,17 +121,49 @@ async function main(config: Config): Promise<void> {
   }
 
   let stopping = false;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      // The second one means now.
-      if (stopping) process.exit(130);
-      stopping = true;
-      log.info({ signal }, 'stopping');
-      void app
-        .stop(DRAIN_MS)
-        .then(() => embedded?.stop())
-        .then(() => process.exit(0));
-    });
+  onSignal = (signal) => {
+    // The second one means now.
+    if (stopping) process.exit(130);
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    void app
+      .stop(DRAIN_MS)
+      .then(() => embedded?.stop())
+      .then(() => process.exit(0));
+  };
+}
+
+/** Ends the process where what answers at last shows that the configuration is wrong. */
+async function untilReachable(supabase: SupabaseConfig, log: Log): Promise<void> {
+  for (;;) {
+    await sleep(PREFLIGHT_RETRY_MS, undefined, { ref: false });
+    const found = await preflight(supabase);
+    if (found.state === 'ready') {
+      log.info({}, 'the database can be reached');
+      return;
+    }
+    if (found.state === 'misconfigured') {
+      log.error({ variable: found.variable }, `${found.variable} ${found.problem}`);
+      process.exit(EX_CONFIG);
+    }
+  }
+}
+
+function listenError(error: NodeJS.ErrnoException, { host, port }: Config): Error {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new ConfigurationError(
+        `PORT ${port} on ${host} is already in use: stop what listens there, or set another PORT.`,
+      );
+    case 'EACCES':
+      return new ConfigurationError(`PORT ${port} may not be opened by this user: set one above 1023.`);
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new ConfigurationError(
+        `HOST ${host} is no address of this machine: set 127.0.0.1, or 0.0.0.0 for all of them.`,
+      );
+    default:
+      return error;
   }
 }
 
@@ -119,6 +179,12 @@ async function startEmbedded(config: Config): Promise<Embedded> {
     dataDir: '.local',
     databaseTimeoutMs: DATABASE_TIMEOUT_MS,
     standIn: config.vapi.baseUrl === null ? { key: config.vapi.key } : null,
+    onDatabaseEnd: (reason, restarted) => {
+      report(
+        `${reason}. ${restarted ? 'It was started again.' : 'It cannot be started again: Lockstep ends.'}`,
+      );
+      if (!restarted) process.exit(1);
+    },
     log: (line) => {
       if (config.logLevel === 'debug' || config.logLevel === 'trace') console.error(line);
     },

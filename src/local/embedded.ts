@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { SupabaseConfig } from '../adapters/supabase/clients.ts';
 import { Secret } from '../domain/secret.ts';
-import { startLocalSupabase } from './supabase.ts';
+import { type LocalSupabase, startLocalSupabase } from './supabase.ts';
 import { keptKey } from './vapi/kept-key.ts';
 import { startVapiStandIn } from './vapi/server.ts';
 
@@ -15,6 +15,8 @@ export interface EmbeddedOptions {
   /** Null: the stand-in is not wanted. */
   standIn: { key: Secret | null } | null;
   log(line: string): void;
+  /** Called when Postgres ended although nobody asked for it, and was started again or could not be. */
+  onDatabaseEnd(reason: string, restarted: boolean): void;
 }
 
 export interface Embedded {
@@ -33,12 +35,24 @@ const VAPI_PORT = 4_010;
 
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const { log } = options;
-  const supabase = await onUsualPort(SUPABASE_PORT, (port) =>
+  let stopping = false;
+  const restart = async (reason: string): Promise<void> => {
+    if (stopping) return;
+    const restarted = await supabase.postgres.restart().then(
+      () => true,
+      (error: unknown) => {
+        log(String(error));
+        return false;
+      },
+    );
+    options.onDatabaseEnd(reason, restarted);
+  };
+  const supabase: LocalSupabase = await onUsualPort(SUPABASE_PORT, (port) =>
     startLocalSupabase({
       dataDir: join(options.dataDir, 'supabase'),
       port,
       log,
-      onCrash: (reason) => log(`the local Postgres ended: ${reason}`),
+      onCrash: (reason) => void restart(reason),
     }),
   );
   const key = options.standIn?.key?.reveal() ?? keptKey(join(options.dataDir, 'vapi-key'));
@@ -68,6 +82,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
       return { authorization: `Bearer ${session.access_token ?? '<access token>'}` };
     },
     stop: async () => {
+      stopping = true;
       await Promise.all([standIn?.stop(), supabase.stop()]);
     },
   };

@@ -127,6 +127,8 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
   const { cluster, home, port } = setup;
   const logFile = join(home, 'postgres.log');
   let server: { pid: number; exited: Promise<string> } | undefined;
+  /** From the first moment on, ready or not. */
+  let spawned: number | undefined;
   let stopping = false;
   let released = false;
 
@@ -141,6 +143,7 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
       // Detached: Ctrl-C in a terminal reaches this process only, which then stops the server in order.
       { stdio: ['ignore', output.fd, output.fd], env: serverEnv(), cwd: '/', detached: true, ...setup.user },
     );
+    spawned = child.pid;
     const exited = new Promise<string>((done) => {
       child.once('error', (error) => done(error.message));
       child.once('exit', (code, signal) => done(signal ? `signal ${signal}` : `exit code ${code}`));
@@ -149,6 +152,7 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
     let ended: string | undefined;
     void exited.then((how) => {
       ended = how;
+      if (spawned === child.pid) spawned = undefined;
     });
     const deadline = Date.now() + 60_000;
     while (!(await isReady(cluster, child.pid))) {
@@ -171,7 +175,7 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
 
   // For a process that ends without stop(), such as by an uncaught error.
   const lastResort = () => {
-    if (server) process.kill(server.pid, 'SIGINT');
+    if (spawned !== undefined) process.kill(spawned, 'SIGINT');
   };
   process.on('exit', lastResort);
 

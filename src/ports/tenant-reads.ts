@@ -12,6 +12,15 @@ import type {
 import type { AgentRecord, SaveRecord } from '../domain/save.ts';
 import type { DriftPolicy } from './sweep-store.ts';
 
+/** Too many reads of one organization at the same time. Nothing was read. */
+export class ReadsLimitedError extends Error {
+  readonly retryAfterMs: number;
+  constructor(retryAfterMs: number) {
+    super('Your organization sends too many reads at the same time. Try again shortly.');
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 export interface OrganizationRecord {
   id: string;
   name: string;

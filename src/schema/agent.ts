@@ -2,7 +2,7 @@ import { AGENT_ROLES, type Model, type Voice } from '../domain/agent-config.ts';
 import type { AgentRecord, FieldDrift } from '../domain/save.ts';
 import { AGENT_SYNC_STATUSES, syncStatus } from '../services/agents/sync-status.ts';
 import { builder, tenantOf } from './builder.ts';
-import { AGENTS_COST, DRIFT_COST, PROMPT_COST } from './cost.ts';
+import { AGENTS_COST, DRIFT_COST, PROMPT_COST, READ_COST } from './cost.ts';
 
 export const AgentRoleRef = builder.enumType('AgentRole', { values: AGENT_ROLES });
 
@@ -53,7 +53,7 @@ const AgentSyncRef = builder.objectRef<AgentView>('AgentSync').implement({
     status: t.field({
       type: AgentSyncStatusRef,
       resolve: async (agent, _args, context) => {
-        const open = agent.settled ? null : await tenantOf(context).openSave();
+        const open = agent.settled ? null : await tenantOf(context).reads.openSave();
         return syncStatus(agent, open && { status: open.save.status, roles: open.roles });
       },
     }),
@@ -96,13 +96,14 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
 builder.queryFields((t) => ({
   agents: t.field({
     type: [AgentRef],
-    complexity: AGENTS_COST,
+    complexity: { ...AGENTS_COST, field: READ_COST },
     description: 'At most one per role.',
     resolve: (_root, _args, context) => tenantOf(context).loaders.agents(),
   }),
   agent: t.field({
     type: AgentRef,
     nullable: true,
+    complexity: READ_COST,
     args: { role: t.arg({ type: AgentRoleRef, required: true }) },
     resolve: async (_root, { role }, context) =>
       (await tenantOf(context).loaders.agents()).find((agent) => agent.role === role) ?? null,

@@ -4,6 +4,7 @@ import type { ConnectionArgs } from '../services/reads/connection.ts';
 import { listAppointments } from '../services/reads/lists.ts';
 import { builder, orBadInput, tenantOf } from './builder.ts';
 import { CallRef } from './call.ts';
+import { READ_COST } from './cost.ts';
 import { OrganizationRef } from './organization.ts';
 
 const AppointmentStatusRef = builder.enumType('AppointmentStatus', { values: APPOINTMENT_STATUSES });
@@ -70,6 +71,7 @@ builder.queryField('appointment', (t) =>
   t.field({
     type: AppointmentRef,
     nullable: true,
+    complexity: READ_COST,
     args: { id: t.arg.id({ required: true }) },
     resolve: (_root, { id }, context) => tenantOf(context).loaders.appointment(id),
   }),

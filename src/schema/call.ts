@@ -4,6 +4,7 @@ import type { ConnectionArgs } from '../services/reads/connection.ts';
 import { listCalls } from '../services/reads/lists.ts';
 import { AgentRef } from './agent.ts';
 import { builder, orBadInput, tenantOf } from './builder.ts';
+import { READ_COST } from './cost.ts';
 import { OrganizationRef } from './organization.ts';
 import { PhoneNumberRef } from './phone-number.ts';
 
@@ -88,6 +89,7 @@ builder.queryField('call', (t) =>
   t.field({
     type: CallRef,
     nullable: true,
+    complexity: READ_COST,
     args: { id: t.arg.id({ required: true }) },
     resolve: (_root, { id }, context) => tenantOf(context).loaders.call(id),
   }),

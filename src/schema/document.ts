@@ -3,6 +3,7 @@ import { DOCUMENT_STATES, type DocumentRecord, type DocumentState } from '../dom
 import type { ConnectionArgs } from '../services/reads/connection.ts';
 import { listDocuments } from '../services/reads/lists.ts';
 import { builder, orBadInput, tenantOf } from './builder.ts';
+import { READ_COST } from './cost.ts';
 import { OrganizationRef } from './organization.ts';
 
 const DocumentStateRef = builder.enumType('KnowledgeBaseDocumentState', { values: DOCUMENT_STATES });
@@ -56,6 +57,7 @@ builder.queryField('knowledgeBaseDocument', (t) =>
   t.field({
     type: DocumentRef,
     nullable: true,
+    complexity: READ_COST,
     args: { id: t.arg.id({ required: true }) },
     resolve: (_root, { id }, context) => tenantOf(context).loaders.document(id),
   }),

@@ -1,5 +1,6 @@
 import type { OrganizationRecord } from '../ports/tenant-reads.ts';
 import { builder, forbidden, tenantOf } from './builder.ts';
+import { READ_COST } from './cost.ts';
 
 export const DriftPolicyRef = builder.enumType('DriftPolicy', {
   description: 'What Lockstep does with an edit that somebody makes in the Vapi dashboard.',
@@ -23,6 +24,7 @@ export const OrganizationRef = builder.objectRef<OrganizationRecord>('Organizati
 builder.queryField('organization', (t) =>
   t.field({
     type: OrganizationRef,
+    complexity: READ_COST,
     resolve: async (_root, _args, context) => {
       const organization = await tenantOf(context).reads.organization();
       if (organization === null) throw forbidden('Your organization does not exist here.');

@@ -5,6 +5,7 @@ import type { ConnectionArgs } from '../services/reads/connection.ts';
 import { listPhoneNumbers } from '../services/reads/lists.ts';
 import { AgentRef } from './agent.ts';
 import { builder, orBadInput, tenantOf } from './builder.ts';
+import { READ_COST } from './cost.ts';
 import { OrganizationRef } from './organization.ts';
 
 export const PhoneNumberRef = builder.objectRef<PhoneNumberRecord>('PhoneNumber').implement({
@@ -55,6 +56,7 @@ builder.queryField('phoneNumber', (t) =>
   t.field({
     type: PhoneNumberRef,
     nullable: true,
+    complexity: READ_COST,
     args: { id: t.arg.id({ required: true }) },
     resolve: (_root, { id }, context) => tenantOf(context).loaders.phoneNumber(id),
   }),

@@ -2,6 +2,7 @@ import { SAVE_FAILURE_REASONS, type SaveRecord, type TransactionResult } from '.
 import { isUuid } from '../domain/uuid.ts';
 import { AgentRoleRef } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
+import { READ_COST } from './cost.ts';
 
 export const SaveStatusRef = builder.enumType('SaveStatus', {
   values: ['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'] as const,
@@ -43,6 +44,7 @@ builder.queryField('agentSave', (t) =>
     nullable: true,
     description:
       'How a save ended, or how far it is. Null: there is no such save; one that was told as pending has not begun, and as long as this is null nothing has changed.',
+    complexity: READ_COST,
     args: { id: t.arg.id({ required: true }) },
     // What is no UUID is the id of no save: the same answer as for a save that does not exist.
     resolve: (_root, { id }, context) => {

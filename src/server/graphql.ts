@@ -5,6 +5,7 @@ import type { AppContext } from '../context.ts';
 import { RefusedTokenError } from '../ports/auth.ts';
 import { DatabaseError } from '../ports/save-journal.ts';
 import type { Log } from '../ports/system.ts';
+import { ReadsLimitedError } from '../ports/tenant-reads.ts';
 import { schema } from '../schema/index.ts';
 import { NoOrganizationError } from '../services/errors.ts';
 import { documentCache, type EdgeOptions, edgePlugins } from './edge.ts';
@@ -176,6 +177,12 @@ function masked(error: unknown, message: string, log: Log): Error {
     return new GraphQLError(original.message, {
       ...at,
       extensions: { code: 'FORBIDDEN', http: { status: 403 } },
+    });
+  }
+  if (original instanceof ReadsLimitedError) {
+    return new GraphQLError(original.message, {
+      ...at,
+      extensions: { code: 'RATE_LIMITED', retryAfterMs: original.retryAfterMs, http: { status: 429 } },
     });
   }
   if (original instanceof DatabaseError) {

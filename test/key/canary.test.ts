@@ -21,6 +21,7 @@ import { createContextFactory } from '../../src/context.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import { READ_LIMITS, ReadGate } from '../../src/services/reads/share-reads.ts';
 import { type Caller, createTestApp, supabaseConfig, TEST_SETTINGS, type TestApp } from '../support/app.ts';
 import { formsOf } from '../support/canary.ts';
 import { closedPort } from '../support/network.ts';
@@ -250,6 +251,7 @@ async function objects(caller: Caller): Promise<void> {
   const callerClient = createCallerClient(config, caller.token);
   const createContext = createContextFactory({
     verifier: createTokenVerifier(config),
+    readGate: new ReadGate(READ_LIMITS, systemClock),
     openReads: () => createTenantReads(callerClient),
     serviceClient,
     vapiApiKey: key,

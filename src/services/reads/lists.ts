@@ -13,6 +13,7 @@ import type {
   TenantReads,
 } from '../../ports/tenant-reads.ts';
 import {
+  BadPageError,
   type Connection,
   type ConnectionArgs,
   isE164,
@@ -28,12 +29,13 @@ type Dated<Filter, Time extends keyof Filter> = Omit<Filter, Time> & {
   [Key in Time]?: Date | null | undefined;
 };
 
-export function listCalls(
+export async function listCalls(
   reads: TenantReads,
   args: ConnectionArgs,
   filter: Dated<CallFilter, 'startedFrom' | 'startedBefore'>,
   order: 'NEWEST_FIRST' | 'OLDEST_FIRST',
 ): Promise<Connection<CallRecord>> {
+  requireUuids({ agentId: filter.agentId, phoneNumberId: filter.phoneNumberId });
   const listing: Listing<CallRecord> = {
     name: 'calls',
     descending: order === 'NEWEST_FIRST',
@@ -41,7 +43,7 @@ export function listCalls(
     positionOf: ({ startedAt, id }) => ({ value: startedAt, id }),
   };
   return readConnection(listing, args, (window) =>
-    admitsNothing([filter.agentId, filter.phoneNumberId], filter.outcomes)
+    filter.outcomes?.length === 0
       ? none()
       : reads.calls(
           {
@@ -54,12 +56,13 @@ export function listCalls(
   );
 }
 
-export function listAppointments(
+export async function listAppointments(
   reads: TenantReads,
   args: ConnectionArgs,
   filter: Dated<AppointmentFilter, 'startsFrom' | 'startsBefore'>,
   order: 'EARLIEST_FIRST' | 'LATEST_FIRST',
 ): Promise<Connection<AppointmentRecord>> {
+  requireUuids({ callId: filter.callId });
   const listing: Listing<AppointmentRecord> = {
     name: 'appointments',
     descending: order === 'LATEST_FIRST',
@@ -67,7 +70,7 @@ export function listAppointments(
     positionOf: ({ startsAt, id }) => ({ value: startsAt, id }),
   };
   return readConnection(listing, args, (window) =>
-    admitsNothing([filter.callId], filter.statuses)
+    filter.statuses?.length === 0
       ? none()
       : reads.appointments(
           {
@@ -80,23 +83,22 @@ export function listAppointments(
   );
 }
 
-export function listPhoneNumbers(
+export async function listPhoneNumbers(
   reads: TenantReads,
   args: ConnectionArgs,
   filter: PhoneNumberFilter,
 ): Promise<Connection<PhoneNumberRecord>> {
+  requireUuids({ agentId: filter.agentId });
   const listing: Listing<PhoneNumberRecord> = {
     name: 'phoneNumbers',
     descending: false,
     isValue: isE164,
     positionOf: ({ number, id }) => ({ value: number, id }),
   };
-  return readConnection(listing, args, (window) =>
-    admitsNothing([filter.agentId]) ? none() : reads.phoneNumbers(filter, window),
-  );
+  return readConnection(listing, args, (window) => reads.phoneNumbers(filter, window));
 }
 
-export function listDocuments(
+export async function listDocuments(
   reads: TenantReads,
   args: ConnectionArgs,
   filter: DocumentFilter,
@@ -109,18 +111,18 @@ export function listDocuments(
     positionOf: ({ createdAt, id }) => ({ value: createdAt, id }),
   };
   return readConnection(listing, args, (window) =>
-    admitsNothing([], filter.states) ? none() : reads.documents(filter, window),
+    filter.states?.length === 0 ? none() : reads.documents(filter, window),
   );
 }
 
-/** An id that is no UUID, or a choice among no values: what that finds needs no database. */
-function admitsNothing(
-  ids: (string | null | undefined)[],
-  choice?: readonly string[] | null | undefined,
-): boolean {
-  return choice?.length === 0 || ids.some((id) => id != null && !isUuid(id));
+/** Throws `BadPageError`. An empty page would hide the mistake: it looks like an organization without such rows. */
+function requireUuids(ids: Record<string, string | null | undefined>): void {
+  for (const [field, id] of Object.entries(ids)) {
+    if (id != null && !isUuid(id)) throw new BadPageError(`filter.${field} must be a UUID.`);
+  }
 }
 
+/** A choice among no values finds nothing, so it needs no database. */
 function none<T>(): Promise<T[]> {
   return Promise.resolve([]);
 }
