@@ -297,7 +297,14 @@ export function createApp(config: AppConfig): App {
   }
   const cleanUp = async () => {
     while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
+    if (!stopping.signal.aborted) cleanedAt = systemClock.monotonic();
   };
+  let cleanedAt = systemClock.monotonic();
+  metrics.gauge(
+    'lockstep_cleanup_age_seconds',
+    'Seconds since the last complete cleanup, or since the start if there was none.',
+    () => (systemClock.monotonic() - cleanedAt) / 1_000,
+  );
 
   return {
     server,
