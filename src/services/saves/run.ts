@@ -95,6 +95,9 @@ interface Target extends AgentProgress {
   sending: boolean;
 }
 
+/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
+export const REFUSED = 'Vapi refused it: ';
+
 /** Why a save was not made where no answer says why. */
 const NO_TIME = 'Vapi could not be reached in time.';
 /** In place of text that the database refuses. */
@@ -396,7 +399,7 @@ export class SaveRun {
       }
       case 'refused':
         answer = reply.kind;
-        target.error = `Vapi refused it: ${boundedText(reply.messages.join('; '), 500)}`;
+        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
         break;
       case 'gone':
         answer = reply.kind;
