@@ -85,8 +85,11 @@ export class RateLimitedError extends DomainError {
 
 export class UnavailableError extends DomainError {
   readonly retryAfterMs: number | null;
-  constructor(retryAfterMs: number | null) {
-    super('The database cannot be reached; nothing began. Try again later.');
+  constructor(
+    retryAfterMs: number | null,
+    message = 'The database cannot be reached; nothing began. Try again later.',
+  ) {
+    super(message);
     this.retryAfterMs = retryAfterMs;
   }
 }
