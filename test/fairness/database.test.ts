@@ -106,7 +106,7 @@ describe('the saves that an organization may begin', () => {
     await supabase.sql`analyze public.agent_saves`;
     // In one transaction, whose own counters are exact at once.
     const read = await supabase.sql.begin(async (sql) => {
-      await sql`select public.save_begin(${orgId}, ${randomUUID()}, ${OWNER}, ${sql.json({
+      await sql`select public.save_begin(${orgId}, ${randomUUID()}, ${OWNER}, ${JSON.stringify({
         ...{ requestHash: 'same', kind: 'USER', actor: 'a user', limit: LIMIT, leaseMs: 60_000 },
         ...{ deadlineMs: 120_000, confirmMs: 0, mappingVersion: MAPPING_VERSION },
         updates: [
@@ -115,7 +115,7 @@ describe('the saves that an organization may begin', () => {
             ...{ defaults: defaultConfig('INBOUND'), recreateIfMissing: false },
           },
         ],
-      })})`;
+      })}::text::jsonb)`;
       const [{ rows } = { rows: 0 }] = await sql<{ rows: number }[]>`
         select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::integer as rows
         from pg_stat_xact_user_tables where relname = 'agent_saves'`;
