@@ -580,7 +580,8 @@ describe('replicas', () => {
             let dead = false;
             const save = async (org: string) => {
               const answer = await pacer.admit(org, SAVE);
-              if (!answer.admitted) return;
+              // Cut off, it is refused at once, and its caller comes back after a moment.
+              if (!answer.admitted) return clock.sleep(20);
               if (dead || isCut()) {
                 // The database does not answer: nothing begins, and its caller is told so.
                 answer.unused();
