@@ -94,6 +94,9 @@ interface Target extends AgentProgress {
   sending: boolean;
 }
 
+/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
+export const REFUSED = 'Vapi refused it: ';
+
 /** Why a save was not made where no answer says why. */
 const NO_TIME = 'Vapi could not be reached in time.';
 
@@ -383,7 +386,7 @@ export class SaveRun {
       }
       case 'refused':
         answer = reply.kind;
-        target.error = `Vapi refused it: ${boundedText(reply.messages.join('; '), 500)}`;
+        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
         break;
       case 'gone':
         answer = reply.kind;
