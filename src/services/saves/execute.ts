@@ -90,19 +90,12 @@ export async function executeTransactionalAgentUpdate<Db>(
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
-<<<<<<< HEAD
-  const arrived = ports.clock.monotonic();
   const admitted = await admittedInTime(ports, first.orgId, updates.length);
-  if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
-  const { unused } = admitted;
-=======
-  const admitted = (await ports.admission?.admit(first.orgId, updates.length)) ?? UNLIMITED;
   if (!admitted.admitted) {
     const { retryAfterMs, unreachable } = admitted;
     return { kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs };
   }
   const { unused, done } = admitted;
->>>>>>> main
   const saveId = ports.ids.uuid();
   const leaseFrom = instant(ports.clock);
   const unseen = unseenSave(saveId, leaseFrom.wall);
@@ -169,7 +162,11 @@ async function admittedInTime<Db>(
   const admitted = await Promise.race([turn, late]).finally(() => come.abort());
   if (admitted !== null) return admitted;
   turn.then(
-    (unwanted) => unwanted.admitted && unwanted.unused(),
+    (unwanted) => {
+      if (!unwanted.admitted) return;
+      unwanted.unused();
+      unwanted.done();
+    },
     () => {},
   );
   return { admitted: false, retryAfterMs: PENDING_RETRY_MS };
