@@ -90,6 +90,7 @@ export async function executeTransactionalAgentUpdate<Db>(
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
+  const arrived = ports.clock.monotonic();
   const admitted = await admittedInTime(ports, first.orgId, updates.length);
   if (!admitted.admitted) {
     const { retryAfterMs, unreachable } = admitted;
