@@ -287,10 +287,10 @@ describe('the lease', () => {
     return { outcome, writes: vapi.requests.map(({ method }) => method) };
   }
 
-  test('begins after the wait for a turn, however long that was', async () => {
+  test('the lease begins after the wait for a permit, however long that was', async () => {
     const { outcome, writes } = await execute((jump) => ({
       admit: async () => {
-        jump(3_600_000);
+        jump(50_000);
         return { admitted: true, unused: () => {}, done: () => {} };
       },
     }));
