@@ -19,13 +19,14 @@ import {
   guardVoiceProvider,
 } from './adapters/vapi/guarded-voice-provider.ts';
 import { KeyRing, type Rotation } from './adapters/vapi/key-ring.ts';
-import { type AppContext, createContextFactory } from './context.ts';
+import { type AppContext, bearerToken, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
 import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
-import { createGraphql } from './server/graphql.ts';
+import { createGraphiqlPage } from './server/graphiql.ts';
+import { createGraphql, EXAMPLES } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
@@ -78,7 +79,8 @@ export interface App {
 }
 
 const READINESS_CACHE_MS = 1_000;
-const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { headers: 10_000, request: 30_000 };
+/** A minute is the usual idle timeout of load balancers: a connection here outlives it. Node wants the headers' time above it. */
+const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { keepAlive: 75_000, headers: 80_000, request: 90_000 };
 /** How long a request of the sweep may wait for its turn, milliseconds. */
 const SWEEP_WAIT_MS = 30_000;
 /** How soon a sweep that could not begin is tried again, milliseconds. */
@@ -162,8 +164,9 @@ export function createApp(config: AppConfig): App {
     },
   };
 
+  const verifier = createTokenVerifier(config.supabase);
   const createContext = createContextFactory<ServiceClient>({
-    verifier: createTokenVerifier(config.supabase),
+    verifier,
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
     serviceClient,
     get vapiApiKey() {
@@ -199,8 +202,16 @@ export function createApp(config: AppConfig): App {
       corsOrigins: config.corsOrigins,
       edge,
       log,
-      exampleHeaders: config.exampleHeaders,
     }),
+    page:
+      edge.graphiql && edge.persistedDocuments === null
+        ? createGraphiqlPage(EXAMPLES, config.exampleHeaders !== undefined)
+        : undefined,
+    demoHeaders: config.exampleHeaders,
+    signedIn: async (authorization) => {
+      const token = bearerToken(authorization ?? '');
+      return token !== undefined && !('problem' in (await verifier.verify(token)));
+    },
     ready,
     draining: () => draining,
     metrics: metrics.text,
