@@ -32,6 +32,7 @@ import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
+import { look, type Verdict } from './services/reconciliation/look.ts';
 import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
 import { type RecoveryRound, recoverAbandonedSaves } from './services/saves/recovery.ts';
@@ -99,6 +100,7 @@ export function createApp(config: AppConfig): App {
   const { log, settings, vapi } = config;
   const serviceClient = createServiceClient(config.supabase);
   const journal = createRpcJournal(serviceClient);
+  const sweepStore = createRpcSweepStore(serviceClient);
   const metrics = createMetrics();
   const running = new Set<Promise<unknown>>();
   const { meter } = metrics;
@@ -165,6 +167,18 @@ export function createApp(config: AppConfig): App {
   };
 
   const verifier = createTokenVerifier(config.supabase);
+
+  /** For a caller who waits: with the organization's own permits. */
+  const lookNow = async (orgId: string, assistantId: string): Promise<Verdict | null> => {
+    if (keys.voice === null) return null;
+    const voice =
+      pacer === undefined || config.pace === undefined
+        ? keys.voice
+        : takingTurns(keys.voice, pacer, orgId, config.pace.waitMs);
+    const [agent] = await sweepStore.lookup([assistantId]);
+    return agent?.orgId === orgId ? look({ store: sweepStore, voice }, agent) : { kind: 'saving' };
+  };
+
   const createContext = createContextFactory<ServiceClient>({
     verifier,
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
@@ -173,6 +187,10 @@ export function createApp(config: AppConfig): App {
       return keys.active;
     },
     executorPorts,
+    reconciliation: {
+      look: (orgId, assistantId) => lookNow(orgId, assistantId),
+      setDriftPolicy: (orgId, policy) => sweepStore.setDriftPolicy(orgId, policy),
+    },
     ids: systemIds,
     log,
   });
@@ -246,7 +264,6 @@ export function createApp(config: AppConfig): App {
       await systemClock.sleep(typeof pauseMs === 'number' ? pauseMs : pauseMs(), stopping.signal);
     }
   }
-  const sweepStore = createRpcSweepStore(serviceClient);
   const recoverOnce = async () =>
     keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts);
   const sweepOnce = async () => {
@@ -292,7 +309,14 @@ export function createApp(config: AppConfig): App {
   }
   const cleanUp = async () => {
     while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
+    if (!stopping.signal.aborted) cleanedAt = systemClock.monotonic();
   };
+  let cleanedAt = systemClock.monotonic();
+  metrics.gauge(
+    'lockstep_cleanup_age_seconds',
+    'Seconds since the last complete cleanup, or since the start if there was none.',
+    () => (systemClock.monotonic() - cleanedAt) / 1_000,
+  );
 
   return {
     server,

@@ -41,6 +41,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
       return reads;
     },
     ...{ serviceClient: 'service client', vapiApiKey, executorPorts, log: logAs({}) },
+    reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     ids: { uuid: () => 'a fresh id' },
   });
   const headers: Record<string, string> = authorization === null ? {} : { authorization };

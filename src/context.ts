@@ -1,8 +1,10 @@
 import type { Secret } from './domain/secret.ts';
 import { RefusedTokenError, type TokenVerifier } from './ports/auth.ts';
+import type { DriftPolicy } from './ports/sweep-store.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
+import type { Verdict } from './services/reconciliation/look.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
 /** A signed-in user of one organization, and what they may see. */
@@ -17,6 +19,13 @@ export interface Tenant {
   openSave: TenantReads['openSave'];
 }
 
+/** Reconciliation on behalf of a caller: always for the organization of the caller's token. */
+export interface Reconciliation {
+  /** Reads an agent's assistant from Vapi now and notes what it found. Null: the server has no key. */
+  look(orgId: string, assistantId: string): Promise<Verdict | null>;
+  setDriftPolicy(orgId: string, policy: DriftPolicy): Promise<boolean>;
+}
+
 /** What every resolver gets. `Service` is the service role's database client: opaque here, for the executor only. */
 export interface AppContext<Service = unknown> {
   requestId: string;
@@ -27,6 +36,7 @@ export interface AppContext<Service = unknown> {
   /** For `executeTransactionalAgentUpdate` and for nothing else (a test holds that). Null: not configured. */
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
+  reconciliation: Reconciliation;
 }
 
 export interface ContextDeps<Service> {
@@ -36,6 +46,7 @@ export interface ContextDeps<Service> {
   serviceClient: Service;
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
+  reconciliation: Reconciliation;
   ids: Ids;
   log: Log;
 }
@@ -55,6 +66,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       serviceClient: deps.serviceClient,
       vapiApiKey: deps.vapiApiKey,
       executorPorts: { ...deps.executorPorts, log },
+      reconciliation: deps.reconciliation,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

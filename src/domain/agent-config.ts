@@ -239,11 +239,13 @@ const agent = z
     }),
   );
 
+const idempotencyKey = words(LIMITS.idempotencyKey, 'idempotencyKey').nullish();
+
 const saveInput = z
   .object({
     inbound: agent.nullish(),
     outbound: agent.nullish(),
-    idempotencyKey: words(LIMITS.idempotencyKey, 'idempotencyKey').nullish(),
+    idempotencyKey,
   })
   .check((context) => {
     if (context.value.inbound == null && context.value.outbound == null) {
@@ -272,11 +274,18 @@ export function isValidConfig(config: AgentConfig): boolean {
 /** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
 export function checkSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {
   const parsed = saveInput.safeParse(input);
-  if (parsed.success) return { input: parsed.data };
-  return {
-    issues: parsed.error.issues.map((issue) => ({
-      path: ['input', ...issue.path].join('.'),
-      message: issue.message,
-    })),
-  };
+  return parsed.success ? { input: parsed.data } : { issues: issuesOf(parsed.error) };
+}
+
+/** The problems of a key that comes without a change. */
+export function checkIdempotencyKey(key: unknown): ValidationIssue[] {
+  const parsed = z.object({ idempotencyKey }).safeParse({ idempotencyKey: key });
+  return parsed.success ? [] : issuesOf(parsed.error);
+}
+
+function issuesOf(error: z.ZodError): ValidationIssue[] {
+  return error.issues.map((issue) => ({
+    path: ['input', ...issue.path].join('.'),
+    message: issue.message,
+  }));
 }

@@ -5,7 +5,9 @@ import type { Stamp } from '../domain/stamp.ts';
 
 /** What reconciliation may look at and note, across organizations. All methods may throw `DatabaseError`. */
 
-export type DriftPolicy = 'REVERT' | 'ADOPT';
+export const DRIFT_POLICIES = ['REVERT', 'ADOPT', 'REPORT'] as const;
+/** What the sweep does with an edit made in the Vapi dashboard. REPORT only shows it. */
+export type DriftPolicy = (typeof DRIFT_POLICIES)[number];
 
 /** An agent as the sweep sees it: what Vapi should hold. */
 export interface SweepAgent {
@@ -57,6 +59,8 @@ export interface SweepStore {
   note(notes: SweepNote[]): Promise<string[]>;
   /** Of unreferenced assistants: those that a closed save of this deployment made and did not keep. */
   orphans(candidates: (Stamp & { assistantId: string })[], ageMs: number): Promise<string[]>;
+  /** False: there is no such organization. */
+  setDriftPolicy(orgId: string, policy: DriftPolicy): Promise<boolean>;
   /** Forgets what is past its retention; answers how many saves that were. */
   cleanup(limit: number): Promise<number>;
 }

@@ -10,10 +10,12 @@ import type {
   PhoneNumberRecord,
 } from '../domain/organization-records.ts';
 import type { AgentRecord, SaveRecord } from '../domain/save.ts';
+import type { DriftPolicy } from './sweep-store.ts';
 
 export interface OrganizationRecord {
   id: string;
   name: string;
+  driftPolicy: DriftPolicy;
 }
 
 /** A row's place in a list: the value that the list is ordered by, and the row's id, which decides between equals. */

@@ -6,6 +6,7 @@ import './errors.ts';
 import './organization.ts';
 import './phone-number.ts';
 import './save.ts';
+import './set-drift-policy.ts';
 import './settle-drift.ts';
 import './update-agents.ts';
 import { lexicographicSortSchema, printSchema } from 'graphql';

@@ -1,10 +1,22 @@
 import type { OrganizationRecord } from '../ports/tenant-reads.ts';
 import { builder, forbidden, tenantOf } from './builder.ts';
 
+export const DriftPolicyRef = builder.enumType('DriftPolicy', {
+  description: 'What Lockstep does with an edit that somebody makes in the Vapi dashboard.',
+  values: {
+    REVERT: { description: 'Put back what the database says. The default.' },
+    ADOPT: {
+      description: "Make the edit the agent's configuration, if it has a field for it; otherwise show it.",
+    },
+    REPORT: { description: 'Show the edit in `Agent.sync` and change nothing.' },
+  },
+});
+
 export const OrganizationRef = builder.objectRef<OrganizationRecord>('Organization').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
     name: t.exposeString('name'),
+    driftPolicy: t.expose('driftPolicy', { type: DriftPolicyRef }),
   }),
 });
 

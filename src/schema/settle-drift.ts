@@ -1,4 +1,5 @@
-import { adoptOrRevert } from '../services/reconciliation/settle-drift.ts';
+import { parseIdempotencyKey } from '../services/agents/parse-save-input.ts';
+import { type SettleDriftPorts, settleDrift } from '../services/reconciliation/settle-drift.ts';
 import { answerOf } from '../services/saves/answer.ts';
 import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
 import { AgentRoleRef } from './agent.ts';
@@ -19,6 +20,10 @@ const SettleDriftInput = builder.inputType('SettleDriftInput', {
     role: t.field({ type: AgentRoleRef, required: true }),
     resolution: t.field({ type: DriftResolutionRef, required: true }),
     expectedRevision: t.int({ description: 'Refuse unless the agent is at this revision.' }),
+    idempotencyKey: t.string({
+      description:
+        'As in `UpdateAgentsInput`: the same key and the same input give the same save and the same answer.',
+    }),
   }),
 });
 
@@ -27,24 +32,22 @@ builder.mutationField('settleDrift', (t) =>
     type: UpdateAgentsSuccess,
     complexity: SAVE_COST,
     description:
-      'Settles what somebody changed in the Vapi dashboard, either way. An ordinary save: it makes a revision, and may fail as `updateAgents` may.',
+      'Looks at the assistant in Vapi now, and reverts or adopts what somebody changed there. An ordinary save: it makes a revision, and may fail as `updateAgents` may.',
     args: { input: t.arg({ type: SettleDriftInput, required: true }) },
     errors: { types: SAVE_ERRORS, union: { name: 'SettleDriftResult' } },
     resolve: async (_root, { input }, context) => {
       const { orgId, userId, reads } = tenantOf(context);
-      const { update, kind } = adoptOrRevert(orgId, await reads.agents(), input);
-      const outcome = await executeTransactionalAgentUpdate(
-        context.serviceClient,
-        [update],
-        context.vapiApiKey,
-        {
-          kind,
-          alwaysWrite: true,
-          actor: userId,
-          ports: context.executorPorts,
-        },
-      );
-      return answerOf(outcome);
+      const wish = { ...input, idempotencyKey: parseIdempotencyKey(input.idempotencyKey) };
+      const ports: SettleDriftPorts = {
+        look: context.reconciliation.look,
+        save: (update, options) =>
+          executeTransactionalAgentUpdate(context.serviceClient, [update], context.vapiApiKey, {
+            ...options,
+            actor: userId,
+            ports: context.executorPorts,
+          }),
+      };
+      return answerOf(await settleDrift(ports, orgId, await reads.agents(), wish));
     },
   }),
 );

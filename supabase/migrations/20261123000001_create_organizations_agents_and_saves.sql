@@ -47,7 +47,7 @@ create table public.organizations (
   id uuid primary key default gen_random_uuid(),
   name text not null check (length(btrim(name)) between 1 and 200),
   -- What the sweep does with an edit made in the Vapi dashboard.
-  drift_policy text not null default 'REVERT' check (drift_policy in ('REVERT', 'ADOPT')),
+  drift_policy text not null default 'REVERT' check (drift_policy in ('REVERT', 'ADOPT', 'REPORT')),
   created_at timestamptz not null default now()
 );
 

@@ -44,7 +44,10 @@ create policy organization_locks_sweep on lockstep.organization_locks for select
   using (fence_until is not null);
 
 -- Three days, as the interface promises: until then an idempotency key is remembered, whatever the server asks for.
-grant select (id, org_id, finished_at, idempotency_key), update (idempotency_key) on public.agent_saves to lockstep_janitor;
+-- Set by the cleanup once the key and the images of the save are forgotten, so that an index finds what is left.
+alter table public.agent_saves add column forgotten boolean not null default false;
+grant select (id, org_id, finished_at, idempotency_key, forgotten), update (idempotency_key, forgotten)
+  on public.agent_saves to lockstep_janitor;
 create policy agent_saves_expired on public.agent_saves to lockstep_janitor
   using (finished_at < clock_timestamp() - interval '72 hours') with check (idempotency_key is null);
 grant select (save_id, before_config, after_config), update (before_config, after_config) on lockstep.save_images
@@ -53,7 +56,7 @@ create policy save_images_expired on lockstep.save_images to lockstep_janitor
   using (exists (select from public.agent_saves s
     where s.id = save_id and s.finished_at < clock_timestamp() - interval '72 hours'))
   with check (before_config is null and after_config = '{}');
-create index agent_saves_expiring on public.agent_saves (finished_at) where idempotency_key is not null;
+create index agent_saves_expiring on public.agent_saves (finished_at) where not forgotten;
 
 grant update (drift_policy) on public.organizations to lockstep_saves;
 create policy organizations_saves_update on public.organizations for update to lockstep_saves
@@ -199,25 +202,27 @@ begin
 end
 $$;
 
--- Stripped images stay: the others must be found without reading them all.
-create index save_images_expiring on lockstep.save_images (save_id) where after_config <> '{}';
-
 -- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
--- an image is that its save made an assistant. Answers how many saves it cleared; what another replica is at, it leaves to that.
+-- an image is that its save made an assistant. Returns how many saves it cleared; it skips what another replica has locked.
+-- The bound is a variable because clock_timestamp() is volatile and cannot be an index condition, and the ids are fixed first
+-- because a join could run the locking query again.
 create function public.save_cleanup(p_limit integer) returns integer
-language sql volatile security definer set search_path = '' as $$
-  with expired as (
-    select s.id from public.agent_saves s
-     where s.idempotency_key is not null and s.finished_at < clock_timestamp() - interval '72 hours'
-     order by s.finished_at limit p_limit for update skip locked),
-  forgotten as (
-    update public.agent_saves s set idempotency_key = null from expired e where s.id = e.id returning s.id),
-  stripped as (
-    update lockstep.save_images i set before_config = null, after_config = '{}'
-     where i.after_config <> '{}' and i.save_id in (
-       select s.save_id from lockstep.save_images s where s.after_config <> '{}' limit p_limit
-         for update skip locked) returning i.save_id)
-  select (select count(*) from forgotten)::integer + (select count(distinct save_id) from stripped)::integer;
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_before timestamptz := clock_timestamp() - interval '72 hours';
+  v_ids uuid[];
+begin
+  select array_agg(e.id) into v_ids from (
+    select s.id from public.agent_saves s where not s.forgotten and s.finished_at < v_before
+     order by s.finished_at limit p_limit for update skip locked) e;
+  if v_ids is null then
+    return 0;
+  end if;
+  update lockstep.save_images set before_config = null, after_config = '{}'
+   where save_id = any (v_ids) and after_config <> '{}';
+  update public.agent_saves set idempotency_key = null, forgotten = true where id = any (v_ids);
+  return cardinality(v_ids);
+end
 $$;
 
 -- What the sweep does with an edit made in the Vapi dashboard. False: there is no such organization.

@@ -505,5 +505,5 @@ test('the schema that is published is the one that these tests ran against', asy
     .mutationType;
   for (const { name } of fields) expect(published).toContain(`  ${name}(`);
   // Every one of them is dear: a new mutation must say what it costs.
-  expect(fields.map(({ name }) => name).sort()).toEqual(['settleDrift', 'updateAgents']);
+  expect(fields.map(({ name }) => name).sort()).toEqual(['setDriftPolicy', 'settleDrift', 'updateAgents']);
 });

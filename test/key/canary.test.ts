@@ -265,6 +265,7 @@ async function objects(caller: Caller): Promise<void> {
       owner: 'a test',
       track: () => {},
     },
+    reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     ids: systemIds,
     log,
   });

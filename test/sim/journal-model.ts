@@ -131,6 +131,7 @@ export class JournalModel {
   readonly #saves = new Map<string, SaveRow>();
   readonly #revisions: RevisionRow[] = [];
   protected readonly images = new Map<string, ImageRow[]>();
+  readonly #forgotten = new Set<string>();
   readonly #observed = new Map<string, JsonObject>();
   #sweepLease: { owner: string; until: number } | null = null;
 
@@ -618,20 +619,21 @@ export class JournalModel {
   cleanup(limit: number): number {
     const expired = (save: SaveRow | undefined) =>
       save?.finishedAt != null && save.finishedAt < this.#now() - RETENTION_MS;
-    const keys = [...this.#saves.values()]
-      .filter((save) => save.idempotencyKey !== null && expired(save))
+    const saves = [...this.#saves.values()]
+      .filter((save) => !this.#forgotten.has(save.id) && expired(save))
       .sort((a, b) => (a.finishedAt ?? 0) - (b.finishedAt ?? 0))
       .slice(0, limit);
-    for (const save of keys) save.idempotencyKey = null;
-    const images = [...this.images].filter(
-      ([saveId, rows]) => expired(this.#saves.get(saveId)) && rows.some((row) => row.afterConfig !== null),
-    );
-    for (const [saveId, rows] of images)
-      this.images.set(
-        saveId,
-        rows.map((row) => ({ ...row, before: null, afterConfig: null })),
-      );
-    return keys.length + images.length;
+    for (const save of saves) {
+      this.#forgotten.add(save.id);
+      save.idempotencyKey = null;
+      const rows = this.images.get(save.id);
+      if (rows !== undefined)
+        this.images.set(
+          save.id,
+          rows.map((row) => ({ ...row, before: null, afterConfig: null })),
+        );
+    }
+    return saves.length;
   }
 
   // What they are made of.
@@ -863,6 +865,7 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
       page: async (...args) => model.page(...args),
       note: async (...args) => model.note(...args),
       orphans: async (...args) => model.orphans(...args),
+      setDriftPolicy: async (...args) => model.setDriftPolicy(...args),
       cleanup: async (...args) => model.cleanup(...args),
     },
   };

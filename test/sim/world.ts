@@ -629,6 +629,7 @@ export class World {
       page: (after, limit) => call('page', () => model.page(after, limit)),
       note: (notes) => call('note', () => model.note(notes)),
       orphans: (candidates, ageMs) => call('orphans', () => model.orphans(candidates, ageMs)),
+      setDriftPolicy: (orgId, policy) => call('setDriftPolicy', () => model.setDriftPolicy(orgId, policy)),
       cleanup: (limit) => call('cleanup', () => model.cleanup(limit)),
     };
   }

@@ -70,6 +70,7 @@ export type Database = {
           epoch: number
           failure: Json | null
           finished_at: string | null
+          forgotten: boolean
           id: string
           idempotency_key: string | null
           kind: string
@@ -90,6 +91,7 @@ export type Database = {
           epoch: number
           failure?: Json | null
           finished_at?: string | null
+          forgotten?: boolean
           id: string
           idempotency_key?: string | null
           kind: string
@@ -110,6 +112,7 @@ export type Database = {
           epoch?: number
           failure?: Json | null
           finished_at?: string | null
+          forgotten?: boolean
           id?: string
           idempotency_key?: string | null
           kind?: string

@@ -3,6 +3,9 @@ import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { databaseError, type RpcAnswer } from './rpc-journal.ts';
 
+/** A call locks the organizations of its notes until it commits, and their saves wait that long. */
+const NOTES_AT_ONCE = 20;
+
 /** The sweep's functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
   return {
@@ -29,14 +32,22 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
         missing: row.missing,
       }));
     },
-    note: async (notes) =>
-      notes.length === 0
-        ? []
-        : value<string[]>(supabase.rpc('sweep_note', { p_notes: notes as unknown as Json })),
+    note: async (notes) => {
+      const noted: string[] = [];
+      for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
+        const some = notes.slice(from, from + NOTES_AT_ONCE);
+        noted.push(
+          ...(await value<string[]>(supabase.rpc('sweep_note', { p_notes: some as unknown as Json }))),
+        );
+      }
+      return noted;
+    },
     orphans: (candidates, ageMs) =>
       value<string[]>(
         supabase.rpc('sweep_orphans', { p_candidates: candidates as unknown as Json, p_age_ms: ageMs }),
       ),
+    setDriftPolicy: (orgId, policy) =>
+      value<boolean>(supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
     cleanup: (limit) => value<number>(supabase.rpc('save_cleanup', { p_limit: limit })),
   };
 }

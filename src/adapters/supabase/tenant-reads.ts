@@ -20,6 +20,7 @@ import type {
   TransactionResult,
 } from '../../domain/save.ts';
 import { RefusedTokenError } from '../../ports/auth.ts';
+import type { DriftPolicy } from '../../ports/sweep-store.ts';
 import type { Position, TenantReads, Window } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
 import type { Database } from './database.types.ts';
@@ -33,9 +34,13 @@ const OPEN: SaveStatus[] = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'];
 export function createTenantReads(supabase: CallerClient): TenantReads {
   return {
     organization: async () => {
-      const { data, error, status } = await supabase.from('organizations').select('id, name').maybeSingle();
+      const { data, error, status } = await supabase
+        .from('organizations')
+        .select('id, name, drift_policy')
+        .maybeSingle();
       if (error !== null) throw readError(error, status);
-      return data;
+      if (data === null) return null;
+      return { id: data.id, name: data.name, driftPolicy: data.drift_policy as DriftPolicy };
     },
     agents: async () => {
       const { data, error, status } = await supabase.from('agents').select().order('role');

@@ -49,6 +49,14 @@ describe('by value', () => {
     ['URL-encoded, small digits', url.replace(/%../g, (digits) => digits.toLowerCase())],
     ['a field of a form', new URLSearchParams({ key: KEY }).toString()],
     ['URL-encoded base64', encodeURIComponent(base64('xy'))],
+    ['hex', Buffer.from(KEY).toString('hex')],
+    ['hex, large digits', Buffer.from(KEY).toString('hex').toUpperCase()],
+    ['zero-width spaces inside', [...KEY].join('\u200b')],
+    [
+      'a mark of byte order and a soft hyphen inside',
+      `${KEY.slice(0, 9)}\ufeff${KEY.slice(9, 20)}\u00ad${KEY.slice(20)}`,
+    ],
+    ['hex with zero-width characters inside', [...Buffer.from(KEY).toString('hex')].join('\u2060')],
     ['JSON inside', JSON.stringify({ key: KEY })],
     ['JSON inside JSON', JSON.stringify(JSON.stringify({ key: KEY }))],
   ];
@@ -62,7 +70,11 @@ describe('by value', () => {
   /** What of the secret can be read out of a line, in any of its forms. */
   function expectNone(line: string, secret = KEY): void {
     expect(line).toContain('[redacted]');
-    const decoded = [line, decodeURIComponent(line.replace(/%(?![0-9a-f]{2})/gi, '%25'))];
+    const visible = line.replace(/[\p{Default_Ignorable_Code_Point}\p{Cf}]/gu, '');
+    const hex = [...visible.matchAll(/(?:[0-9a-f]{2}){8,}/gi)].map(([run]) =>
+      Buffer.from(run, 'hex').toString(),
+    );
+    const decoded = [line, visible, ...hex, decodeURIComponent(line.replace(/%(?![0-9a-f]{2})/gi, '%25'))];
     for (const text of [...decoded]) {
       for (const [run] of text.matchAll(/[A-Za-z0-9+/_-]{4,}/g)) {
         for (const skip of [0, 1, 2, 3]) {

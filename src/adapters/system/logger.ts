@@ -13,12 +13,17 @@ const CREDENTIAL_KEYS = [
 /** Shorter forms would strike words that have nothing to do with a secret; so a secret has at least as many characters. */
 export const LEAST_SECRET = 8;
 
-/** Every form in which a secret could turn up in text: plain, base64, base64url, URL-encoded, and each of these inside JSON. */
+/** Every form in which a secret could turn up in text: plain, hex, base64, base64url, URL-encoded, and each of these inside JSON. */
 export function secretForms(secrets: readonly Secret[]): string[] {
   const forms = secrets.flatMap((secret) => {
     const value = secret.reveal().toWellFormed();
     const base64 = base64Forms(Buffer.from(value));
-    const plain = [value, ...base64, ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))];
+    // Its own length decides: the hex form of a short secret is long, but secrets that short are not redacted.
+    const hex = value.length < LEAST_SECRET ? '' : Buffer.from(value).toString('hex');
+    const plain = [
+      ...[value, hex, hex.toUpperCase(), ...base64],
+      ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_')),
+    ];
     // The line itself is JSON, and what it holds may be, and what that holds.
     return [...plain, ...plain.flatMap(urlForms)].flatMap((text) =>
       [0, 1, 2, 3].map((depth) => inJson(text, depth)),
@@ -54,7 +59,42 @@ function inJson(text: string, depth: number): string {
 /** Takes the secrets out of a text, in every form. To be made once: the forms are many. */
 export function redactor(secrets: readonly Secret[]): (text: string) => string {
   const forms = secretForms(secrets);
-  return (text) => forms.reduce((left, form) => left.replaceAll(form, REDACTED), text);
+  const visible = forms.map((form) => form.replaceAll(INVISIBLE, ''));
+  return (text) => {
+    const left = forms.reduce((rest, form) => rest.replaceAll(form, REDACTED), text);
+    return left.search(INVISIBLE) < 0 ? left : redactSpread(left, visible);
+  };
+}
+
+/** Characters that a reader does not see, so that a secret with some of them inside is still the secret. */
+const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\uFFFD]/gu;
+
+/** Redacts the secrets that have invisible characters inside. Everything else keeps its invisible characters. */
+function redactSpread(text: string, forms: readonly string[]): string {
+  const shown = text.replaceAll(INVISIBLE, '');
+  if (!forms.some((form) => form.length >= LEAST_SECRET && shown.includes(form))) return text;
+  // Where each unit of `shown` stands in `text`.
+  const at: number[] = [];
+  let end = 0;
+  for (const { 0: hidden, index } of text.matchAll(INVISIBLE)) {
+    for (; end < index; end += 1) at.push(end);
+    end = index + hidden.length;
+  }
+  for (; end < text.length; end += 1) at.push(end);
+
+  const secret = new Uint8Array(text.length);
+  for (const form of forms) {
+    if (form.length < LEAST_SECRET) continue;
+    for (let from = shown.indexOf(form); from >= 0; from = shown.indexOf(form, from + 1)) {
+      secret.fill(1, at[from], (at[from + form.length - 1] ?? text.length - 1) + 1);
+    }
+  }
+  let left = '';
+  for (let unit = 0; unit < text.length; unit += 1) {
+    if (secret[unit] === 0) left += text[unit];
+    else if (secret[unit - 1] !== 1) left += REDACTED;
+  }
+  return left;
 }
 
 /**

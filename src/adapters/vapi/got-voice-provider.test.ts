@@ -303,6 +303,45 @@ describe('2xx that cannot be relied on is as good as no answer', () => {
     expect(server.requests).toHaveLength(4);
   });
 
+  test('reports an unknown outcome when the body is nested too deeply', async () => {
+    const levels = 100_000;
+    const body = `{"id":"${ID}","x":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+    const server = await answering(200, body);
+    expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
+      kind: 'unknown',
+      code: 'UNREADABLE_BODY',
+    });
+  });
+
+  test('stops reading and reports an unknown outcome when the body is too large', async () => {
+    const server = await answering(200, JSON.stringify({ id: ID, x: 'x'.repeat(6_000_000) }));
+    expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
+      kind: 'unknown',
+      code: 'BODY_TOO_LARGE',
+    });
+  });
+
+  test('returns field names and values without NUL or half a surrogate pair', async () => {
+    const server = await answering(200, `{"id":"${ID}","a\\u0000":["b\\ud83d"]}`);
+    expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
+      kind: 'ok',
+      value: { id: ID, 'a\ufffd': ['b\ufffd'] },
+    });
+  });
+
+  test.each([
+    ['an emoji at the bound', `${'x'.repeat(299)}\u{1f600} and more`, 'x'.repeat(299)],
+    ['a NUL', 'a\0b', 'a\ufffdb'],
+    ['half a surrogate pair', 'a\ud83d', 'a\ufffd'],
+  ])('returns a refusal that Postgres can store: %s', async (_name, message, expected) => {
+    const server = await answering(400, JSON.stringify({ message }));
+    expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
+      kind: 'refused',
+      status: 400,
+      messages: [expected],
+    });
+  });
+
   test.each([json, '{}', `[${json}, {}]`, '[null]'])('for a list: %s', async (body) => {
     const server = await answering(200, body);
     expect(await ask(provider(server.url), 'listAssistants')).toEqual({

@@ -2,6 +2,7 @@ import got, { type Got, RequestError, type Response, TimeoutError } from 'got';
 import { z } from 'zod';
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
 import type { Secret } from '../../domain/secret.ts';
+import { boundedText, storableJson } from '../../domain/text.ts';
 import type { Log } from '../../ports/system.ts';
 import type {
   AssistantListQuery,
@@ -24,6 +25,13 @@ const USER_AGENT = 'lockstep/0.1 (+https://www.npmjs.com/package/got)';
 
 /** One segment of a path: ids are UUIDs (facts 1.3), and `..`, a slash or nothing at all would name another resource. */
 const ASSISTANT_ID = /^[A-Za-z0-9_-]{1,100}$/;
+
+/**
+ * Where reading a body stops. An assistant with the longest prompt that we accept takes less than 1 MB, also if every character
+ * of it is escaped; a list holds up to 1,000 assistants.
+ */
+const MAX_BODY_BYTES = 4 * 2 ** 20;
+const MAX_LIST_BYTES = 256 * 2 ** 20;
 
 /** Unknown fields are welcome inward; what we rely on must be there. */
 const assistantAnswer = z.looseObject({ id: z.string().regex(ASSISTANT_ID) });
@@ -97,14 +105,22 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     return reply;
 
     async function attempt(): Promise<ProviderReply<T>> {
+      const tooLarge = new AbortController();
       try {
-        const response = await client(path, {
+        const request = client(path, {
           method,
           ...extra,
           headers: { authorization: `Bearer ${key.reveal()}` },
+          signal: tooLarge.signal,
         });
-        return read(method, response, shape, redact);
+        const most = extra.searchParams === undefined ? MAX_BODY_BYTES : MAX_LIST_BYTES;
+        void request.on('downloadProgress', ({ transferred }) => {
+          if (transferred > most) tooLarge.abort();
+        });
+        return read(method, await request, shape, redact);
       } catch (error) {
+        // Vapi received the request, so it may have been carried out.
+        if (tooLarge.signal.aborted) return { kind: 'unknown', code: 'BODY_TOO_LARGE' };
         return failed(error);
       }
     }
@@ -176,9 +192,10 @@ function wasNeverSent({ timings, options }: RequestError): boolean {
   return (secure ? timings.secureConnect : timings.connect) === undefined;
 }
 
+/** Null: the body is not JSON, or is nested too deeply. */
 function jsonOrNull(body: string): unknown {
   try {
-    return JSON.parse(body);
+    return storableJson(JSON.parse(body)) ?? null;
   } catch {
     return null;
   }
@@ -195,7 +212,7 @@ function messages(status: number, body: string, redact: (text: string) => string
   const { message } = parsed.data;
   return (Array.isArray(message) ? message : [message])
     .slice(0, 10)
-    .map((line) => redact(line).slice(0, 300));
+    .map((line) => boundedText(redact(line), 300));
 }
 
 /** As RFC 9110 writes it: seconds, or a date. Date.parse alone would read a date out of almost any text. */

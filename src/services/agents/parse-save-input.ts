@@ -1,4 +1,4 @@
-import { checkSaveInput, type SaveInput } from '../../domain/agent-config.ts';
+import { checkIdempotencyKey, checkSaveInput, type SaveInput } from '../../domain/agent-config.ts';
 import { ValidationError } from '../errors.ts';
 
 /** The canonical change. Throws a `ValidationError` with every problem at once. */
@@ -6,4 +6,11 @@ export function parseSaveInput(input: unknown): SaveInput {
   const checked = checkSaveInput(input);
   if ('issues' in checked) throw new ValidationError(checked.issues);
   return checked.input;
+}
+
+/** The key, or null if there is none. Throws a `ValidationError`. */
+export function parseIdempotencyKey(key: string | null | undefined): string | null {
+  const issues = checkIdempotencyKey(key);
+  if (issues.length > 0) throw new ValidationError(issues);
+  return key ?? null;
 }

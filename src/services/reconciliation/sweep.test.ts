@@ -43,7 +43,7 @@ async function run(
       lookup: async (ids) => agents.filter(({ assistantId }) => ids.includes(assistantId)),
       page: async () => agents,
       note: async (notes) => notes.map(({ agentId }) => agentId),
-      ...{ releaseLease: unused, orphans: unused, cleanup: unused },
+      ...{ releaseLease: unused, orphans: unused, setDriftPolicy: unused, cleanup: unused },
     },
     voice: {
       timeoutMs: 1,

@@ -1,16 +1,13 @@
 import type { AgentConfigPatch } from '../../domain/agent-config.ts';
-import { jsonEqual } from '../../domain/json.ts';
 import type { SaveKind } from '../../domain/save.ts';
-import type { Stamp } from '../../domain/stamp.ts';
 import type { SweepAgent, SweepNote, SweepStore } from '../../ports/sweep-store.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
-import { observedForm, stampOf } from '../assistants/compare.ts';
+import { stampOf } from '../assistants/compare.ts';
 import type { TransactionalAgentUpdate } from '../saves/build.ts';
 import type { SaveOutcome } from '../saves/execute.ts';
-import { adoptablePatch } from './adopt.ts';
-import { fieldDrift } from './drift.ts';
+import { isSame, look, noteOf } from './look.ts';
 
 /**
  * The sweep: one walk over the account's assistants that serves every organization. It finds what the protocol cannot exclude
@@ -165,65 +162,58 @@ async function judge(ports: Walk, assistants: ProviderAssistant[], report: Sweep
   await discard(ports, unreferenced, report);
 }
 
-/** What we last wrote, by the save that last wrote it. */
-function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
-  return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);
-}
-
-/** A stamp is current only if its save is the agent's last committed one, however high its revision. */
-function isCurrent(agent: SweepAgent, stamp: Stamp | null): boolean {
-  return stamp !== null && stamp.saveId === agent.saveId && stamp.agentId === agent.agentId;
-}
-
 /** A verdict needs a second look: the list may be older than a save that has ended since. */
 async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepReport): Promise<void> {
-  const { store, voice, meter, log } = ports;
-  const found = await voice.getAssistant(listed.assistantId);
-  const [agent] = await store.lookup([listed.assistantId]);
-  if (found.kind === 'gone') return confirmMissing(ports, listed, report);
-  // A save that ended between the two looks: what Vapi showed may be older than what the database says.
-  if (agent === undefined || agent.busy || agent.saveId !== listed.saveId) return;
-  const assistant = readable(found);
-  if (isSame(agent, assistant)) {
-    await store.note([{ ...noteOf(agent), state: 'SAME' }]);
-    report.same += 1;
-    return;
-  }
-
-  const stamp = stampOf(assistant);
-  const drift = fieldDrift(agent.observed ?? {}, observedForm(assistant));
-  if (!isCurrent(agent, stamp)) {
-    // Not an edit but a write of our own that came late, or a stamp that someone destroyed: repaired, never adopted.
-    meter.count('vapi.late_write');
-    log.warn(
-      { event: 'vapi.late_write', agentId: agent.agentId, saveId: stamp?.saveId ?? null },
-      'repairing a stale write',
-    );
-    // It is not missing, after all; a save refuses an agent that is called so.
-    if (agent.missing) await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable: null }]);
-    if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
-    return;
-  }
-
-  const adoptable = stamp === null ? null : adoptablePatch(agent.config, assistant, stamp);
-  const noted = await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable }]);
-  if (noted.length === 0) return;
-  report.drifted += 1;
-  meter.count('sweep.drifted');
-  log.info(
-    {
-      event: 'sweep.drifted',
-      agentId: agent.agentId,
-      fields: drift.map((entry) => entry.path),
-      policy: agent.policy,
-    },
-    'an assistant was edited outside',
-  );
-  if (agent.policy === 'REVERT') {
-    if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
-  } else if (adoptable !== null && (await repair(ports, agent, adoptable, 'ADOPT'))) {
-    report.adopted += 1;
-    meter.count('sweep.adopted');
+  const { meter, log } = ports;
+  const verdict = await look(ports, listed);
+  switch (verdict.kind) {
+    case 'saving':
+      return;
+    case 'unreadable':
+      return unreadable(verdict.reply);
+    case 'missing':
+      return countMissing(ports, listed, report);
+    case 'same':
+      report.same += 1;
+      return;
+    case 'stale': {
+      const { agent, stamp, drift } = verdict;
+      // Without any stamp this may be an edit, and REPORT changes no edit. Equal content only lacks the stamp.
+      if (agent.policy === 'REPORT' && stamp === null && drift.length > 0) {
+        report.drifted += 1;
+        meter.count('sweep.drifted');
+        return;
+      }
+      // Not an edit but a write of our own that came late, or a stamp that someone destroyed: repaired, never adopted.
+      meter.count('vapi.late_write');
+      log.warn(
+        { event: 'vapi.late_write', agentId: agent.agentId, saveId: stamp?.saveId ?? null },
+        'repairing a stale write',
+      );
+      if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
+      return;
+    }
+    case 'drifted': {
+      const { agent, drift, adoptable } = verdict;
+      report.drifted += 1;
+      meter.count('sweep.drifted');
+      log.info(
+        {
+          event: 'sweep.drifted',
+          agentId: agent.agentId,
+          fields: drift.map((entry) => entry.path),
+          policy: agent.policy,
+        },
+        'an assistant was edited outside Lockstep',
+      );
+      if (agent.policy === 'REVERT') {
+        if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
+      } else if (agent.policy === 'ADOPT' && adoptable !== null) {
+        if (!(await repair(ports, agent, adoptable, 'ADOPT'))) return;
+        report.adopted += 1;
+        meter.count('sweep.adopted');
+      }
+    }
   }
 }
 
@@ -250,6 +240,17 @@ async function repair(
     return false;
   }
   ports.meter.count('sweep.repaired');
+  ports.log.info(
+    {
+      event: 'sweep.repaired',
+      orgId: agent.orgId,
+      agentId: agent.agentId,
+      role: agent.role,
+      kind,
+      saveId: outcome.save.id,
+    },
+    kind === 'ADOPT' ? 'adopted an edit made in the Vapi dashboard' : 'reverted what Vapi held',
+  );
   return true;
 }
 
@@ -297,32 +298,26 @@ async function findMissing(ports: Walk, seen: Set<string>, report: SweepReport):
   for (const agent of unseen) {
     await ports.keepLease();
     const found = await ports.voice.getAssistant(agent.assistantId);
-    if (found.kind === 'gone') await confirmMissing(ports, agent, report);
-    else readable(found);
+    if (found.kind !== 'gone') readable(found);
+    else if ((await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }])).length > 0)
+      countMissing(ports, agent, report);
   }
 }
 
-async function confirmMissing(
-  ports: SweepPorts,
-  agent: { orgId: string; agentId: string; revision: number; saveId: string },
-  report: SweepReport,
-): Promise<void> {
-  const noted = await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }]);
-  if (noted.length === 0) return;
+function countMissing(ports: SweepPorts, { agentId }: { agentId: string }, report: SweepReport): void {
   report.missing += 1;
   ports.meter.count('sweep.missing');
   ports.log.warn(
-    { event: 'sweep.missing', agentId: agent.agentId },
-    'an assistant is gone; it is made anew only when asked for',
+    { event: 'sweep.missing', agentId },
+    'an assistant was deleted in Vapi; only a save with recreateIfMissing makes a new one',
   );
-}
-
-function noteOf({ orgId, agentId, revision, saveId }: Omit<SweepNote, 'state'>): Omit<SweepNote, 'state'> {
-  return { orgId, agentId, revision, saveId };
 }
 
 /** The value, or the end of this sweep: what cannot be read cannot be judged. */
 function readable<T>(reply: ProviderReply<T>): T {
-  if (reply.kind === 'ok') return reply.value;
-  throw new Stopped(reply.kind === 'unauthorized' ? 'VAPI_UNAUTHORIZED' : 'VAPI_UNAVAILABLE');
+  return reply.kind === 'ok' ? reply.value : unreadable(reply);
+}
+
+function unreadable({ kind }: { kind: ProviderReply<never>['kind'] }): never {
+  throw new Stopped(kind === 'unauthorized' ? 'VAPI_UNAUTHORIZED' : 'VAPI_UNAVAILABLE');
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type AgentRole, defaultConfig } from '../../domain/agent-config.ts';
-import { canonicalJson } from '../../domain/json.ts';
+import { canonicalJson, type JsonObject } from '../../domain/json.ts';
 import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/save.ts';
 import type { Secret } from '../../domain/secret.ts';
 import type { Admission, Admitted } from '../../ports/admission.ts';
@@ -45,6 +45,8 @@ export interface SaveOptions {
   alwaysWrite?: boolean;
   /** Who asked, for the journal: the user's id. */
   actor?: string | null;
+  /** What identifies a repetition under the same idempotency key. Default: the updates. */
+  request?: JsonObject;
 }
 
 /** The save's fate, or why it did not begin. */
@@ -197,7 +199,7 @@ async function begin<Db>(
   const { clock, settings } = ports;
   const request = {
     idempotencyKey: options.idempotencyKey ?? null,
-    requestHash: requestHash(updates),
+    requestHash: requestHash(options.request ?? named(updates)),
     kind: options.kind ?? 'USER',
     actor: options.actor ?? null,
     limit: limitOf(ports.admission, options),
@@ -280,15 +282,18 @@ function limitOf(admission: Admission | undefined, { actor }: SaveOptions): Save
   return { saves: admission.savesPerMinute, perMs: 60_000 };
 }
 
-/** The same for the same change: absent is not null, and the order of keys is not meaning. */
-function requestHash(updates: TransactionalAgentUpdate[]): string {
-  const named = updates.map(({ role, payload, expectedRevision, recreateIfMissing }) => ({
+/** What a save asks for. The order of keys has no meaning. */
+function named(updates: TransactionalAgentUpdate[]): object {
+  return updates.map(({ role, payload, expectedRevision, recreateIfMissing }) => ({
     role,
     payload,
     expectedRevision,
     recreateIfMissing,
   }));
-  return createHash('sha256').update(canonicalJson(named)).digest('hex');
+}
+
+function requestHash(request: object): string {
+  return createHash('sha256').update(canonicalJson(request)).digest('hex');
 }
 
 /** What can be said of a save before the database has answered. */

@@ -49,7 +49,12 @@ export async function recoverAbandonedSaves<Db>(
       if (error instanceof DatabaseError) {
         ports.log.warn({ saveId, code: error.code }, 'the database did not answer recovery');
       } else {
-        ports.log.error({ saveId, err: error }, 'an abandoned save could not be carried on');
+        // Recovery tries again once the lease has lapsed, but the same defect will most likely stop it again.
+        ports.meter.count('save.stuck');
+        ports.log.error(
+          { saveId, orgId, event: 'save.stuck', err: error },
+          'an abandoned save could not be carried on',
+        );
       }
     }
   }

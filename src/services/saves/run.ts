@@ -9,6 +9,7 @@ import type {
   SaveStatus,
   TransactionResult,
 } from '../../domain/save.ts';
+import { boundedText } from '../../domain/text.ts';
 import type { Admission } from '../../ports/admission.ts';
 import {
   DatabaseError,
@@ -92,6 +93,9 @@ interface Target extends AgentProgress {
   /** A write is on its way, forward or back: what Vapi holds at this moment is not known. */
   sending: boolean;
 }
+
+/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
+export const REFUSED = 'Vapi refused it: ';
 
 /** Why a save was not made where no answer says why. */
 const NO_TIME = 'Vapi could not be reached in time.';
@@ -382,7 +386,7 @@ export class SaveRun {
       }
       case 'refused':
         answer = reply.kind;
-        target.error = `Vapi refused it: ${reply.messages.join('; ').slice(0, 500)}`;
+        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
         break;
       case 'gone':
         answer = reply.kind;
@@ -556,7 +560,7 @@ export class SaveRun {
     request: 'PATCH' | 'DELETE',
   ): number | null {
     if (reply.kind === 'refused') {
-      target.error = `Vapi refused to take the previous configuration back: ${reply.messages.join('; ').slice(0, 500)}`;
+      target.error = `Vapi refused to take the previous configuration back: ${boundedText(reply.messages.join('; '), 500)}`;
     }
     if (reply.kind === 'unauthorized') this.#ports.meter.count('vapi.unauthorized');
     const { again, ...progress } = afterUndo(target, answer, request);
@@ -608,7 +612,7 @@ export class SaveRun {
 }
 
 function pathsOf(found: { path: string }[]): string {
-  return found.map((entry) => entry.path).join(', ');
+  return boundedText(found.map((entry) => entry.path).join(', '), 500);
 }
 
 function elapsed(clock: Clock, from: Instant): number {
