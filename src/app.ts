@@ -21,6 +21,7 @@ import {
 import { KeyRing, type Rotation } from './adapters/vapi/key-ring.ts';
 import { type AppContext, bearerToken, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
+import { RefusedTokenError } from './ports/auth.ts';
 import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
@@ -226,9 +227,14 @@ export function createApp(config: AppConfig): App {
         ? createGraphiqlPage(EXAMPLES, config.exampleHeaders !== undefined)
         : undefined,
     demoHeaders: config.exampleHeaders,
-    signedIn: async (authorization) => {
-      const token = bearerToken(authorization ?? '');
-      return token !== undefined && !('problem' in (await verifier.verify(token)));
+    checkToken: async (authorization) => {
+      if (authorization === undefined) return 'ANONYMOUS';
+      const token = bearerToken(authorization);
+      if (token === undefined) return new RefusedTokenError(false);
+      const verdict = await verifier.verify(token);
+      if (!('problem' in verdict)) return 'MEMBER';
+      if (verdict.problem === 'no_organization') return 'ANONYMOUS';
+      return new RefusedTokenError(verdict.problem === 'unavailable');
     },
     ready,
     draining: () => draining,

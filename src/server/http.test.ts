@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { gate } from '../../test/support/gate.ts';
 import type { AppContext } from '../context.ts';
+import { RefusedTokenError } from '../ports/auth.ts';
 import type { Log } from '../ports/system.ts';
 import { EDGE_DEFAULTS } from './edge.ts';
 import { createGraphiqlPage } from './graphiql.ts';
@@ -50,7 +51,7 @@ async function serve({ answer = () => Response.json({ data: null }), timeouts, .
       },
     },
     ready: () => Promise.resolve(true),
-    signedIn: () => Promise.resolve(true),
+    checkToken: () => Promise.resolve('MEMBER'),
     metrics: () => Promise.resolve({ contentType: 'text/plain; version=0.0.4', body: 'lockstep_x 1\n' }),
     newRequestId: () => {
       ids += 1;
@@ -808,12 +809,25 @@ describe('what one connection and one caller may cost', () => {
   });
 
   test('refuses a large body of a caller without a valid token before it is read', async () => {
-    const served = await serve({ maxBodyBytes: 1_000_000, signedIn: () => Promise.resolve(false) });
+    const served = await serve({ maxBodyBytes: 1_000_000, checkToken: () => Promise.resolve('ANONYMOUS') });
     const send = (size: number) =>
       served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body: JSON.stringify('x'.repeat(size)) });
     expect((await send(16_000)).status).toBe(200);
     expect((await send(20_000)).status).toBe(413);
     expect(served.fetched).toHaveLength(1);
+  });
+
+  test.each([
+    [401, 'UNAUTHENTICATED', false],
+    [503, 'UNAVAILABLE', true],
+  ])('answers %i to a large body whose token is not accepted: %s', async (status, code, unavailable) => {
+    const refused = new RefusedTokenError(unavailable);
+    const served = await serve({ maxBodyBytes: 1_000_000, checkToken: () => Promise.resolve(refused) });
+    const body = JSON.stringify('x'.repeat(20_000));
+    const answer = await served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body });
+    expect(answer.status).toBe(status);
+    expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code } }] });
+    expect(served.fetched).toEqual([]);
   });
 
   test.each([

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type Duplex, pipeline, Readable } from 'node:stream';
+import { RefusedTokenError } from '../ports/auth.ts';
 import type { Log } from '../ports/system.ts';
 import { DEMO_HEADERS_PATH } from './graphiql.ts';
 import type { ServerContext } from './graphql.ts';
@@ -10,8 +11,8 @@ export interface HttpOptions {
   page?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
   /** The headers of a signed-in demo user, for the GraphiQL page; in local mode only. */
   demoHeaders?: (() => Promise<Record<string, string>>) | undefined;
-  /** Whether this Authorization header holds a valid token of a member of an organization. Never throws. */
-  signedIn(authorization: string | undefined): Promise<boolean>;
+  /** What this Authorization header says about the caller. Never throws. */
+  checkToken(authorization: string | undefined): Promise<TokenCheck>;
   /** False while draining, or when the database cannot be reached. */
   ready(): Promise<boolean>;
   /** True: what is running is answered, and nothing new is begun. */
@@ -24,6 +25,9 @@ export interface HttpOptions {
   maxBodyBytes: number;
   timeouts: HttpTimeouts;
 }
+
+/** MEMBER: a valid token of a member of an organization. ANONYMOUS: no token, or a valid one without an organization. */
+export type TokenCheck = 'MEMBER' | 'ANONYMOUS' | RefusedTokenError;
 
 /** Milliseconds after which a slow client is cut off. */
 export interface HttpTimeouts {
@@ -238,12 +242,19 @@ async function graphql(
     return refuse(response, 415, 'UNSUPPORTED_CONTENT_ENCODING', 'Send the body without a content encoding.');
   }
   // Before the body is read: without a token, nobody makes this server hold or parse a large one.
-  const signedIn = method === 'POST' && (await options.signedIn(request.headers.authorization));
-  const most = signedIn ? options.maxBodyBytes : Math.min(options.maxBodyBytes, MAX_ANONYMOUS_BODY_BYTES);
+  const caller = method === 'POST' ? await options.checkToken(request.headers.authorization) : 'ANONYMOUS';
+  const most =
+    caller === 'MEMBER' ? options.maxBodyBytes : Math.min(options.maxBodyBytes, MAX_ANONYMOUS_BODY_BYTES);
   const body = method === 'POST' ? await options.readBody(request, most) : null;
   if (body === 'GONE') return;
   if (body === 'TOO_LARGE') {
-    const whose = signedIn || most === options.maxBodyBytes ? '' : ' without a valid access token';
+    // With another token the body might be taken, so the token is what the caller has to know about.
+    if (caller instanceof RefusedTokenError) {
+      return caller.unavailable
+        ? refuse(response, 503, 'UNAVAILABLE', caller.message)
+        : refuse(response, 401, 'UNAUTHENTICATED', caller.message);
+    }
+    const whose = most === options.maxBodyBytes ? '' : ' without a valid access token';
     const message = `The request's body is larger than the limit of ${most} bytes${whose}.`;
     return refuse(response, 413, 'PAYLOAD_TOO_LARGE', message);
   }
