@@ -271,7 +271,7 @@ export function createApp(config: AppConfig): App {
     }
   }
   const recoverOnce = async () =>
-    keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts);
+    keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts, stopping.signal);
   const sweepOnce = async () => {
     if (keys.voice === null) return null;
     const voice = pacer === undefined ? keys.voice : takingTurns(keys.voice, pacer, 'sweep', SWEEP_WAIT_MS);

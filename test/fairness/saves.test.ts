@@ -268,7 +268,7 @@ describe('the lease', () => {
             }),
           admission: {
             savesPerMinute: 1_000,
-            admit: async () => ({ admitted: true, unused: () => {} }),
+            admit: async () => ({ admitted: true, unused: () => {}, done: () => {} }),
             turn: async () => true,
             ...admission(jump),
           },
@@ -291,7 +291,7 @@ describe('the lease', () => {
     const { outcome, writes } = await execute((jump) => ({
       admit: async () => {
         jump(3_600_000);
-        return { admitted: true, unused: () => {} };
+        return { admitted: true, unused: () => {}, done: () => {} };
       },
     }));
     expect(outcome.kind).toBe('committed');

@@ -250,7 +250,7 @@ function start(world: Partial<World>) {
         const unused = () => {
           turns.givenBack += 1;
         };
-        return { admitted: true, unused };
+        return { admitted: true, unused, done: () => {} };
       },
       turn: async () => true,
     },

@@ -67,7 +67,7 @@ export type SaveOutcome =
 const PENDING_RETRY_MS = 1_000;
 const UNAVAILABLE_RETRY_MS = 2_000;
 const BEGIN_ATTEMPTS = 3;
-const UNLIMITED: Admitted = { admitted: true, unused: () => {} };
+const UNLIMITED: Admitted = { admitted: true, unused: () => {}, done: () => {} };
 
 /**
  * Saves one organization's agents in both systems, or in neither. Two database calls and one Vapi call per agent where all
@@ -93,8 +93,11 @@ export async function executeTransactionalAgentUpdate<Db>(
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
   const admitted = (await ports.admission?.admit(first.orgId, updates.length)) ?? UNLIMITED;
-  if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
-  const { unused } = admitted;
+  if (!admitted.admitted) {
+    const { retryAfterMs, unreachable } = admitted;
+    return { kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs };
+  }
+  const { unused, done } = admitted;
   const saveId = ports.ids.uuid();
   const leaseFrom = instant(ports.clock);
   const unseen = unseenSave(saveId, leaseFrom.wall);
@@ -138,7 +141,7 @@ export async function executeTransactionalAgentUpdate<Db>(
     }
   }
 
-  const work = save(first.orgId);
+  const work = save(first.orgId).finally(done);
   ports.track(work);
   const answered = new AbortController();
   const tooLate = ports.clock
@@ -217,6 +220,7 @@ async function begin<Db>(
       recreateIfMissing: update.recreateIfMissing,
     })),
   };
+  const from = clock.monotonic();
   let sent = false;
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -233,7 +237,9 @@ async function begin<Db>(
         { saveId, transition: 'begin', code: error.code, attempt },
         'the database did not answer',
       );
-      if (attempt >= BEGIN_ATTEMPTS) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
+      // Once its caller was answered, a repeat would only add load to a database that is slow already.
+      const isOver = attempt >= BEGIN_ATTEMPTS || clock.monotonic() - from >= settings.answerMs;
+      if (isOver) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
       await clock.sleep(100 * attempt);
     }
   }
