@@ -331,7 +331,8 @@ describe('malformed', () => {
       [`Bearer ${caller.token}`, 200],
     ] as const) {
       const header = authorization === undefined ? '' : `Authorization: ${authorization}\r\n`;
-      expect(statusOf(await exchange(post(query, header))), authorization).toBe(status);
+      const answer = await exchange(post(query, `Connection: close\r\n${header}`), { end: false });
+      expect(statusOf(answer), authorization).toBe(status);
     }
   });
 
