@@ -57,8 +57,8 @@ function render(tabs: readonly string[], demo: boolean) {
   const html = renderGraphiQL({
     title: 'Lockstep',
     defaultTabs: tabs.map((query) => ({ query, headers })),
-    // Not `headers`: GraphiQL does not store them, so after a reload it finds no tab that has them and opens an empty one.
     defaultHeaders: headers,
+    headers,
   }).replace('<script>', () => `<script>${demo ? SIGN_IN : ''}`);
   const script = html.slice(html.indexOf('<script>') + '<script>'.length, html.lastIndexOf('</script>'));
   const hash = createHash('sha256').update(script.replaceAll('\r\n', '\n')).digest('base64');
