@@ -305,7 +305,7 @@ function readableOf(body: ReadableStream<Uint8Array>): Readable {
 }
 
 /** Counts the values and levels of JSON without parsing it: what exceeds the limits costs one pass over its bytes. */
-export function isBounded(json: Uint8Array): boolean {
+function isBounded(json: Uint8Array): boolean {
   let depth = 0;
   let values = 0;
   let inString = false;
