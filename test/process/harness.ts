@@ -29,7 +29,7 @@ export const TIMES = {
   RECONCILE_INTERVAL_MS: 0,
 };
 /** How long anything is waited for that must happen: far longer than it takes on a busy machine. */
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 150_000;
 
 export interface SupabaseProcess {
   readonly url: string;
