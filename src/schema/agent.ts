@@ -86,8 +86,7 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
       description: "The assistant's id in Vapi.",
     }),
     revision: t.exposeInt('revision', {
-      description:
-        '1 after the first save; rises by one with every committed save that changes the configuration.',
+      description: 'Rises by one with every committed save that names the agent; 1 after the first.',
     }),
     lastSyncedAt: t.expose('lastSyncedAt', { type: 'DateTime', nullable: true }),
     sync: t.field({ type: AgentSyncRef, resolve: (agent) => agent }),

@@ -111,7 +111,7 @@ builder.mutationField('updateAgents', (t) =>
           ports: context.executorPorts,
         },
       );
-      return answerOf(outcome, updates);
+      return answerOf(outcome);
     },
   }),
 );

@@ -83,6 +83,7 @@ const save = (choice: Partial<Extract<Command, { op: 'begin' }>> = {}): Command 
   limit: null,
   lease: FAR,
   deadline: FAR,
+  confirm: 0,
   mapping: 1,
   updates: AGENT_ROLES.map((role) => ({
     role,
@@ -147,9 +148,7 @@ describe('the journal model is the SQL', () => {
         commit(),
         commit(),
         save(),
-        save({ on: next }),
-        commit({ on: next }),
-        save({ on: next }),
+        save({ on: next, confirm: FAR }),
       ],
       outcomes: [
         'begin BEGUN',
@@ -158,9 +157,7 @@ describe('the journal model is the SQL', () => {
         'commit COMMITTED',
         'commit COMMITTED',
         'begin REPLAY',
-        'begin BEGUN',
-        'commit COMMITTED',
-        'begin REPLAY',
+        'begin UNCHANGED',
       ],
     },
     'an ambiguous commit raises a fence': {

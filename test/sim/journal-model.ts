@@ -276,6 +276,7 @@ export class JournalModel {
     const incomplete: { role: AgentRole; field: string }[] = [];
     const missing: AgentRole[] = [];
     let stale = false;
+    let unchanged = true;
     for (const update of [...request.updates].sort((a, b) => (a.role < b.role ? -1 : 1))) {
       const agent = this.#agentOf(orgId, update.role);
       if (update.agentId !== null && agent?.id !== update.agentId)
@@ -283,11 +284,17 @@ export class JournalModel {
       if (agent !== undefined) current.push(agent);
       if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0))
         stale = true;
-      if (update.expectedSaveId != null && update.expectedSaveId !== agent?.lastSaveId) stale = true;
-      const after = { ...update.defaults, ...agent?.config, ...update.patch } as AgentConfig;
+      const after = { ...(agent?.config ?? update.defaults), ...update.patch } as AgentConfig;
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
       if (isMissing && !update.recreateIfMissing) missing.push(update.role);
+      unchanged &&=
+        agent !== undefined &&
+        !isMissing &&
+        jsonEqual(agent.config, after) &&
+        agent.drift.length === 0 &&
+        agent.mappingVersion === request.mappingVersion &&
+        agent.checkedAt > now - request.confirmMs;
       images.push({
         saveId,
         orgId,
@@ -340,7 +347,9 @@ export class JournalModel {
             : "Not attempted: the other agent's assistant was deleted in Vapi.";
           return { ...result, vapiSynced: false, error };
         }
-        return result;
+        return unchanged
+          ? { ...result, success: true, vapiSynced: true, dbUpdated: true, revision: image.beforeRevision }
+          : result;
       }),
       failure: refused
         ? {
@@ -352,8 +361,8 @@ export class JournalModel {
       startedAt: now,
       finishedAt: null,
     };
-    if (refused) {
-      save.status = 'ROLLED_BACK';
+    if (refused || unchanged) {
+      save.status = refused ? 'ROLLED_BACK' : 'COMMITTED';
       save.leaseUntil = null;
       save.finishedAt = now;
     } else {
@@ -362,6 +371,7 @@ export class JournalModel {
     this.#saves.set(saveId, save);
     this.#changed('begin', save, 1, null);
     if (refused) return { outcome: 'REFUSED_MISSING', save: saveJson(save), agents: [] };
+    if (unchanged) return { outcome: 'UNCHANGED', save: saveJson(save), agents: this.#saveAgents(save) };
     return this.#begun(save);
   }
 
@@ -666,14 +676,16 @@ export class JournalModel {
   }
 
   #imagesJson(saveId: string): SaveImage[] {
-    return this.imagesOf(saveId).map((image) => ({
-      role: image.role,
-      agentId: image.agentId,
-      assistantId: image.assistantId,
-      recreate: image.recreate,
-      before: image.before,
-      after: { config: image.afterConfig ?? ({} as AgentConfig), revision: afterRevision(image) },
-    }));
+    return this.imagesOf(saveId).map(
+      ({ role, agentId, assistantId, recreate, before, beforeRevision, afterConfig }) => ({
+        role,
+        agentId,
+        assistantId,
+        recreate,
+        before,
+        after: { config: afterConfig ?? ({} as AgentConfig), revision: beforeRevision + 1 },
+      }),
+    );
   }
 
   #transition(
@@ -729,11 +741,7 @@ export class JournalModel {
       const answer = seen.find(({ role }) => role === image.role);
       if (answer === undefined || answer.assistantId === '' || image.afterConfig === null)
         throw new Error(`save ${save.id}: no matching answer for ${image.role}`);
-      const stored = agents.get(image.agentId);
-      if (
-        (stored?.revision ?? 0) !== image.beforeRevision ||
-        (stored !== undefined && stored.lastSaveId !== image.before?.saveId)
-      )
+      if ((agents.get(image.agentId)?.revision ?? 0) !== image.beforeRevision)
         throw new Error(`save ${save.id}: ${image.role} is no longer at revision ${image.beforeRevision}`);
       for (const other of agents.values()) {
         if (other.id === image.agentId) continue;
@@ -747,7 +755,7 @@ export class JournalModel {
         role: image.role,
         config: image.afterConfig,
         assistantId: answer.assistantId,
-        revision: afterRevision(image),
+        revision: image.beforeRevision + 1,
         lastSaveId: save.id,
         mappingVersion: save.mappingVersion,
         lastSyncedAt: now,
@@ -761,12 +769,6 @@ export class JournalModel {
     }
     for (const row of rows) {
       this.agents.set(row.id, row);
-      const answer = seen.find(({ role }) => role === row.role);
-      if (answer !== undefined) this.#observed.set(row.id, answer.observed);
-      const isKept = this.#revisions.some(
-        ({ agentId, revision }) => agentId === row.id && revision === row.revision,
-      );
-      if (isKept) continue;
       this.#revisions.push({
         agentId: row.id,
         orgId: row.orgId,
@@ -777,6 +779,8 @@ export class JournalModel {
         saveId: save.id,
         createdAt: now,
       });
+      const answer = seen.find(({ role }) => role === row.role);
+      if (answer !== undefined) this.#observed.set(row.id, answer.observed);
     }
     save.failure = null;
     save.finishedAt = now;
@@ -813,12 +817,11 @@ export class JournalModel {
 
   /** The agents as this save left them, whatever came later. */
   #saveAgents(save: SaveRow): AgentRecord[] {
-    const at = save.finishedAt === null ? '' : iso(save.finishedAt);
     return save.results
       .flatMap((result) =>
-        this.#revisions
-          .filter((revision) => revision.agentId === result.agentId && revision.revision === result.revision)
-          .map((revision) => ({ ...revision, assistantId: result.assistantId ?? '' })),
+        this.#revisions.filter(
+          (revision) => revision.agentId === result.agentId && revision.revision === result.revision,
+        ),
       )
       .sort((a, b) => (a.role < b.role ? -1 : 1))
       .map((revision) => ({
@@ -827,8 +830,8 @@ export class JournalModel {
         config: revision.config,
         assistantId: revision.assistantId,
         revision: revision.revision,
-        lastSyncedAt: at,
-        checkedAt: at,
+        lastSyncedAt: iso(revision.createdAt),
+        checkedAt: iso(revision.createdAt),
         drift: [],
         missing: false,
         adoptable: null,
@@ -866,12 +869,6 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
       cleanup: async (...args) => model.cleanup(...args),
     },
   };
-}
-
-/** The revision that a save makes: the next one where the configuration changes, the same one where it does not. */
-export function afterRevision({ before, beforeRevision, afterConfig }: ImageRow): number {
-  const isKept = before !== null && afterConfig !== null && jsonEqual(before.config, afterConfig);
-  return isKept ? beforeRevision : beforeRevision + 1;
 }
 
 function saveJson(save: SaveRow): SaveRecord {

@@ -7,7 +7,8 @@ import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/saves/
 import { lateTimeMs } from '../../src/services/saves/settings.ts';
 import { settleSave } from '../../src/services/saves/settle.ts';
 import type { Violation } from './checks.ts';
-import { afterRevision, portsOf, type SaveRow } from './journal-model.ts';
+import type { SaveRow } from './journal-model.ts';
+import { portsOf } from './journal-model.ts';
 import type { Act, FaultAct, Plan } from './plan.ts';
 import { type Call, type Counts, type FaultSource, type Planted, type Strike, World } from './world.ts';
 
@@ -161,7 +162,7 @@ async function operate(world: World, save: SaveRow): Promise<void> {
       const document = renderAssistant(save.mappingVersion, image.afterConfig, {
         ...stamp,
         saveId: save.id,
-        revision: afterRevision(image),
+        revision: image.beforeRevision + 1,
       });
       world.edit(assistantId, document);
     } else if (image.assistantId === null || image.before === null) {
@@ -243,7 +244,7 @@ function perform(world: World, act: Exclude<Act, FaultAct>): void {
       }) satisfies AgentRecord[];
       try {
         const { update, kind } = adoptOrRevert(orgId, agents, act);
-        void world.save(act.replica, [update], { kind });
+        void world.save(act.replica, [update], { kind, alwaysWrite: true });
       } catch (error) {
         if (!(error instanceof ValidationError)) throw error;
       }

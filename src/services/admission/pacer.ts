@@ -16,8 +16,6 @@ export interface PaceSettings {
   /** How long a save may wait for its turn before it is refused, milliseconds. */
   waitMs: number;
   savesPerMinute: number;
-  /** Saves of this replica in progress at once; more wait before they begin, so that what begins can also end. */
-  inProgress?: number;
 }
 
 /** The rate never falls below this share of the full one, or nothing would tell that it may rise again. */
@@ -30,14 +28,10 @@ const MOST_WAITING = 8;
 const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
 const JOINING_MS = 2 * BEAT_MS;
-const MOST_IN_PROGRESS = 32;
-
-/** How a wait ended. `no_share`: this replica has no share of the account, and cannot reach the database to ask for one. */
-type Waited = 'granted' | 'late' | 'no_share';
 
 interface Waiting {
   requests: number;
-  end(how: Waited): void;
+  grant(): void;
 }
 
 interface PacerPorts {
@@ -71,7 +65,6 @@ export class Pacer implements Admission {
   #share = 1;
   #shareUntil = Number.POSITIVE_INFINITY;
   #renewing = false;
-  #inProgress = 0;
   #tokens: number;
   #filledAt: number;
   #limited: { factor: number; at: number };
@@ -100,24 +93,13 @@ export class Pacer implements Admission {
     const queue = this.#organizations.get(orgId) ?? [];
     if (this.#pauseMs() > withinMs || queue.length >= MOST_WAITING) return this.#refusal(orgId, requests);
     this.#organizations.set(orgId, queue);
-    const waited = await this.#wait(queue, requests, withinMs);
+    const granted = await this.#wait(queue, requests, withinMs);
     if (queue.length === 0 && this.#organizations.get(orgId) === queue) this.#organizations.delete(orgId);
-    if (waited === 'no_share') {
-      this.#meter.count('admission.refused');
-      return { admitted: false, retryAfterMs: JOINING_MS, unreachable: true };
-    }
-    if (waited === 'late') return this.#refusal(orgId, requests);
-    let isDone = false;
+    if (!granted) return this.#refusal(orgId, requests);
     return {
       admitted: true,
       unused: () => {
         this.#tokens += requests;
-        this.#pump();
-      },
-      done: () => {
-        if (isDone) return;
-        isDone = true;
-        this.#inProgress -= 1;
         this.#pump();
       },
     };
@@ -125,7 +107,7 @@ export class Pacer implements Admission {
 
   async turn(withinMs: number): Promise<boolean> {
     if (withinMs <= 0 || this.#pauseMs() > withinMs) return false;
-    return (await this.#wait(this.#finishing, 1, withinMs)) === 'granted';
+    return this.#wait(this.#finishing, 1, withinMs);
   }
 
   /** The provider said that it was too much: slower from now on, and nothing at all for as long as it says. */
@@ -188,24 +170,24 @@ export class Pacer implements Admission {
     this.#filledAt = now;
   }
 
-  /** After `withinMs` it is late, and out of the queue. */
-  async #wait(queue: Waiting[], requests: number, withinMs: number): Promise<Waited> {
+  /** True once granted; false after `withinMs`, and then it is out of the queue. */
+  async #wait(queue: Waiting[], requests: number, withinMs: number): Promise<boolean> {
     const over = new AbortController();
-    let ended: Waited | undefined;
+    let granted = false;
     const waiting: Waiting = {
       requests,
-      end: (how) => {
-        ended = how;
+      grant: () => {
+        granted = true;
         over.abort();
       },
     };
     queue.push(waiting);
     this.#pump();
-    if (ended === undefined) await this.#clock.sleep(withinMs, over.signal);
-    if (ended !== undefined) return ended;
+    if (!granted) await this.#clock.sleep(withinMs, over.signal);
+    if (granted) return true;
     queue.splice(queue.indexOf(waiting), 1);
     this.#pump();
-    return 'late';
+    return false;
   }
 
   /** Grants whatever there is enough for, and comes back when there will be enough for the next. */
@@ -221,9 +203,6 @@ export class Pacer implements Admission {
         void this.#renewThenPump(this.#renew);
         return;
       }
-      // `done` comes back.
-      if (next.orgId !== undefined && this.#inProgress >= (this.#settings.inProgress ?? MOST_IN_PROGRESS))
-        return;
       const inMs = Math.max(this.#pauseMs(), next.inMs);
       if (inMs > 0) {
         this.#comeBack(inMs);
@@ -240,9 +219,8 @@ export class Pacer implements Admission {
       // Put in anew, so that the map stays in the order of turns.
       this.#recent.delete(orgId);
       this.#recent.set(orgId, now);
-      this.#inProgress += 1;
     }
-    waiting.end('granted');
+    waiting.grant();
   }
 
   /** Nobody has heard of this replica for so long that the others may have its share: no save begins before that is known. */
@@ -252,9 +230,9 @@ export class Pacer implements Admission {
     const answered = await renew();
     this.#renewing = false;
     if (!answered) {
-      // The others may have its share by now, so nothing is granted: a slow database must not lift the limit.
-      for (const queue of this.#organizations.values()) {
-        for (const waiting of queue.splice(0)) waiting.end('no_share');
+      // Then no save can begin either: those that wait now will be told that, and not that there is too much.
+      for (const [orgId, queue] of this.#organizations) {
+        for (const waiting of [...queue]) this.#grant({ queue, waiting, orgId }, this.#clock.monotonic());
       }
     }
     this.#pump();

@@ -13,7 +13,6 @@ export function takingTurns(
 ): VoiceProvider {
   return around(voice, async (request) => {
     const admitted = await admission.admit(name, 1, withinMs);
-    if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
-    return request().finally(admitted.done);
+    return admitted.admitted ? request() : { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
   });
 }

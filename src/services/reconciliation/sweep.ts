@@ -230,7 +230,6 @@ async function repair(
       role: agent.role,
       payload,
       expectedRevision: agent.revision,
-      expectedSaveId: agent.saveId,
       recreateIfMissing: false,
     },
     kind,

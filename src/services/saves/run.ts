@@ -16,7 +16,6 @@ import {
   type SaveJournal,
   type SaveRef,
   type TransitionOutcome,
-  ValueRefusedError,
 } from '../../ports/save-journal.ts';
 import type { Clock, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
@@ -95,13 +94,8 @@ interface Target extends AgentProgress {
   sending: boolean;
 }
 
-/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
-export const REFUSED = 'Vapi refused it: ';
-
 /** Why a save was not made where no answer says why. */
 const NO_TIME = 'Vapi could not be reached in time.';
-/** In place of text that the database refuses. */
-const WITHHELD = 'The save was not made. What Vapi answered cannot be stored.';
 
 export class SaveRun {
   readonly #ports: RunPorts;
@@ -209,10 +203,10 @@ export class SaveRun {
       case 'abort': {
         const leaseFrom = instant(this.#ports.clock);
         const failure = this.#failure(decision.reason);
-        await this.#transition('abort', (words) =>
+        await this.#transition('abort', () =>
           journal.abort(this.#ref, {
-            failure: words ? failure : { ...failure, message: WITHHELD },
-            results: this.#told(words, decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
+            failure,
+            results: this.#results(decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
             missing: decision.missing,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -227,9 +221,9 @@ export class SaveRun {
         return;
       }
       case 'close':
-        await this.#transition('close', (words) =>
+        await this.#transition('close', () =>
           journal.rolledBack(this.#ref, {
-            results: this.#told(words, 'ROLLED_BACK'),
+            results: this.#results('ROLLED_BACK'),
             missing: decision.missing,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -242,9 +236,9 @@ export class SaveRun {
           message: 'Vapi refuses to take the previous configuration back. A person must settle this save.',
           retryable: false,
         };
-        await this.#transition('attention', (words) =>
+        await this.#transition('attention', () =>
           journal.needsAttention(this.#ref, {
-            results: this.#told(words),
+            results: this.#results(),
             failure,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -260,9 +254,9 @@ export class SaveRun {
         return;
       }
       case 'hand_over':
-        await this.#transition('hold', (words) =>
+        await this.#transition('hold', () =>
           journal.hold(this.#ref, {
-            results: this.#told(words),
+            results: this.#results(),
             ambiguous: decision.ambiguous,
             notBeforeMs: decision.quarantine ? lateMs : 0,
           }),
@@ -278,17 +272,15 @@ export class SaveRun {
 
   /**
    * One transition, repeated while its fate is unknown: it is idempotent by id and epoch. If the database stays away for a
-   * whole lease, the save is left to recovery, which finds everything it needs in the journal. What Vapi answered is in some
-   * transitions as text. No text may keep a save open, so where the database refuses a value, `call` is told to leave it out.
+   * whole lease, the save is left to recovery, which finds everything it needs in the journal.
    */
-  async #transition(name: string, call: (words: boolean) => Promise<TransitionOutcome>): Promise<void> {
+  async #transition(name: string, call: () => Promise<TransitionOutcome>): Promise<void> {
     const { clock, log, settings } = this.#ports;
     const before = this.#save.status;
     const from = instant(clock);
-    let words = true;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const answer = await call(words);
+        const answer = await call();
         if (answer.outcome === 'NO_SAVE') throw new Error(`save ${this.#ref.saveId} is not in the journal`);
         if (answer.outcome === 'STALE') {
           // Another owner has it now; what it has become is the truth.
@@ -304,14 +296,6 @@ export class SaveRun {
         this.#agents = answer.save.status === 'COMMITTED' ? (answer.agents ?? []) : [];
         return;
       } catch (error) {
-        if (error instanceof ValueRefusedError && words) {
-          words = false;
-          log.error(
-            { saveId: this.#ref.saveId, transition: name, event: 'save.words_refused', err: error },
-            'the database refused the text of a transition; it is repeated without',
-          );
-          continue;
-        }
         if (!(error instanceof DatabaseError)) throw error;
         log.warn(
           { saveId: this.#ref.saveId, transition: name, code: error.code, attempt },
@@ -399,7 +383,7 @@ export class SaveRun {
       }
       case 'refused':
         answer = reply.kind;
-        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
+        target.error = `Vapi refused it: ${boundedText(reply.messages.join('; '), 500)}`;
         break;
       case 'gone':
         answer = reply.kind;
@@ -614,18 +598,6 @@ export class SaveRun {
         ? NO_TIME
         : 'Not kept: the other agent could not be saved.';
     }
-  }
-
-  /** The results for the journal; without words: nothing in them that Vapi wrote. */
-  #told(words: boolean, status?: SaveStatus): TransactionResult[] {
-    const results = this.#results(status);
-    if (words) return results;
-    const ours = new Set(this.#targets.map((target) => target.image.assistantId));
-    return results.map((result) => ({
-      ...result,
-      assistantId: ours.has(result.assistantId) ? result.assistantId : null,
-      error: result.error === null ? null : WITHHELD,
-    }));
   }
 
   #inVapi(target: Target, status: SaveStatus): boolean | null {
