@@ -41,7 +41,6 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
         actor: null,
         leaseMs: 30_000,
         deadlineMs: 120_000,
-        confirmMs: 0,
         mappingVersion: MAPPING_VERSION,
         updates: ROLES.map((role) => ({
           role,

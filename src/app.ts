@@ -19,13 +19,15 @@ import {
   guardVoiceProvider,
 } from './adapters/vapi/guarded-voice-provider.ts';
 import { KeyRing, type Rotation } from './adapters/vapi/key-ring.ts';
-import { type AppContext, createContextFactory } from './context.ts';
+import { type AppContext, bearerToken, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
+import { RefusedTokenError } from './ports/auth.ts';
 import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
-import { createGraphql } from './server/graphql.ts';
+import { createGraphiqlPage } from './server/graphiql.ts';
+import { createGraphql, EXAMPLES } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
@@ -80,7 +82,8 @@ export interface App {
 }
 
 const READINESS_CACHE_MS = 1_000;
-const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { headers: 10_000, request: 30_000 };
+/** A minute is the usual idle timeout of load balancers: a connection here outlives it. Node wants the headers' time above it. */
+const SLOW_CLIENTS: Omit<HttpTimeouts, 'idle'> = { keepAlive: 75_000, headers: 80_000, request: 90_000 };
 /** How long a request of the sweep may wait for its turn, milliseconds. */
 const SWEEP_WAIT_MS = 30_000;
 /** How soon a sweep that could not begin is tried again, milliseconds. */
@@ -165,6 +168,8 @@ export function createApp(config: AppConfig): App {
     },
   };
 
+  const verifier = createTokenVerifier(config.supabase);
+
   /** For a caller who waits: with the organization's own permits. */
   const lookNow = async (orgId: string, assistantId: string): Promise<Verdict | null> => {
     if (keys.voice === null) return null;
@@ -177,7 +182,7 @@ export function createApp(config: AppConfig): App {
   };
 
   const createContext = createContextFactory<ServiceClient>({
-    verifier: createTokenVerifier(config.supabase),
+    verifier,
     readGate: new ReadGate(READ_LIMITS, systemClock),
     openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
     serviceClient,
@@ -218,8 +223,21 @@ export function createApp(config: AppConfig): App {
       corsOrigins: config.corsOrigins,
       edge,
       log,
-      exampleHeaders: config.exampleHeaders,
     }),
+    page:
+      edge.graphiql && edge.persistedDocuments === null
+        ? createGraphiqlPage(EXAMPLES, config.exampleHeaders !== undefined)
+        : undefined,
+    demoHeaders: config.exampleHeaders,
+    checkToken: async (authorization) => {
+      if (authorization === undefined) return 'ANONYMOUS';
+      const token = bearerToken(authorization);
+      if (token === undefined) return new RefusedTokenError(false);
+      const verdict = await verifier.verify(token);
+      if (!('problem' in verdict)) return 'MEMBER';
+      if (verdict.problem === 'no_organization') return 'ANONYMOUS';
+      return new RefusedTokenError(verdict.problem === 'unavailable');
+    },
     ready,
     draining: () => draining,
     metrics: metrics.text,
@@ -266,7 +284,7 @@ export function createApp(config: AppConfig): App {
     }
   }
   const recoverOnce = async () =>
-    keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts);
+    keys.voice === null ? null : recoverAbandonedSaves(journal, keys.voice, executorPorts, stopping.signal);
   const sweepOnce = async () => {
     if (keys.voice === null) return null;
     const voice = pacer === undefined ? keys.voice : takingTurns(keys.voice, pacer, 'sweep', SWEEP_WAIT_MS);
@@ -282,7 +300,6 @@ export function createApp(config: AppConfig): App {
       save: (update, kind) =>
         executeTransactionalAgentUpdate(serviceClient, [update], keys.active, {
           kind,
-          alwaysWrite: true,
           ports: executorPorts,
         }),
       // Well past everything that a late request of a closed save could still do.

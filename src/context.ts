@@ -53,6 +53,10 @@ export interface ContextDeps<Service> {
   log: Log;
 }
 
+/** The token of an Authorization header, if it is one of this form. */
+export const bearerToken = (authorization: string): string | undefined =>
+  /^Bearer ([^\s]+)$/i.exec(authorization.trim())?.[1];
+
 /** The one factory of the request's context. Throws `RefusedTokenError`. */
 export function createContextFactory<Service>(deps: ContextDeps<Service>) {
   return async (request: Request, requestId: string = deps.ids.uuid()): Promise<AppContext<Service>> => {
@@ -68,7 +72,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 
-    const token = /^Bearer ([^\s]+)$/i.exec(authorization.trim())?.[1];
+    const token = bearerToken(authorization);
     const verdict =
       token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
     if (!('problem' in verdict)) {

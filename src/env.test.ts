@@ -54,7 +54,7 @@ describe('nothing set', () => {
       vapi: { baseUrl: null, key: null, nextKey: null },
       settings: {
         ...{ requestTimeoutMs: 10_000, leaseMs: 30_000, deadlineMs: 120_000, answerMs: 12_000 },
-        ...{ lateMs: 22_000, confirmMs: 300_000 },
+        ...{ lateMs: 22_000 },
       },
       ...{ recoveryIntervalMs: 5_000, reconcileIntervalMs: 300_000 },
     });
@@ -90,7 +90,7 @@ describe('everything set', () => {
       vapi: { baseUrl: 'https://api.eu.vapi.ai' },
       settings: {
         ...{ requestTimeoutMs: 1_000, leaseMs: 4_000, deadlineMs: 8_000, answerMs: 3_000 },
-        ...{ lateMs: 0, confirmMs: 0 },
+        ...{ lateMs: 0 },
       },
     });
     expect(config.vapi.key?.reveal()).toBe('key-of-vapi');

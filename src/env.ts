@@ -32,6 +32,8 @@ export interface Config {
   pace: PaceSettings;
   breaker: BreakerSettings;
   edge: EdgeOptions;
+  /** How long an idle connection stays open, milliseconds. */
+  keepAliveMs: number;
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
@@ -59,7 +61,7 @@ const wholeNumber = (min: number, max: number) => {
     .transform(Number)
     .refine((value) => value >= min && value <= max, problem);
 };
-const onOff = z.enum(['on', 'off'], 'must be on or off').default('on');
+const onOff = z.enum(['on', 'off'], 'must be on or off').optional();
 const DAY = 86_400_000;
 const ms = (min: number) => wholeNumber(min, DAY);
 
@@ -132,6 +134,7 @@ export const variables = {
   GRAPHQL_MAX_COMPLEXITY: wholeNumber(100, 100_000_000).default(EDGE_DEFAULTS.maxComplexity),
   GRAPHQL_INTROSPECTION: onOff,
   GRAPHIQL: onOff,
+  HTTP_KEEP_ALIVE_MS: wholeNumber(1_000, 3_600_000).default(75_000),
   GRAPHQL_DOCUMENTS_FILE: z.string().optional(),
   CORS_ORIGINS: z
     .string()
@@ -175,7 +178,6 @@ const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, keyof typeof TIMES>
   answerMs: 'SAVE_ANSWER_MS',
   lateMs: 'VAPI_LATE_MS',
   requestTimeoutMs: 'VAPI_TIMEOUT_MS',
-  confirmMs: 'RECONCILE_INTERVAL_MS',
 };
 
 function settingsOf(times: Record<keyof typeof TIMES, number>): SaveSettings {
@@ -342,10 +344,12 @@ export function loadEnv(
         maxDepth: env.GRAPHQL_MAX_DEPTH,
         maxAliases: env.GRAPHQL_MAX_ALIASES,
         maxComplexity: env.GRAPHQL_MAX_COMPLEXITY,
-        introspection: env.GRAPHQL_INTROSPECTION === 'on',
-        graphiql: env.GRAPHIQL === 'on',
+        // Anybody can ask for both, so a hosted installation has to ask for them.
+        introspection: (env.GRAPHQL_INTROSPECTION ?? (url === undefined ? 'on' : 'off')) === 'on',
+        graphiql: (env.GRAPHIQL ?? (url === undefined ? 'on' : 'off')) === 'on',
         persistedDocuments: documents,
       },
+      keepAliveMs: env.HTTP_KEEP_ALIVE_MS,
       recoveryIntervalMs: env.RECOVERY_INTERVAL_MS,
       reconcileIntervalMs: env.RECONCILE_INTERVAL_MS,
     },

@@ -73,6 +73,12 @@ async function main(config: Config): Promise<void> {
     pace: config.pace,
     breaker: config.breaker,
     edge: config.edge,
+    timeouts: {
+      keepAlive: config.keepAliveMs,
+      // Node wants the time for headers above it, and the one for the whole request above that.
+      headers: config.keepAliveMs + 5_000,
+      request: config.keepAliveMs + 15_000,
+    },
     recoveryIntervalMs: config.recoveryIntervalMs,
     reconcileIntervalMs: config.reconcileIntervalMs,
     corsOrigins: config.corsOrigins,

@@ -18,11 +18,15 @@ export interface Admitted {
   admitted: true;
   /** Gives the turns back: nothing was sent. */
   unused(): void;
+  /** What was admitted is over, and the next may begin. */
+  done(): void;
 }
 
 export interface Refused {
   admitted: false;
   retryAfterMs: number;
+  /** The database that shares the account did not answer: it is not known whether there is too much. */
+  unreachable?: true;
 }
 
 /** Which replicas share the account now. May throw `DatabaseError`. */

@@ -19,9 +19,11 @@ export interface BeginUpdate {
   /** The id that the agent gets if there is none yet. */
   newAgentId: string;
   patch: AgentConfigPatch;
-  /** A new agent's configuration before the change. */
+  /** Under the stored configuration: what a new agent starts with, and what an older one lacks. */
   defaults: Omit<AgentConfig, 'systemPrompt'>;
   expectedRevision: number | null;
+  /** As `expectedRevision`, and it notices a save that kept the revision too. */
+  expectedSaveId?: string | undefined;
   recreateIfMissing: boolean;
 }
 
@@ -34,8 +36,6 @@ export interface BeginRequest {
   limit?: SaveLimit | undefined;
   leaseMs: number;
   deadlineMs: number;
-  /** How recently Vapi must have been seen to agree for a save without changes to be answered without a write. */
-  confirmMs: number;
   mappingVersion: number;
   updates: BeginUpdate[];
 }
@@ -48,7 +48,7 @@ export interface SaveLimit {
 
 export type BeginOutcome =
   | { outcome: 'BEGUN'; save: SaveRecord; images: SaveImage[]; deployment: string }
-  | { outcome: 'UNCHANGED' | 'REPLAY' | 'REFUSED_MISSING'; save: SaveRecord; agents: AgentRecord[] }
+  | { outcome: 'REPLAY' | 'REFUSED_MISSING'; save: SaveRecord; agents: AgentRecord[] }
   | { outcome: 'NO_ORGANIZATION' }
   | { outcome: 'IDEMPOTENCY_CONFLICT'; saveId: string }
   | { outcome: 'IN_PROGRESS'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
@@ -86,6 +86,9 @@ export interface TakenSave {
   quarantined: boolean;
   pastDeadline: boolean;
 }
+
+/** The database refused a value of a call, such as text that it cannot hold; the same call will be refused again. */
+export class ValueRefusedError extends Error {}
 
 /** Which save, and the fencing token under which the caller holds it. */
 export interface SaveRef {

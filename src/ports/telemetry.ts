@@ -2,6 +2,7 @@
 export type Counted =
   | 'save.taken_over'
   | 'save.needs_attention'
+  | 'save.stuck'
   | 'vapi.late_write'
   | 'vapi.unauthorized'
   | 'vapi.rate_limited'

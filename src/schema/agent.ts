@@ -86,7 +86,8 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
       description: "The assistant's id in Vapi.",
     }),
     revision: t.exposeInt('revision', {
-      description: 'Rises by one with every committed save that names the agent; 1 after the first.',
+      description:
+        '1 after the first save; rises by one with every committed save that changes the configuration.',
     }),
     lastSyncedAt: t.expose('lastSyncedAt', { type: 'DateTime', nullable: true }),
     sync: t.field({ type: AgentSyncRef, resolve: (agent) => agent }),

@@ -76,6 +76,11 @@ builder.objectType(SaveFailedError, {
     retryable: t.exposeBoolean('retryable', {
       description: 'Worth another try, with a new idempotency key.',
     }),
+    issues: t.expose('issues', {
+      type: [ValidationIssueRef],
+      description:
+        'What Vapi refused, by the path of the input field. Empty where Vapi names no field of the input.',
+    }),
   }),
 });
 
@@ -83,7 +88,8 @@ builder.objectType(SavePendingError, {
   name: 'SavePendingError',
   interfaces: [ErrorRef],
   description:
-    'The save may still end either way, and is being settled in the background: ask for it by its id.',
+    'The save may still end either way: ask for it by its id. It continues in the background, unless its status is ' +
+    'NEEDS_ATTENTION: then an operator must settle it, and retryAfterMs is null.',
   fields: (t) => ({
     save: t.expose('save', { type: AgentSaveRef }),
     retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }),

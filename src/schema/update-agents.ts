@@ -111,7 +111,7 @@ builder.mutationField('updateAgents', (t) =>
           ports: context.executorPorts,
         },
       );
-      return answerOf(outcome);
+      return answerOf(outcome, updates);
     },
   }),
 );

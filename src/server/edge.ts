@@ -172,6 +172,8 @@ function limits(options: EdgeOptions): Plugin {
 function documentRules({ maxAliases, introspection }: EdgeOptions) {
   const aliases = maxAliasesRule({
     n: maxAliases,
+    // The rule's own default does not count `__typename`.
+    allowList: [],
     propagateOnRejection: false,
     onReject: [
       (context, { message }) =>

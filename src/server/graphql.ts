@@ -1,6 +1,5 @@
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import { GraphQLError, type GraphQLErrorOptions } from 'graphql';
-import { createYoga, type Plugin, shouldRenderGraphiQL } from 'graphql-yoga';
+import { createYoga } from 'graphql-yoga';
 import type { AppContext } from '../context.ts';
 import { RefusedTokenError } from '../ports/auth.ts';
 import { DatabaseError } from '../ports/save-journal.ts';
@@ -15,8 +14,6 @@ export interface GraphqlOptions {
   corsOrigins: string[];
   edge: EdgeOptions;
   log: Log;
-  /** Headers for GraphiQL's first tab: in embedded mode a demo user's token, so that the example runs at once. */
-  exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
 }
 
 /** What the HTTP server hands to each request. */
@@ -69,6 +66,9 @@ query LastCalls {
 }
 `;
 
+/** The operations that GraphiQL opens with. */
+export const EXAMPLES = [EXAMPLE, EXAMPLE_QUERY, EXAMPLE_LISTS];
+
 /** GraphQL over HTTP at /graphql: thin, with everything that is not expected masked behind the request's id. */
 export function createGraphql(options: GraphqlOptions) {
   return createYoga<ServerContext, AppContext>({
@@ -80,10 +80,7 @@ export function createGraphql(options: GraphqlOptions) {
     logging: false,
     // The HTTP server has bounded it, and Yoga's own limit would be another one beside it.
     maxRequestBodySize: false,
-    plugins: [
-      ...(options.edge.graphiql && options.edge.persistedDocuments === null ? [graphiql(options)] : []),
-      ...edgePlugins(options.edge, schema),
-    ],
+    plugins: edgePlugins(options.edge, schema),
     parserAndValidationCache: documentCache(),
     // An origin that is not listed is answered as if there were no CORS; Yoga takes an empty list for every origin.
     cors: (request) => {
@@ -112,40 +109,6 @@ export function createGraphql(options: GraphqlOptions) {
     },
     graphiql: false,
   });
-}
-
-/** The page, under a policy that lets it run its own script and speak with this server, and nothing else. */
-function graphiql({ exampleHeaders }: GraphqlOptions): Plugin {
-  return {
-    onRequest: async ({ request, fetchAPI, endResponse }) => {
-      if (!shouldRenderGraphiQL(request)) return;
-      const example = (await exampleHeaders?.()) ?? { authorization: 'Bearer <access token>' };
-      const headers = JSON.stringify(example, null, 2);
-      const page = renderGraphiQL({
-        title: 'Lockstep',
-        defaultTabs: [EXAMPLE, EXAMPLE_QUERY, EXAMPLE_LISTS].map((query) => ({ query, headers })),
-        defaultHeaders: headers,
-        headers,
-      });
-      const nonce = crypto.randomUUID();
-      const policy = [
-        ...["default-src 'none'", `script-src 'nonce-${nonce}'`, 'worker-src blob:', "connect-src 'self'"],
-        ...["style-src 'unsafe-inline'", 'font-src data:', 'img-src data:'],
-        ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
-      ];
-      endResponse(
-        new fetchAPI.Response(
-          page.replace('<script>', () => `<script nonce="${nonce}">`),
-          {
-            headers: {
-              'content-type': 'text/html; charset=utf-8',
-              'content-security-policy': policy.join('; '),
-            },
-          },
-        ),
-      );
-    },
-  };
 }
 
 function refusal({ message, unavailable }: RefusedTokenError, at: GraphQLErrorOptions = {}): GraphQLError {

@@ -8,8 +8,10 @@ import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { gate } from '../../test/support/gate.ts';
 import type { AppContext } from '../context.ts';
+import { RefusedTokenError } from '../ports/auth.ts';
 import type { Log } from '../ports/system.ts';
 import { EDGE_DEFAULTS } from './edge.ts';
+import { createGraphiqlPage } from './graphiql.ts';
 import { createGraphql } from './graphql.ts';
 import { createHttpServer, type HttpOptions, type HttpTimeouts } from './http.ts';
 
@@ -49,6 +51,7 @@ async function serve({ answer = () => Response.json({ data: null }), timeouts, .
       },
     },
     ready: () => Promise.resolve(true),
+    checkToken: () => Promise.resolve('MEMBER'),
     metrics: () => Promise.resolve({ contentType: 'text/plain; version=0.0.4', body: 'lockstep_x 1\n' }),
     newRequestId: () => {
       ids += 1;
@@ -56,7 +59,7 @@ async function serve({ answer = () => Response.json({ data: null }), timeouts, .
     },
     log,
     maxBodyBytes: MAX,
-    timeouts: { headers: 10_000, request: 20_000, idle: 30_000, ...timeouts },
+    timeouts: { headers: 10_000, request: 20_000, idle: 30_000, keepAlive: 5_000, ...timeouts },
     ...options,
   });
   server.listen(0, '127.0.0.1');
@@ -751,4 +754,130 @@ describe('CORS', () => {
       }
     },
   );
+});
+
+describe('what one connection and one caller may cost', () => {
+  const get = 'GET /graphql?query={a} HTTP/1.1\r\nhost: x\r\n\r\n';
+
+  test('begins one pipelined request at a time, and closes the connection after its bound', async () => {
+    let under = 0;
+    let most = 0;
+    const served = await serve({
+      answer: async () => {
+        under += 1;
+        most = Math.max(most, under);
+        await new Promise((done) => setImmediate(done));
+        under -= 1;
+        return Response.json({});
+      },
+    });
+    const answers = await say(served, get.repeat(200));
+    expect(most).toBe(1);
+    expect(answers.match(/^HTTP\/1\.1 200/gm)).toHaveLength(17);
+    expect(answers.match(/^connection: close\r$/gim)).toHaveLength(1);
+    expect(served.fetched).toHaveLength(17);
+    await expectAlive(served);
+  });
+
+  test('begins no pipelined request of a client that has left', async () => {
+    const first = gate();
+    const served = await serve({
+      answer: async () => {
+        await first.until();
+        return Response.json({});
+      },
+    });
+    const { socket } = dial(served);
+    socket.write(get.repeat(5));
+    await first.reached;
+    socket.resetAndDestroy();
+    await expect.poll(() => connections(served)).toBe(0);
+    first.open();
+    await expectAlive(served);
+    expect(served.fetched).toHaveLength(1);
+  });
+
+  test('sends one buffer of the GraphiQL page, and 304 to a browser that has it', async () => {
+    const served = await serve({ page: createGraphiqlPage(['{ a }'], false) });
+    const html = { accept: 'text/html' };
+    const page = await served.ask('/graphql', { headers: html });
+    const etag = page.headers.get('etag') ?? '';
+    expect(page.headers.get('content-encoding')).toBe('gzip');
+    expect(etag).toMatch(/^"[\w-]{43}"$/);
+    expect((await served.ask('/graphql', { headers: { ...html, 'if-none-match': etag } })).status).toBe(304);
+    expect(served.fetched).toEqual([]);
+  });
+
+  test('refuses a large body of a caller without a valid token before it is read', async () => {
+    const served = await serve({ maxBodyBytes: 1_000_000, checkToken: () => Promise.resolve('ANONYMOUS') });
+    const send = (size: number) =>
+      served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body: JSON.stringify('x'.repeat(size)) });
+    expect((await send(16_000)).status).toBe(200);
+    expect((await send(20_000)).status).toBe(413);
+    expect(served.fetched).toHaveLength(1);
+  });
+
+  test.each([
+    [401, 'UNAUTHENTICATED', false],
+    [503, 'UNAVAILABLE', true],
+  ])('answers %i to a large body whose token is not accepted: %s', async (status, code, unavailable) => {
+    const refused = new RefusedTokenError(unavailable);
+    const served = await serve({ maxBodyBytes: 1_000_000, checkToken: () => Promise.resolve(refused) });
+    const body = JSON.stringify('x'.repeat(20_000));
+    const answer = await served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body });
+    expect(answer.status).toBe(status);
+    expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code } }] });
+    expect(served.fetched).toEqual([]);
+  });
+
+  test.each([
+    ['keys', JSON.stringify(Object.fromEntries(Array.from({ length: 6_000 }, (_, n) => [n, 0])))],
+    ['levels', `${'['.repeat(40)}${']'.repeat(40)}`],
+  ])('refuses a body with too many %s before it is parsed', async (_what, body) => {
+    const served = await serve({ maxBodyBytes: 1_000_000 });
+    const answer = await served.ask('/graphql', { method: 'POST', headers: JSON_TYPE, body });
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ errors: [{ extensions: { code: 'BODY_TOO_COMPLEX' } }] });
+    expect(served.fetched).toEqual([]);
+  });
+
+  test('closes the connection when it refuses a request while draining', async () => {
+    const served = await serve({ draining: () => true });
+    const answer = await say(served, get);
+    expect(answer).toMatch(/^HTTP\/1\.1 503 /);
+    expect(answer).toMatch(/^connection: close\r$/im);
+  });
+
+  test('answers a request that timed out in the documented form', async () => {
+    const served = await serve({ timeouts: { headers: 200, request: 400 } });
+    const answer = await say(served, 'GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ');
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    expect(answer).toContain('"code":"REQUEST_TIMEOUT"');
+  });
+
+  test('rejects a request with two Host headers', async () => {
+    const served = await serve();
+    expect(await say(served, 'GET /health HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n')).toMatch(
+      /^HTTP\/1\.1 400 /,
+    );
+  });
+
+  test('rejects a body with a content encoding', async () => {
+    const served = await serve();
+    const headers = { ...JSON_TYPE, 'content-encoding': 'gzip' };
+    expect((await served.ask('/graphql', { method: 'POST', headers, body: '{}' })).status).toBe(415);
+    expect(served.fetched).toEqual([]);
+  });
+
+  test('accepts the media type in any case and passes it on in lower case', async () => {
+    const served = await serve();
+    const headers = { 'content-type': 'APPLICATION/JSON' };
+    await served.ask('/graphql', { method: 'POST', headers, body: '{}' });
+    expect(served.fetched[0]?.headers.get('content-type')).toBe('application/json');
+  });
+
+  test('keeps an idle connection for as long as it is configured', async () => {
+    const { server } = await serve({ timeouts: { keepAlive: 75_000, headers: 80_000, request: 90_000 } });
+    expect([server.keepAliveTimeout, server.headersTimeout]).toEqual([75_000, 80_000]);
+  });
 });

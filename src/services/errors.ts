@@ -1,4 +1,4 @@
-import type { ValidationIssue } from '../domain/agent-config.ts';
+import type { AgentRole, ValidationIssue } from '../domain/agent-config.ts';
 import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain/save.ts';
 
 /**
@@ -21,9 +21,15 @@ export class ValidationError extends DomainError {
 
 export class RevisionConflictError extends DomainError {
   readonly agents: AgentRecord[];
-  constructor(agents: AgentRecord[]) {
+  /** `mustNotExist`: the roles that the caller expected at revision 0. */
+  constructor(agents: AgentRecord[], mustNotExist: readonly AgentRole[] = []) {
+    const existing = agents.filter((agent) => mustNotExist.includes(agent.role));
     super(
-      'An agent is not at the expected revision: someone else saved it. Look at the current agents and save again.',
+      existing.length > 0
+        ? `${existing.map(({ role, revision }) => `The ${role} agent already exists, at revision ${revision}.`).join(' ')} ` +
+            'Nothing was changed. Save again with that expectedRevision, or without one.'
+        : 'An agent is not at the expected revision: it was saved in the meantime. Nothing was changed. ' +
+            'Look at the current agents and save again.',
     );
     this.agents = agents;
   }
@@ -37,7 +43,10 @@ export class SaveInProgressError extends DomainError {
     super(
       status === 'NEEDS_ATTENTION'
         ? 'An earlier save of this organization needs a person to settle it; until then nothing can be saved.'
-        : 'Another save of this organization is not over yet; try again shortly.',
+        : status === 'COMMITTED' || status === 'ROLLED_BACK'
+          ? 'The last save of this organization has ended, but one of its requests may still reach Vapi. ' +
+            'Nothing was changed; try again after retryAfterMs.'
+          : 'Another save of this organization is still open. Nothing was changed; try again after retryAfterMs.',
     );
     this.saveId = saveId;
     this.status = status;
@@ -57,11 +66,14 @@ export class SaveFailedError extends DomainError {
   readonly save: SaveRecord;
   readonly reason: SaveFailure['reason'];
   readonly retryable: boolean;
-  constructor(save: SaveRecord, failure: SaveFailure) {
+  /** What Vapi refused, by the path of the input field. Empty where Vapi names no field that the caller can set. */
+  readonly issues: ValidationIssue[];
+  constructor(save: SaveRecord, failure: SaveFailure, issues: ValidationIssue[] = []) {
     super(failure.message);
     this.save = save;
     this.reason = failure.reason;
     this.retryable = failure.retryable;
+    this.issues = issues;
   }
 }
 
@@ -69,7 +81,12 @@ export class SavePendingError extends DomainError {
   readonly save: SaveRecord;
   readonly retryAfterMs: number | null;
   constructor(save: SaveRecord, retryAfterMs: number | null) {
-    super('The save is not decided yet and is being settled in the background; ask for it by its id.');
+    super(
+      save.status === 'NEEDS_ATTENTION'
+        ? 'Vapi refuses to restore the previous configuration, so an operator must settle this save. ' +
+            'Until then this organization cannot save. Ask for the save by its id.'
+        : 'The save is still in progress and continues in the background; ask for it by its id.',
+    );
     this.save = save;
     this.retryAfterMs = retryAfterMs;
   }

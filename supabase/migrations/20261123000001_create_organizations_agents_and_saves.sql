@@ -59,7 +59,7 @@ create table public.agents (
   config jsonb not null check (jsonb_typeof(config) = 'object'),
   vapi_assistant_id text not null check (vapi_assistant_id <> ''),
   revision integer not null check (revision > 0),
-  -- The save that made this revision: the only one whose stamp in Vapi is current.
+  -- The last committed save, also where it kept the revision: the only one whose stamp in Vapi is current.
   last_save_id uuid not null,
   mapping_version integer not null check (mapping_version > 0),
   last_synced_at timestamptz not null,

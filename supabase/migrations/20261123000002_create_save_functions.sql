@@ -52,16 +52,23 @@ language sql stable set search_path = '' as $$
     'adoptable', a.adoptable);
 $$;
 
--- The agents exactly as this save left them, whatever came later: what its first caller was told.
+-- The agents exactly as this save left them, whatever came later: what its first caller was told. A save that kept the revision
+-- has no revision row of its own, so its times and the assistant come from the save and its results.
 create function lockstep.save_agents(s public.agent_saves) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-      'id', r.agent_id, 'role', r.role, 'config', r.config, 'assistantId', r.vapi_assistant_id, 'revision', r.revision,
-      'lastSyncedAt', r.created_at, 'checkedAt', r.created_at, 'drift', '[]'::jsonb, 'missing', false,
+      'id', r.agent_id, 'role', r.role, 'config', r.config, 'assistantId', x ->> 'assistantId', 'revision', r.revision,
+      'lastSyncedAt', s.finished_at, 'checkedAt', s.finished_at, 'drift', '[]'::jsonb, 'missing', false,
       'adoptable', null) order by r.role), '[]')
   from jsonb_array_elements(s.results) as x
   join public.agent_revisions r
     on r.agent_id = (x ->> 'agentId')::uuid and r.revision = (x ->> 'revision')::integer;
+$$;
+
+-- The revision that a save makes: the next one where the configuration changes, the same one where it does not.
+create function lockstep.after_revision(i lockstep.save_images) returns integer
+language sql immutable set search_path = '' as $$
+  select i.before_revision + (i.before_config is distinct from i.after_config)::integer;
 $$;
 
 create function lockstep.images_json(p_save_id uuid) returns jsonb
@@ -71,7 +78,7 @@ language sql stable set search_path = '' as $$
       'before', case when i.before_config is null then null else jsonb_build_object(
         'config', i.before_config, 'revision', i.before_revision, 'saveId', i.before_save_id,
         'mappingVersion', i.before_mapping_version) end,
-      'after', jsonb_build_object('config', i.after_config, 'revision', i.before_revision + 1)) order by i.role), '[]')
+      'after', jsonb_build_object('config', i.after_config, 'revision', lockstep.after_revision(i))) order by i.role), '[]')
   from lockstep.save_images i where i.save_id = p_save_id;
 $$;
 
@@ -92,9 +99,10 @@ language sql volatile set search_path = '' as $$
 $$;
 
 -- Records what a save intends, before anything is sent. Repeatable by (id, owner), because its answer can be lost.
--- p_request: idempotencyKey?, requestHash, kind, actor?, leaseMs, deadlineMs, confirmMs, mappingVersion,
---   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, recreateIfMissing }]
--- outcome: BEGUN | UNCHANGED | REPLAY | REFUSED_MISSING | NO_ORGANIZATION | IDEMPOTENCY_CONFLICT | IN_PROGRESS | NO_AGENT
+-- p_request: idempotencyKey?, requestHash, kind, actor?, leaseMs, deadlineMs, mappingVersion,
+--   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
+-- expectedSaveId: as expectedRevision, for whoever must also notice a save that kept the revision (the sweep's repairs).
+-- outcome: BEGUN | REPLAY | REFUSED_MISSING | NO_ORGANIZATION | IDEMPOTENCY_CONFLICT | IN_PROGRESS | NO_AGENT
 --   | REVISION_CONFLICT | INCOMPLETE
 create function public.save_begin(p_org_id uuid, p_save_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -112,7 +120,6 @@ declare
   v_stale boolean := false;
   v_incomplete jsonb := '[]';
   v_missing text[] := '{}';
-  v_unchanged boolean := true;
   v_results jsonb := '[]';
 begin
   <<body>> begin
@@ -168,20 +175,19 @@ begin
       if v_agent.id is not null then
         v_current := v_current || lockstep.agent_json(v_agent);
       end if;
-      if (v_update ->> 'expectedRevision')::integer <> coalesce(v_agent.revision, 0) then
+      if (v_update ->> 'expectedRevision')::integer <> coalesce(v_agent.revision, 0)
+        or (v_update ->> 'expectedSaveId')::uuid is distinct from v_agent.last_save_id and v_update ->> 'expectedSaveId' is not null
+      then
         v_stale := true;
       end if;
-      v_after := coalesce(v_agent.config, v_update -> 'defaults') || (v_update -> 'patch');
+      -- Defaults also under a stored configuration: it may be older than one of the fields.
+      v_after := (v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch');
       if v_after ->> 'systemPrompt' is null then
         v_incomplete := v_incomplete || jsonb_build_object('role', v_update ->> 'role', 'field', 'systemPrompt');
       end if;
       if v_agent.missing_since is not null and not (v_update ->> 'recreateIfMissing')::boolean then
         v_missing := v_missing || (v_update ->> 'role');
       end if;
-      v_unchanged := v_unchanged and v_agent.id is not null and v_agent.missing_since is null
-        and v_agent.config = v_after and v_agent.drift = '[]'
-        and v_agent.mapping_version = (p_request ->> 'mappingVersion')::integer
-        and v_agent.checked_at > v_now - lockstep.ms((p_request ->> 'confirmMs')::bigint);
       v_image := row(p_save_id, p_org_id, v_update ->> 'role',
         coalesce(v_agent.id, (v_update ->> 'newAgentId')::uuid),
         case when v_agent.missing_since is null then v_agent.vapi_assistant_id end,
@@ -207,29 +213,23 @@ begin
           then 'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.'
           else 'Not attempted: the other agent''s assistant was deleted in Vapi.' end))
         into v_results from jsonb_array_elements(v_results) as r;
-    elsif v_unchanged then
-      select jsonb_agg(r || jsonb_build_object('success', true, 'vapiSynced', true, 'dbUpdated', true, 'revision', i.before_revision))
-        into v_results from jsonb_array_elements(v_results) as r join unnest(v_images) as i on i.role = r ->> 'role';
     end if;
 
     insert into public.agent_saves (id, org_id, idempotency_key, request_hash, kind, actor, status, epoch, owner, lease_until,
         deadline_at, mapping_version, results, failure, started_at, finished_at)
       values (p_save_id, p_org_id, p_request ->> 'idempotencyKey', p_request ->> 'requestHash', p_request ->> 'kind',
         p_request ->> 'actor',
-        case when v_missing <> '{}' then 'ROLLED_BACK' when v_unchanged then 'COMMITTED' else 'APPLYING' end,
+        case when v_missing <> '{}' then 'ROLLED_BACK' else 'APPLYING' end,
         1, p_owner,
-        case when v_missing = '{}' and not v_unchanged then v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint) end,
+        case when v_missing = '{}' then v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint) end,
         v_now + lockstep.ms((p_request ->> 'deadlineMs')::bigint), (p_request ->> 'mappingVersion')::integer, v_results,
         case when v_missing <> '{}' then jsonb_build_object('reason', 'ASSISTANT_MISSING', 'retryable', false,
           'message', 'An assistant was deleted in Vapi; nothing was changed.') end,
-        v_now, case when v_missing <> '{}' or v_unchanged then v_now end)
+        v_now, case when v_missing <> '{}' then v_now end)
       returning * into v_save;
 
     if v_missing <> '{}' then
       v_answer := jsonb_build_object('outcome', 'REFUSED_MISSING', 'save', lockstep.save_json(v_save), 'agents', '[]'::jsonb);
-    elsif v_unchanged then
-      v_answer := jsonb_build_object('outcome', 'UNCHANGED', 'save', lockstep.save_json(v_save),
-        'agents', lockstep.save_agents(v_save));
     else
       insert into lockstep.save_images select (unnest(v_images)).*;
       v_answer := jsonb_build_object('outcome', 'BEGUN', 'save', lockstep.save_json(v_save),
@@ -241,7 +241,7 @@ begin
 end
 $$;
 
--- Writes a save's content to its agents: a new revision each, never a partial one.
+-- Writes a save's content to its agents: all or none. An agent whose configuration changes gets a new revision.
 -- p_agents: [{ role, assistantId, observed }], one for every agent that the save names.
 create function lockstep.apply_commit(s public.agent_saves, p_agents jsonb) returns jsonb
 language plpgsql volatile set search_path = '' as $$
@@ -262,17 +262,19 @@ begin
     insert into public.agents as a (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version,
         last_synced_at, checked_at)
       values (v_image.agent_id, s.org_id, v_image.role, v_image.after_config, v_seen ->> 'assistantId',
-        v_image.before_revision + 1, s.id, s.mapping_version, v_now, v_now)
+        lockstep.after_revision(v_image), s.id, s.mapping_version, v_now, v_now)
       on conflict (id) do update set config = excluded.config, vapi_assistant_id = excluded.vapi_assistant_id,
         revision = excluded.revision, last_save_id = excluded.last_save_id, mapping_version = excluded.mapping_version,
         last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null
-        where a.revision = v_image.before_revision
+        where a.revision = v_image.before_revision and a.last_save_id = v_image.before_save_id
       returning * into v_agent;
     if not found then
       raise exception 'save %: % is no longer at revision %', s.id, v_image.role, v_image.before_revision;
     end if;
-    insert into public.agent_revisions (agent_id, revision, org_id, role, config, vapi_assistant_id, save_id, created_at)
-      values (v_agent.id, v_agent.revision, s.org_id, v_agent.role, v_agent.config, v_agent.vapi_assistant_id, s.id, v_now);
+    if v_agent.revision > v_image.before_revision then
+      insert into public.agent_revisions (agent_id, revision, org_id, role, config, vapi_assistant_id, save_id, created_at)
+        values (v_agent.id, v_agent.revision, s.org_id, v_agent.role, v_agent.config, v_agent.vapi_assistant_id, s.id, v_now);
+    end if;
     insert into lockstep.observed (agent_id, org_id, document) values (v_agent.id, s.org_id, v_seen -> 'observed')
       on conflict (agent_id) do update set document = excluded.document;
     v_agents := v_agents || lockstep.agent_json(v_agent);

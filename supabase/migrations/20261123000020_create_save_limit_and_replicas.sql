@@ -12,6 +12,7 @@ create function public.save_begin(p_org_id uuid, p_save_id uuid, p_owner text, p
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_window interval := lockstep.ms((p_request -> 'limit' ->> 'perMs')::bigint);
+  v_since timestamptz;
   v_oldest timestamptz;
 begin
   -- Under the organization's lock, so that two cannot both be the last; and each look after it has been taken.
@@ -19,8 +20,10 @@ begin
     if not exists (select from public.agent_saves s where s.org_id = p_org_id
       and (s.id = p_save_id or s.idempotency_key = p_request ->> 'idempotencyKey'))
     then
+      -- Read once: a volatile function is no index condition, and the whole history would be filtered under the lock.
+      v_since := clock_timestamp() - v_window;
       select s.started_at into v_oldest from public.agent_saves s
-        where s.org_id = p_org_id and s.actor is not null and s.started_at > clock_timestamp() - v_window
+        where s.org_id = p_org_id and s.actor is not null and s.started_at > v_since
         order by s.started_at desc
         offset (p_request -> 'limit' ->> 'saves')::integer - 1 limit 1;
       if found then

@@ -21,7 +21,6 @@ const SETTINGS: SaveSettings = {
   // Later than any second takeover.
   deadlineMs: 60_000,
   answerMs: 7_000,
-  confirmMs: 0,
 };
 const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
 
@@ -385,7 +384,6 @@ describe.concurrent('whatever the settings, it ends', () => {
     // Longer than the lease, and than the deadline.
     lateMs: 5_500,
     answerMs: 5_000,
-    confirmMs: 0,
   };
   // Not among the others: they would do its work.
   let alone: TestSupabase;

@@ -314,41 +314,62 @@ describe('what it does', () => {
 });
 
 describe('a save without changes', () => {
-  test('is written all the same, as a new revision, where Vapi was not seen to agree just now', async () => {
-    await committed(both('same'));
-    const { agents } = await committed(both('same'));
-    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+  test('is sent and verified like any other, and keeps its revision and its history', async () => {
+    const first = await committed(both('same'));
+    lockstep.supabase.requests.reset();
+    const again = await committed(both('same'));
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
     expect(vapiCalls(lockstep)).toHaveLength(4);
+    expect(again.agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
+    expect(again.save.id).not.toBe(first.save.id);
+    const rows = await lockstep.supabase.sql`
+      select last_save_id from public.agents where org_id = ${caller.orgId}`;
+    expect(rows.map((row) => row['last_save_id'])).toEqual([again.save.id, again.save.id]);
+    const revisions = await lockstep.supabase.sql`
+      select revision from public.agent_revisions where org_id = ${caller.orgId}`;
+    expect(revisions).toHaveLength(2);
+    await expectLockstep(lockstep, caller.orgId);
+    // A change of one agent raises the revision of that one.
+    const half = { ...both('same'), outbound: { systemPrompt: 'Other' } };
+    expect((await committed(half)).agents).toMatchObject([
+      { revision: 1 },
+      { revision: 2, systemPrompt: 'Other' },
+    ]);
   });
 
-  test('is answered with one database call and no write where Vapi was seen to agree just now', async () => {
-    const confirming = await createTestApp({
-      supabase: lockstep.supabase,
-      vapi: lockstep.vapi,
-      settings: { confirmMs: 3_600_000 },
+  test('undoes an edit made by hand in Vapi, whether or not it was seen, when it answers COMMITTED', async () => {
+    const { agents } = await committed(both('same'));
+    const id = String(agents[0]?.vapiAssistantId);
+    const edit = () => lockstep.vapi.store.patch(DEFAULT_VAPI_ORG_ID, id, { name: 'Edited by hand' });
+    const ours = assistant(id)?.['name'];
+    edit();
+    const again = await committed(both('same'));
+    expect(again.save.status).toBe('COMMITTED');
+    expect(assistant(id)?.['name']).toBe(ours);
+    // Known drift is cleared as well.
+    edit();
+    await lockstep.supabase.sql`
+      update public.agents set drift = '[{"path": "name", "ours": "a", "theirs": "b"}]', checked_at = now()
+      where org_id = ${caller.orgId} and role = 'INBOUND'`;
+    expect((await committed(both('same'))).agents[0]).toMatchObject({
+      revision: 1,
+      sync: { status: 'IN_SYNC' },
     });
-    try {
-      const client = confirming.clientFor(caller.token);
-      const first = expectAnswer(await save(client, both('same')), 'UpdateAgentsSuccess');
-      const before = await systemsOf(lockstep, caller.orgId);
-      lockstep.supabase.requests.reset();
-      const again = expectAnswer(await save(client, both('same')), 'UpdateAgentsSuccess');
-      expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
-      expect(vapiCalls(lockstep)).toHaveLength(2);
-      expect(again.agents).toEqual(first.agents);
-      expect(again.save.results).toEqual(first.save.results);
-      expect(again.save).toMatchObject({ status: 'COMMITTED', finishedAt: expect.any(String) });
-      expect(again.save.id).not.toBe(first.save.id);
-      expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
-      // A change of one agent names both: both are written.
-      const half = { ...both('same'), outbound: { systemPrompt: 'Other' } };
-      expect(expectAnswer(await save(client, half), 'UpdateAgentsSuccess').agents).toMatchObject([
-        { revision: 2 },
-        { revision: 2, systemPrompt: 'Other' },
-      ]);
-      await expectLockstep(lockstep, caller.orgId);
-    } finally {
-      await confirming.stop();
-    }
+    expect(assistant(id)?.['name']).toBe(ours);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+});
+
+describe('an agent that was saved before a field existed', () => {
+  test("gets the field's default with its next save", async () => {
+    await committed(both('old'));
+    await lockstep.supabase.sql`
+      update public.agents set config = config - 'maxDurationSeconds' where org_id = ${caller.orgId}`;
+    await committed({ ...both('old'), inbound: { systemPrompt: 'Newer' } });
+    const rows = await lockstep.supabase.sql`
+      select config ? 'maxDurationSeconds' as has from public.agents
+      where org_id = ${caller.orgId} and role = 'INBOUND'`;
+    expect(rows).toMatchObject([{ has: true }]);
+    await expectLockstep(lockstep, caller.orgId);
   });
 });

@@ -23,7 +23,6 @@ const SETTINGS: SaveSettings = {
   leaseMs: 3_000,
   deadlineMs: 6_000,
   answerMs: 2_500,
-  confirmMs: 0,
 };
 
 let lockstep: TestApp;

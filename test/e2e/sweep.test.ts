@@ -104,7 +104,7 @@ describe('the sweep', () => {
     for (const id of strangers) lockstep.vapi.dashboardDelete(id);
   });
 
-  test('reverts an edit of the dashboard by default: an ordinary save with a revision', async () => {
+  test('reverts an edit made in the Vapi dashboard by default, and keeps the revision', async () => {
     const agent = await saved();
     const before = stored(agent.vapiAssistantId);
     lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
@@ -113,7 +113,7 @@ describe('the sweep', () => {
     });
     expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, repaired: 1 });
     expect(stored(agent.vapiAssistantId)).toMatchObject({ name: 'Reception', model: before['model'] });
-    expect(await inbound()).toMatchObject({ revision: 2, sync: { status: 'IN_SYNC', drift: [] } });
+    expect(await inbound()).toMatchObject({ revision: 1, sync: { status: 'IN_SYNC', drift: [] } });
   });
 
   test('shows drift field by field, with secrets hidden, until a user settles it either way', async () => {
@@ -147,7 +147,7 @@ describe('the sweep', () => {
     expect(await caller.client.request(SETTLE, revert)).toMatchObject({
       settleDrift: {
         __typename: 'UpdateAgentsSuccess',
-        agents: [{ revision: 2, sync: { status: 'IN_SYNC' } }],
+        agents: [{ revision: 1, sync: { status: 'IN_SYNC' } }],
       },
     });
     expect(stored(agent.vapiAssistantId)['model']).not.toHaveProperty('tools');
@@ -192,7 +192,7 @@ describe('the sweep', () => {
     const agent = await saved();
     lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Front desk' });
     expect(await settle({ resolution: 'REVERT' })).toMatchObject({
-      settleDrift: { agents: [{ name: 'Reception', revision: 2 }] },
+      settleDrift: { agents: [{ name: 'Reception', revision: 1 }] },
     });
     expect(stored(agent.vapiAssistantId)['name']).toBe('Reception');
   });
@@ -345,7 +345,7 @@ describe('the sweep', () => {
     });
     expect(await lockstep.app.sweep()).toMatchObject({ repaired: 1 });
     expect(stored(agent.vapiAssistantId)['name']).toBe('Second');
-    expect(await inbound()).toMatchObject({ revision: 3, sync: { status: 'IN_SYNC' } });
+    expect(await inbound()).toMatchObject({ revision: 2, sync: { status: 'IN_SYNC' } });
     expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0, missing: 0 });
   });
 

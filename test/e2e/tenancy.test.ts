@@ -160,7 +160,6 @@ describe('[2.20] no bare id reaches across organizations', () => {
         actor: null,
         leaseMs: 1_000,
         deadlineMs: 1_000,
-        confirmMs: 0,
         mappingVersion: 1,
         updates: [
           {

@@ -15,7 +15,6 @@ const SETTINGS: SaveSettings = {
   leaseMs: 7_500,
   deadlineMs: 12_000,
   answerMs: 7_000,
-  confirmMs: 0,
 };
 const LATE_MS = SETTINGS.requestTimeoutMs + SETTINGS.lateMs;
 

@@ -384,7 +384,7 @@ test('variables of any shape, for every operation that takes some: told briefly 
   const { value: json } = fc.letrec((tie) => ({
     value: fc.oneof(
       { maxDepth: 6 },
-      fc.oneof(scalar, fc.constantFrom('x'.repeat(20_000), ' Did you mean '.repeat(1_000), 'INBOUND')),
+      fc.oneof(scalar, fc.constantFrom('x'.repeat(6_000), ' Did you mean '.repeat(400), 'INBOUND')),
       fc.array(tie('value'), { maxLength: 4 }),
       fc.array(fc.tuple(key, tie('value')), { maxLength: 6 }),
     ),
@@ -414,13 +414,16 @@ test('variables of any shape, for every operation that takes some: told briefly 
     fc.asyncProperty(fc.constantFrom(...operations), json, async (query, value) => {
       generated += 1;
       // Without a token: what is wrong is told before anybody is asked who they are, and nothing else is.
+      const body = `{"query":${JSON.stringify(query)},"variables":{"v":${written(value)}}}`;
       const response = await fetch(lockstep.url, {
         method: 'POST',
         headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
-        body: `{"query":${JSON.stringify(query)},"variables":{"v":${written(value)}}}`,
+        body,
       });
       const answer = await response.text();
-      expect([400, 401], answer).toContain(response.status);
+      // A caller without a token may send 16 KiB.
+      const isTooLarge = Buffer.byteLength(body) > 16 * 1024;
+      expect(isTooLarge ? [413] : [400, 401], answer).toContain(response.status);
       expect(answer).not.toMatch(INSIDE);
       expect(answer.length).toBeLessThan(20_000);
     }),

@@ -13,7 +13,8 @@ let lockstep: TestApp;
 let caller: Caller;
 let port: number;
 beforeAll(async () => {
-  lockstep = await createTestApp({ config: { timeouts: { headers: 300, request: 600, idle: 2_000 } } });
+  // The idle limit also cuts off a save that takes longer, so it leaves room for a slow machine.
+  lockstep = await createTestApp({ config: { timeouts: { headers: 300, request: 600, idle: 10_000 } } });
   ({ port } = lockstep.app.server.address() as AddressInfo);
   caller = await lockstep.newCaller();
   const answer = await save(caller.client, { inbound: { systemPrompt: 'P' } });
@@ -172,7 +173,7 @@ describe('malformed', () => {
       'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n',
       [413],
     ],
-    ['a packed body: not unpacked', packed(), [400]],
+    ['a packed body: not unpacked', packed(), [415]],
     ['CONNECT', 'CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n', [0, 400, 404]],
     [
       'an upgrade',
@@ -210,8 +211,9 @@ describe('malformed', () => {
       [400],
     ],
     ['a NUL in the body', post('{"query":"\0"}'), [400]],
-    ['JSON nested a hundred thousand deep', post(deep(100_000)), [200]],
-    ['JSON nested a million deep', post(deep(1_000_000)), [200]],
+    ['JSON nested thousands deep', post(deep(5_000)), [400]],
+    ['JSON nested a hundred thousand deep', post(deep(100_000)), [413]],
+    ['JSON nested a million deep', post(deep(1_000_000)), [413]],
     [
       'JSON with the prototype',
       post('{"query":"{ __typename }","__proto__":{"a":1},"variables":{"__proto__":{"b":2}}}'),
@@ -301,6 +303,37 @@ describe('malformed', () => {
   test('pipelined requests are answered one after the other, each on its own', async () => {
     const { text } = await exchange(post(QUERY) + post('nonsense') + post(QUERY));
     expect(text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400', 'HTTP/1.1 200']);
+  });
+
+  test('a connection with hundreds of unanswered requests is cut off', async () => {
+    const { cut, text } = await exchange('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(900), {
+      end: false,
+    });
+    expect(cut).toBe(true);
+    expect(text.match(/HTTP\/1\.1 \d{3}/g)?.length ?? 0).toBeLessThanOrEqual(17);
+    await expectWell();
+  });
+
+  test('JSON nested too deep is refused also from a caller with a valid token', async () => {
+    const { text } = await exchange(post(deep(100_000), `Authorization: Bearer ${caller.token}\r\n`));
+    expect(text).toMatch(/^HTTP\/1\.1 400 /);
+    expect(text).toContain('"BODY_TOO_COMPLEX"');
+    await expectWell();
+  });
+
+  test('a large body is read for a valid token only', async () => {
+    const query = `{"query":"{ organization { id } } # ${'x'.repeat(20_000)}"}`;
+    for (const [authorization, status] of [
+      [undefined, 413],
+      [caller.token, 401],
+      ['Bearer ', 401],
+      [`Bearer ${caller.token}x`, 401],
+      [`Bearer ${caller.token}`, 200],
+    ] as const) {
+      const header = authorization === undefined ? '' : `Authorization: ${authorization}\r\n`;
+      const answer = await exchange(post(query, `Connection: close\r\n${header}`), { end: false });
+      expect(statusOf(answer), authorization).toBe(status);
+    }
   });
 
   test('a request that is hidden in the body of another is not run', async () => {
@@ -458,9 +491,8 @@ describe('slow', () => {
       lockstep.app.server.once('timeout', () => resolve());
     });
     socket.pause();
-    // Far more answers than the two kernels will hold.
-    const big = `GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(900);
-    socket.write(big);
+    // Far more than the two kernels will hold: nine megabytes each.
+    socket.write('GET /graphql HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n'.repeat(5));
     await ended.catch(() => {});
     socket.destroy();
     await expectWell();

@@ -300,20 +300,45 @@ function expectReads(most: number) {
 describe('variables', () => {
   const keys = (n: number) => Array.from({ length: n }, (_, index) => `"k${index}": 1`).join();
   const long = 'x'.repeat(1_000_000);
-  test.each<[string, string]>([
+  /** The body exceeds the limit for callers without a token, so these have one. */
+  const post = (url: string, input: string) =>
+    fetch(url, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${caller.token}`,
+        'content-type': 'application/json',
+        accept: 'application/graphql-response+json',
+      },
+      body: `{"query": ${JSON.stringify(SAVE)}, "variables": {"input": ${input}}}`,
+    });
+
+  test.each([
     ['a hundred thousand unknown keys', `{${keys(100_000)}}`],
+    ['lists, two hundred thousand deep', `{"inbound": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`],
+  ])('%s: refused before anything is parsed', async (_what, input) => {
+    const response = await post(lockstep.url, input);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toEqual({
+      errors: [
+        {
+          message: "The request's body has more than 5000 values or 32 levels.",
+          extensions: { code: 'BODY_TOO_COMPLEX' },
+        },
+      ],
+    });
+    expectNothingHappened();
+  });
+
+  test.each<[string, string]>([
+    ['four thousand unknown keys', `{${keys(4_000)}}`],
     ['two hundred of them beside a long text', `{"inbound": {"systemPrompt": "${long}", ${keys(200)}}}`],
     ['a long text where there should be none', `{"inbound": "${long}"}`],
     ['a text that looks like a message', `{"inbound": "${' Did you mean '.repeat(100_000)}"}`],
     ['keys of the prototype', '{"__proto__": {"inbound": {"systemPrompt": "P"}}, "constructor": 1}'],
-    ['lists, two hundred thousand deep', `{"inbound": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`],
+    ['lists, twenty deep', `{"inbound": ${'['.repeat(20)}${']'.repeat(20)}}`],
   ])('%s: a few errors, each of them short, and nothing happens', async (_what, input) => {
     for (const url of [lockstep.url, hidden.url]) {
-      const response = await fetch(url, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json' },
-        body: `{"query": ${JSON.stringify(SAVE)}, "variables": {"input": ${input}}}`,
-      });
+      const response = await post(url, input);
       const text = await response.text();
       expect(response.status).toBe(400);
       const { errors } = JSON.parse(text) as Answer;

@@ -219,7 +219,6 @@ export function acceptedSettings(most: { requestTimeoutS: number; leaseS: number
           deadlineMs: deadline * 1_000,
           lateMs: late * 1_000,
           answerMs: 1_000,
-          confirmMs: 0,
         };
         if (settingsProblems(settings).length > 0) continue;
         const roomMs = settings.leaseMs - settings.requestTimeoutMs - GUARD_MARGIN_MS;

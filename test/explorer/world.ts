@@ -208,7 +208,7 @@ export class World {
     // One for each save, and two to lose.
     this.#slots = makes ? this.userSaves + 2 : 1;
     const { clock } = scope;
-    const settings = clock === undefined ? null : { ...clock, answerMs: 0, confirmMs: 0 };
+    const settings = clock === undefined ? null : { ...clock, answerMs: 0 };
     const seconds = (ms: number) => Math.round(ms / SECOND);
     this.#lease = clock === undefined ? 1 : seconds(clock.leaseMs);
     this.#recoveryLease = settings === null ? 1 : seconds(recoveryLeaseMs(settings));

@@ -7,6 +7,8 @@ import { BEAT_MS, REPLICA_TTL_MS, takeShare } from '../../src/services/admission
 import { VirtualClock } from '../support/virtual-clock.ts';
 
 const SETTINGS: PaceSettings = {
+  // These tests are about turns; most never say that a save is done.
+  inProgress: Number.POSITIVE_INFINITY,
   requestsPerSecond: 20,
   burst: 40,
   reserve: 4,
@@ -41,6 +43,7 @@ function start(
     const from = clock.monotonic();
     const answer = await pacer.admit(orgId, requests);
     if (!answer.admitted) return undefined;
+    answer.done();
     sent.push({ at: clock.monotonic(), requests });
     return clock.monotonic() - from;
   };
@@ -577,7 +580,8 @@ describe('replicas', () => {
             let dead = false;
             const save = async (org: string) => {
               const answer = await pacer.admit(org, SAVE);
-              if (!answer.admitted) return;
+              // Cut off, it is refused at once, and its caller comes back after a moment.
+              if (!answer.admitted) return clock.sleep(20);
               if (dead || isCut()) {
                 // The database does not answer: nothing begins, and its caller is told so.
                 answer.unused();
@@ -663,10 +667,12 @@ describe('replicas', () => {
     expect(await save()).toBe(true);
     expect(asked).toBe(0);
 
-    // Gone for too long: whoever comes now is let through, to be told that there is no database; undoing goes on as ever.
+    // Gone for too long: no save is granted, and each is told that the database is away; undoing goes on.
     reachable = false;
     await clock.until(REPLICA_TTL_MS);
-    expect(await Promise.all([save(), save()])).toEqual([true, true]);
+    const refused = { admitted: false, retryAfterMs: 2_000, unreachable: true };
+    const all = await Promise.all(Array.from({ length: 500 }, (_, org) => pacer.admit(String(org), SAVE)));
+    expect(all).toEqual(all.map(() => refused));
     expect(asked).toBe(1);
     expect(await pacer.turn(1_000)).toBe(true);
     expect(asked).toBe(1);
@@ -682,5 +688,23 @@ describe('replicas', () => {
     await takeShare(shared, (...share) => pacer.share(...share), clock, 'a');
     await clock.until(12_000);
     expect(await waiting).toBe(true);
+  });
+});
+
+describe('saves in progress', () => {
+  test('are at most as many as set, the others wait, and the next begins when one is done', async () => {
+    const { clock, pacer } = start({ inProgress: 2, burst: 1_000, waitMs: 5_000 });
+    const [first] = await Promise.all([pacer.admit('a', 1), pacer.admit('b', 1)]);
+    const waiting = pacer.admit('c', 1);
+    const late = pacer.admit('d', 1);
+    await clock.until(1_000);
+    expect(pacer.state.waiting).toBe(2);
+    expect(await pacer.turn(1_000)).toBe(true);
+    if (!first?.admitted) throw new Error('refused');
+    first.done();
+    first.done();
+    expect((await waiting).admitted).toBe(true);
+    await clock.until(5_000);
+    expect((await late).admitted).toBe(false);
   });
 });

@@ -268,7 +268,7 @@ describe('the lease', () => {
             }),
           admission: {
             savesPerMinute: 1_000,
-            admit: async () => ({ admitted: true, unused: () => {} }),
+            admit: async () => ({ admitted: true, unused: () => {}, done: () => {} }),
             turn: async () => true,
             ...admission(jump),
           },
@@ -287,11 +287,11 @@ describe('the lease', () => {
     return { outcome, writes: vapi.requests.map(({ method }) => method) };
   }
 
-  test('begins after the wait for a turn, however long that was', async () => {
+  test('the lease begins after the wait for a permit, however long that was', async () => {
     const { outcome, writes } = await execute((jump) => ({
       admit: async () => {
-        jump(3_600_000);
-        return { admitted: true, unused: () => {} };
+        jump(50_000);
+        return { admitted: true, unused: () => {}, done: () => {} };
       },
     }));
     expect(outcome.kind).toBe('committed');

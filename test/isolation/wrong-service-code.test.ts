@@ -47,7 +47,6 @@ function change(update: Partial<BeginRequest['updates'][number]> = {}): BeginReq
     actor: null,
     leaseMs: 600_000,
     deadlineMs: 600_000,
-    confirmMs: 0,
     mappingVersion: MAPPING_VERSION,
     updates: [
       {

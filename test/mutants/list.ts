@@ -46,7 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     [
       'commit-any-revision',
       'A commit overwrites a revision that it has not seen.',
-      'where a.revision = v_image.before_revision\n      returning * into v_agent;',
+      'where a.revision = v_image.before_revision and a.last_save_id = v_image.before_save_id\n      returning * into v_agent;',
       'returning * into v_agent;',
     ],
     [
@@ -100,8 +100,8 @@ export const MUTANTS: readonly Mutant[] = [
     [
       'begin-any-expected-revision',
       'expectedRevision is not compared.',
-      "if (v_update ->> 'expectedRevision')::integer <> coalesce(v_agent.revision, 0) then",
-      'if false then',
+      "if (v_update ->> 'expectedRevision')::integer <> coalesce(v_agent.revision, 0)",
+      'if false',
     ],
     [
       'abort-no-quarantine',

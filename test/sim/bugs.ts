@@ -360,7 +360,7 @@ export const BUGS: Record<string, Bug> = {
     tells: 'a commit counts twice',
     planted: { model: SkipsARevision },
     seed: 1,
-    breaks: 'a revision rises by one',
+    breaks: 'a revision rises by one, and only with the configuration',
   },
   'rewrites-history': {
     tells: 'a save that is over changes',

@@ -6,7 +6,13 @@ import { renderAssistant } from '../../src/services/assistants/render.ts';
 import type { SaveOutcome } from '../../src/services/saves/execute.ts';
 import { isClosed } from '../../src/services/saves/protocol.ts';
 import { GUARD_MARGIN_MS } from '../../src/services/saves/settings.ts';
-import type { AgentRow, JournalChange, JournalModel, SaveRow } from './journal-model.ts';
+import {
+  type AgentRow,
+  afterRevision,
+  type JournalChange,
+  type JournalModel,
+  type SaveRow,
+} from './journal-model.ts';
 
 /**
  * What must hold, looked at from outside: the checks see the two stores as they are, what was sent and what was told, and
@@ -18,7 +24,7 @@ export const INVARIANTS = [
   'both agents of a save or none',
   'a commit has a matching answer for every agent',
   'agents change only in a commit',
-  'a revision rises by one',
+  'a revision rises by one, and only with the configuration',
   'what is closed stays closed',
   'one answer per idempotency key',
   'no transition with an old epoch',
@@ -155,9 +161,9 @@ export class Checks {
         this.violate('both agents of a save or none', `${save.id} did not write ${image.role}`);
         continue;
       }
-      if (row.revision !== image.beforeRevision + 1)
+      if (row.revision !== afterRevision(image))
         this.violate(
-          'a revision rises by one',
+          'a revision rises by one, and only with the configuration',
           `${image.role} from ${image.beforeRevision} to ${row.revision}`,
         );
       if (!this.#matched.has(`${save.id} ${image.role} ${row.assistantId}`))
@@ -189,7 +195,10 @@ export class Checks {
       for (const agent of model.agentsOf(orgId)) {
         const history = model.revisionsOf(agent.id).map(({ revision }) => revision);
         if (history.some((revision, index) => revision !== index + 1) || history.length !== agent.revision)
-          this.violate('a revision rises by one', `${agent.id}: ${history.join()}`);
+          this.violate(
+            'a revision rises by one, and only with the configuration',
+            `${agent.id}: ${history.join()}`,
+          );
       }
     }
     this.restOf(orgId);

@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { quoted } from '../support/figures.ts';
+import { afterAll, describe, expect, test } from 'vitest';
+import { recordFigures } from '../support/figures.ts';
 import { pullThePlug, SCENARIOS } from './crash-points.ts';
 
 describe('the plug is pulled at every call of every port, and at every call of the recovery after that', () => {
@@ -26,10 +26,10 @@ describe('the plug is pulled at every call of every port, and at every call of t
     60_000,
   );
 
-  test('these figures stand in docs/correctness.md', () => {
+  afterAll(() => {
     const told = Object.entries(ends).map(([status, count]) => `${status} ${count}`);
     const figures = [`- ${cases} cases in ${SCENARIOS.length} scenarios (${told.join(', ')}), 0 violations`];
     console.log(`crash points: ${figures[0]}`);
-    expect(quoted('crash points', figures)).toEqual(figures);
+    recordFigures('crash points', figures);
   });
 });

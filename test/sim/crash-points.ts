@@ -140,7 +140,6 @@ const SETTINGS: SaveSettings = {
   answerMs: 12_000,
   lateMs: 22_000,
   requestTimeoutMs: 10_000,
-  confirmMs: 0,
 };
 const RECOVERY_MS = 10_000;
 

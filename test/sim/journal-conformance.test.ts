@@ -83,7 +83,6 @@ const save = (choice: Partial<Extract<Command, { op: 'begin' }>> = {}): Command 
   limit: null,
   lease: FAR,
   deadline: FAR,
-  confirm: 0,
   mapping: 1,
   updates: AGENT_ROLES.map((role) => ({
     role,
@@ -148,7 +147,9 @@ describe('the journal model is the SQL', () => {
         commit(),
         commit(),
         save(),
-        save({ on: next, confirm: FAR }),
+        save({ on: next }),
+        commit({ on: next }),
+        save({ on: next }),
       ],
       outcomes: [
         'begin BEGUN',
@@ -157,7 +158,9 @@ describe('the journal model is the SQL', () => {
         'commit COMMITTED',
         'commit COMMITTED',
         'begin REPLAY',
-        'begin UNCHANGED',
+        'begin BEGUN',
+        'commit COMMITTED',
+        'begin REPLAY',
       ],
     },
     'an ambiguous commit raises a fence': {

@@ -90,7 +90,6 @@ export type Command =
       limit: { saves: number; perMs: Soon } | null;
       lease: Soon;
       deadline: Soon;
-      confirm: Soon;
       mapping: 1 | 2;
       updates: UpdateChoice[];
     }
@@ -169,7 +168,6 @@ export const command = fc.oneof(
       ),
       lease: soon,
       deadline: soon,
-      confirm: soon,
       mapping: mostly<1 | 2>(1, 2),
       updates: fc.oneof(
         fc.tuple(update('INBOUND'), update('OUTBOUND')),
@@ -309,7 +307,6 @@ export async function carryOut(
             limit: one.limit ?? undefined,
             leaseMs: one.lease,
             deadlineMs: one.deadline,
-            confirmMs: one.confirm,
             mappingVersion: one.mapping,
             updates: one.updates.map((wish) => ({
               role: wish.role,

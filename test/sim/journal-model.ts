@@ -276,7 +276,6 @@ export class JournalModel {
     const incomplete: { role: AgentRole; field: string }[] = [];
     const missing: AgentRole[] = [];
     let stale = false;
-    let unchanged = true;
     for (const update of [...request.updates].sort((a, b) => (a.role < b.role ? -1 : 1))) {
       const agent = this.#agentOf(orgId, update.role);
       if (update.agentId !== null && agent?.id !== update.agentId)
@@ -284,17 +283,11 @@ export class JournalModel {
       if (agent !== undefined) current.push(agent);
       if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0))
         stale = true;
-      const after = { ...(agent?.config ?? update.defaults), ...update.patch } as AgentConfig;
+      if (update.expectedSaveId != null && update.expectedSaveId !== agent?.lastSaveId) stale = true;
+      const after = { ...update.defaults, ...agent?.config, ...update.patch } as AgentConfig;
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
       if (isMissing && !update.recreateIfMissing) missing.push(update.role);
-      unchanged &&=
-        agent !== undefined &&
-        !isMissing &&
-        jsonEqual(agent.config, after) &&
-        agent.drift.length === 0 &&
-        agent.mappingVersion === request.mappingVersion &&
-        agent.checkedAt > now - request.confirmMs;
       images.push({
         saveId,
         orgId,
@@ -347,9 +340,7 @@ export class JournalModel {
             : "Not attempted: the other agent's assistant was deleted in Vapi.";
           return { ...result, vapiSynced: false, error };
         }
-        return unchanged
-          ? { ...result, success: true, vapiSynced: true, dbUpdated: true, revision: image.beforeRevision }
-          : result;
+        return result;
       }),
       failure: refused
         ? {
@@ -361,8 +352,8 @@ export class JournalModel {
       startedAt: now,
       finishedAt: null,
     };
-    if (refused || unchanged) {
-      save.status = refused ? 'ROLLED_BACK' : 'COMMITTED';
+    if (refused) {
+      save.status = 'ROLLED_BACK';
       save.leaseUntil = null;
       save.finishedAt = now;
     } else {
@@ -371,7 +362,6 @@ export class JournalModel {
     this.#saves.set(saveId, save);
     this.#changed('begin', save, 1, null);
     if (refused) return { outcome: 'REFUSED_MISSING', save: saveJson(save), agents: [] };
-    if (unchanged) return { outcome: 'UNCHANGED', save: saveJson(save), agents: this.#saveAgents(save) };
     return this.#begun(save);
   }
 
@@ -676,16 +666,14 @@ export class JournalModel {
   }
 
   #imagesJson(saveId: string): SaveImage[] {
-    return this.imagesOf(saveId).map(
-      ({ role, agentId, assistantId, recreate, before, beforeRevision, afterConfig }) => ({
-        role,
-        agentId,
-        assistantId,
-        recreate,
-        before,
-        after: { config: afterConfig ?? ({} as AgentConfig), revision: beforeRevision + 1 },
-      }),
-    );
+    return this.imagesOf(saveId).map((image) => ({
+      role: image.role,
+      agentId: image.agentId,
+      assistantId: image.assistantId,
+      recreate: image.recreate,
+      before: image.before,
+      after: { config: image.afterConfig ?? ({} as AgentConfig), revision: afterRevision(image) },
+    }));
   }
 
   #transition(
@@ -741,7 +729,11 @@ export class JournalModel {
       const answer = seen.find(({ role }) => role === image.role);
       if (answer === undefined || answer.assistantId === '' || image.afterConfig === null)
         throw new Error(`save ${save.id}: no matching answer for ${image.role}`);
-      if ((agents.get(image.agentId)?.revision ?? 0) !== image.beforeRevision)
+      const stored = agents.get(image.agentId);
+      if (
+        (stored?.revision ?? 0) !== image.beforeRevision ||
+        (stored !== undefined && stored.lastSaveId !== image.before?.saveId)
+      )
         throw new Error(`save ${save.id}: ${image.role} is no longer at revision ${image.beforeRevision}`);
       for (const other of agents.values()) {
         if (other.id === image.agentId) continue;
@@ -755,7 +747,7 @@ export class JournalModel {
         role: image.role,
         config: image.afterConfig,
         assistantId: answer.assistantId,
-        revision: image.beforeRevision + 1,
+        revision: afterRevision(image),
         lastSaveId: save.id,
         mappingVersion: save.mappingVersion,
         lastSyncedAt: now,
@@ -769,6 +761,12 @@ export class JournalModel {
     }
     for (const row of rows) {
       this.agents.set(row.id, row);
+      const answer = seen.find(({ role }) => role === row.role);
+      if (answer !== undefined) this.#observed.set(row.id, answer.observed);
+      const isKept = this.#revisions.some(
+        ({ agentId, revision }) => agentId === row.id && revision === row.revision,
+      );
+      if (isKept) continue;
       this.#revisions.push({
         agentId: row.id,
         orgId: row.orgId,
@@ -779,8 +777,6 @@ export class JournalModel {
         saveId: save.id,
         createdAt: now,
       });
-      const answer = seen.find(({ role }) => role === row.role);
-      if (answer !== undefined) this.#observed.set(row.id, answer.observed);
     }
     save.failure = null;
     save.finishedAt = now;
@@ -817,11 +813,12 @@ export class JournalModel {
 
   /** The agents as this save left them, whatever came later. */
   #saveAgents(save: SaveRow): AgentRecord[] {
+    const at = save.finishedAt === null ? '' : iso(save.finishedAt);
     return save.results
       .flatMap((result) =>
-        this.#revisions.filter(
-          (revision) => revision.agentId === result.agentId && revision.revision === result.revision,
-        ),
+        this.#revisions
+          .filter((revision) => revision.agentId === result.agentId && revision.revision === result.revision)
+          .map((revision) => ({ ...revision, assistantId: result.assistantId ?? '' })),
       )
       .sort((a, b) => (a.role < b.role ? -1 : 1))
       .map((revision) => ({
@@ -830,8 +827,8 @@ export class JournalModel {
         config: revision.config,
         assistantId: revision.assistantId,
         revision: revision.revision,
-        lastSyncedAt: iso(revision.createdAt),
-        checkedAt: iso(revision.createdAt),
+        lastSyncedAt: at,
+        checkedAt: at,
         drift: [],
         missing: false,
         adoptable: null,
@@ -869,6 +866,12 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
       cleanup: async (...args) => model.cleanup(...args),
     },
   };
+}
+
+/** The revision that a save makes: the next one where the configuration changes, the same one where it does not. */
+export function afterRevision({ before, beforeRevision, afterConfig }: ImageRow): number {
+  const isKept = before !== null && afterConfig !== null && jsonEqual(before.config, afterConfig);
+  return isKept ? beforeRevision : beforeRevision + 1;
 }
 
 function saveJson(save: SaveRow): SaveRecord {

@@ -7,8 +7,7 @@ import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/saves/
 import { lateTimeMs } from '../../src/services/saves/settings.ts';
 import { settleSave } from '../../src/services/saves/settle.ts';
 import type { Violation } from './checks.ts';
-import type { SaveRow } from './journal-model.ts';
-import { portsOf } from './journal-model.ts';
+import { afterRevision, portsOf, type SaveRow } from './journal-model.ts';
 import type { Act, FaultAct, Plan } from './plan.ts';
 import { type Call, type Counts, type FaultSource, type Planted, type Strike, World } from './world.ts';
 
@@ -162,7 +161,7 @@ async function operate(world: World, save: SaveRow): Promise<void> {
       const document = renderAssistant(save.mappingVersion, image.afterConfig, {
         ...stamp,
         saveId: save.id,
-        revision: image.beforeRevision + 1,
+        revision: afterRevision(image),
       });
       world.edit(assistantId, document);
     } else if (image.assistantId === null || image.before === null) {
@@ -244,7 +243,7 @@ function perform(world: World, act: Exclude<Act, FaultAct>): void {
       }) satisfies AgentRecord[];
       try {
         const { update, kind } = adoptOrRevert(orgId, agents, act);
-        void world.save(act.replica, [update], { kind, alwaysWrite: true });
+        void world.save(act.replica, [update], { kind });
       } catch (error) {
         if (!(error instanceof ValidationError)) throw error;
       }

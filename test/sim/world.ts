@@ -379,7 +379,7 @@ export class World {
       meter: ports.meter,
       owner: life.owner,
       leaseMs: 60_000,
-      save: (update, kind) => this.#execute(life, update.orgId, [update], { kind, alwaysWrite: true }),
+      save: (update, kind) => this.#execute(life, update.orgId, [update], { kind }),
       orphanAgeMs: 2 * lateTimeMs(this.settings),
     });
     this.record(`${name} swept ${JSON.stringify(report)}`);

@@ -22,7 +22,6 @@ export const TEST_SETTINGS: SaveSettings = {
   answerMs: 5_000,
   lateMs: 200,
   requestTimeoutMs: 1_500,
-  confirmMs: 0,
 };
 
 /** For tests that hold a save in its middle: however slow the machine is meanwhile, no deadline passes. */

@@ -18,6 +18,11 @@ export function quoted(name: string, figures: readonly string[]): string[] {
   return text.slice(from, to).split('\n');
 }
 
+/** Writes them there with UPDATE_FIGURES=1, and does nothing otherwise: tests assert invariants, and figures are generated. */
+export function recordFigures(name: string, figures: readonly string[]): void {
+  if (process.env['UPDATE_FIGURES'] === '1') quoted(name, figures);
+}
+
 /** A Markdown table, as lines. */
 export function table(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string[] {
   const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;

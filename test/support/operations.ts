@@ -72,6 +72,7 @@ export type SaveAnswer =
         | 'VAPI_UNAUTHORIZED'
         | 'ASSISTANT_MISSING';
       retryable: boolean;
+      issues: { path: string; message: string }[];
     }
   | { __typename: 'SavePendingError'; message: string; save: AgentSave; retryAfterMs: number | null }
   | { __typename: 'RateLimitedError'; message: string; retryAfterMs: number | null }
@@ -135,7 +136,7 @@ export const SAVE = gql`
       ... on RevisionConflictError { agents { ...AgentFields } }
       ... on SaveInProgressError { saveId status retryAfterMs }
       ... on IdempotencyConflictError { saveId }
-      ... on SaveFailedError { save { ...SaveFields } reason retryable }
+      ... on SaveFailedError { save { ...SaveFields } reason retryable issues { path message } }
       ... on SavePendingError { save { ...SaveFields } retryAfterMs }
       ... on RateLimitedError { retryAfterMs }
       ... on UnavailableError { retryAfterMs }

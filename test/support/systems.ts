@@ -120,11 +120,8 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     expect(history.map((revision) => revision['revision'])).toEqual(
       Array.from({ length: agent.revision }, (_, index) => index + 1),
     );
-    expect(history.at(-1)).toMatchObject({
-      config,
-      vapi_assistant_id: agent.vapi_assistant_id,
-      save_id: agent.last_save_id,
-    });
+    // The save and the assistant of a revision are those that made it; a later save may have kept the revision.
+    expect(history.at(-1)).toMatchObject({ config });
     expect(observed.find((seen) => seen['agent_id'] === agent.id)).toMatchObject({
       document: { name: config.name, model: { messages: [{ content: config.systemPrompt }] } },
     });

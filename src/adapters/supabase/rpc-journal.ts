@@ -7,6 +7,7 @@ import {
   type SaveRef,
   type TakenSave,
   type TransitionOutcome,
+  ValueRefusedError,
 } from '../../ports/save-journal.ts';
 import { NO_ANSWER, NOT_SENT, type ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
@@ -15,6 +16,9 @@ import type { Json } from './database.types.ts';
 const NO_CONNECTION = new Set(['PGRST000', 'PGRST001', 'PGRST002', 'PGRST003']);
 /** SQLSTATE classes in which Postgres turned the transaction back because of the moment, not because of the statement. */
 const TRANSIENT_SQLSTATE = /^(40|53|55P03|57P0[1-4]|57014)/;
+
+/** SQLSTATE class 22, and the REST layer's word for a body that it cannot parse. */
+const DATA_EXCEPTION = /^(22|PGRST102$)/;
 
 /** Every answer of a save function has an outcome; what else it has is the function's, and the port's type says it. */
 const answer = z.looseObject({ outcome: z.string() });
@@ -94,8 +98,8 @@ export function databaseError(error: { code: string; message: string }, status: 
   if (status === 429) return new DatabaseError(`HTTP_${status}`, false);
   if (status === 408 || status >= 500) return new DatabaseError(code || `HTTP_${status}`, true);
   // Of a value that does not fit, Postgres quotes it; and it may be anything that an organization wrote.
-  const said = /^22/.test(code) ? '' : `: ${error.message}`;
-  return new Error(`the database refused a call with ${code || status}${said}`);
+  if (DATA_EXCEPTION.test(code)) return new ValueRefusedError(`the database refused a value with ${code}`);
+  return new Error(`the database refused a call with ${code || status}: ${error.message}`);
 }
 
 function asJson(value: object): Json {

@@ -30,7 +30,7 @@ async function begin(orgId: string, roles: readonly AgentRole[]): Promise<SaveRe
   const saveId = randomUUID();
   const outcome = await journal.begin(orgId, saveId, 'me', {
     ...{ idempotencyKey: null, requestHash: 'hash', kind: 'USER', actor: null, mappingVersion: 1 },
-    ...{ leaseMs: 60_000, deadlineMs: 120_000, confirmMs: 0 },
+    ...{ leaseMs: 60_000, deadlineMs: 120_000 },
     updates: roles.map((role) => ({
       ...{ role, agentId: null, newAgentId: randomUUID(), expectedRevision: null, recreateIfMissing: false },
       ...{ patch: { systemPrompt: `${role}: 漢字 "quoted"` }, defaults: defaultConfig(role) },
@@ -47,7 +47,7 @@ function commit(ref: SaveRef, roles: readonly AgentRole[]) {
 
 test('reading tells of agents and saves exactly what the save told', async () => {
   const { orgId, reads } = await tenant();
-  expect(await reads.organization()).toEqual({ id: orgId, name: 'Seen', driftPolicy: 'REVERT' });
+  expect(await reads.organization()).toEqual({ id: orgId, name: 'Seen' });
   expect([await reads.agents(), await reads.openSave()]).toEqual([[], null]);
 
   const ref = await begin(orgId, AGENT_ROLES);

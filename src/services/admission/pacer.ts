@@ -16,6 +16,8 @@ export interface PaceSettings {
   /** How long a save may wait for its turn before it is refused, milliseconds. */
   waitMs: number;
   savesPerMinute: number;
+  /** Saves of this replica in progress at once; more wait before they begin, so that what begins can also end. */
+  inProgress?: number;
 }
 
 /** The rate never falls below this share of the full one, or nothing would tell that it may rise again. */
@@ -28,10 +30,14 @@ const MOST_WAITING = 8;
 const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
 const JOINING_MS = 2 * BEAT_MS;
+const MOST_IN_PROGRESS = 32;
+
+/** How a wait ended. `no_share`: this replica has no share of the account, and cannot reach the database to ask for one. */
+type Waited = 'granted' | 'late' | 'no_share';
 
 interface Waiting {
   requests: number;
-  grant(): void;
+  end(how: Waited): void;
 }
 
 interface PacerPorts {
@@ -65,6 +71,7 @@ export class Pacer implements Admission {
   #share = 1;
   #shareUntil = Number.POSITIVE_INFINITY;
   #renewing = false;
+  #inProgress = 0;
   #tokens: number;
   #filledAt: number;
   #limited: { factor: number; at: number };
@@ -93,13 +100,24 @@ export class Pacer implements Admission {
     const queue = this.#organizations.get(orgId) ?? [];
     if (this.#pauseMs() > withinMs || queue.length >= MOST_WAITING) return this.#refusal(orgId, requests);
     this.#organizations.set(orgId, queue);
-    const granted = await this.#wait(queue, requests, withinMs);
+    const waited = await this.#wait(queue, requests, withinMs);
     if (queue.length === 0 && this.#organizations.get(orgId) === queue) this.#organizations.delete(orgId);
-    if (!granted) return this.#refusal(orgId, requests);
+    if (waited === 'no_share') {
+      this.#meter.count('admission.refused');
+      return { admitted: false, retryAfterMs: JOINING_MS, unreachable: true };
+    }
+    if (waited === 'late') return this.#refusal(orgId, requests);
+    let isDone = false;
     return {
       admitted: true,
       unused: () => {
         this.#tokens += requests;
+        this.#pump();
+      },
+      done: () => {
+        if (isDone) return;
+        isDone = true;
+        this.#inProgress -= 1;
         this.#pump();
       },
     };
@@ -107,7 +125,7 @@ export class Pacer implements Admission {
 
   async turn(withinMs: number): Promise<boolean> {
     if (withinMs <= 0 || this.#pauseMs() > withinMs) return false;
-    return this.#wait(this.#finishing, 1, withinMs);
+    return (await this.#wait(this.#finishing, 1, withinMs)) === 'granted';
   }
 
   /** The provider said that it was too much: slower from now on, and nothing at all for as long as it says. */
@@ -170,24 +188,24 @@ export class Pacer implements Admission {
     this.#filledAt = now;
   }
 
-  /** True once granted; false after `withinMs`, and then it is out of the queue. */
-  async #wait(queue: Waiting[], requests: number, withinMs: number): Promise<boolean> {
+  /** After `withinMs` it is late, and out of the queue. */
+  async #wait(queue: Waiting[], requests: number, withinMs: number): Promise<Waited> {
     const over = new AbortController();
-    let granted = false;
+    let ended: Waited | undefined;
     const waiting: Waiting = {
       requests,
-      grant: () => {
-        granted = true;
+      end: (how) => {
+        ended = how;
         over.abort();
       },
     };
     queue.push(waiting);
     this.#pump();
-    if (!granted) await this.#clock.sleep(withinMs, over.signal);
-    if (granted) return true;
+    if (ended === undefined) await this.#clock.sleep(withinMs, over.signal);
+    if (ended !== undefined) return ended;
     queue.splice(queue.indexOf(waiting), 1);
     this.#pump();
-    return false;
+    return 'late';
   }
 
   /** Grants whatever there is enough for, and comes back when there will be enough for the next. */
@@ -203,6 +221,9 @@ export class Pacer implements Admission {
         void this.#renewThenPump(this.#renew);
         return;
       }
+      // `done` comes back.
+      if (next.orgId !== undefined && this.#inProgress >= (this.#settings.inProgress ?? MOST_IN_PROGRESS))
+        return;
       const inMs = Math.max(this.#pauseMs(), next.inMs);
       if (inMs > 0) {
         this.#comeBack(inMs);
@@ -219,8 +240,9 @@ export class Pacer implements Admission {
       // Put in anew, so that the map stays in the order of turns.
       this.#recent.delete(orgId);
       this.#recent.set(orgId, now);
+      this.#inProgress += 1;
     }
-    waiting.grant();
+    waiting.end('granted');
   }
 
   /** Nobody has heard of this replica for so long that the others may have its share: no save begins before that is known. */
@@ -230,9 +252,9 @@ export class Pacer implements Admission {
     const answered = await renew();
     this.#renewing = false;
     if (!answered) {
-      // Then no save can begin either: those that wait now will be told that, and not that there is too much.
-      for (const [orgId, queue] of this.#organizations) {
-        for (const waiting of [...queue]) this.#grant({ queue, waiting, orgId }, this.#clock.monotonic());
+      // The others may have its share by now, so nothing is granted: a slow database must not lift the limit.
+      for (const queue of this.#organizations.values()) {
+        for (const waiting of queue.splice(0)) waiting.end('no_share');
       }
     }
     this.#pump();

@@ -13,6 +13,7 @@ export function takingTurns(
 ): VoiceProvider {
   return around(voice, async (request) => {
     const admitted = await admission.admit(name, 1, withinMs);
-    return admitted.admitted ? request() : { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
+    if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
+    return request().finally(admitted.done);
   });
 }

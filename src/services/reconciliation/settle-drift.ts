@@ -41,7 +41,6 @@ export async function settleDrift(
   const save = ({ update, kind }: ReturnType<typeof adoptOrRevert>) =>
     ports.save(update, {
       kind,
-      alwaysWrite: true,
       idempotencyKey: wish.idempotencyKey ?? null,
       request: { settleDrift: request },
     });

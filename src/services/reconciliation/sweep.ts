@@ -230,6 +230,7 @@ async function repair(
       role: agent.role,
       payload,
       expectedRevision: agent.revision,
+      expectedSaveId: agent.saveId,
       recreateIfMissing: false,
     },
     kind,

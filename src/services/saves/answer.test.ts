@@ -55,6 +55,16 @@ const refusals: [SaveOutcome, abstract new (...args: never[]) => Error, object][
     errors.SaveInProgressError,
     { retryAfterMs: null, message: expect.stringContaining('a person') as string },
   ],
+  [
+    { kind: 'in_progress', saveId: 's', status: 'COMMITTED', retryAfterMs: 7 },
+    errors.SaveInProgressError,
+    { retryAfterMs: 7, message: expect.stringContaining('has ended') as string },
+  ],
+  [
+    { kind: 'pending', save: record('NEEDS_ATTENTION'), retryAfterMs: null },
+    errors.SavePendingError,
+    { retryAfterMs: null, message: expect.stringContaining('an operator must settle') as string },
+  ],
   [{ kind: 'idempotency_conflict', saveId: 's' }, errors.IdempotencyConflictError, { saveId: 's' }],
   [
     {
@@ -97,6 +107,52 @@ describe('answerOf', () => {
     expect(error).toMatchObject(told);
     expect((error as Error).message).not.toBe('');
   });
+});
+
+describe('a refusal by Vapi that names fields', () => {
+  const refusedFor = (role: 'INBOUND' | 'OUTBOUND', error: string | null) => {
+    const result = { role, agentId: 'a', success: false, vapiSynced: false, dbUpdated: false };
+    const save: SaveRecord = {
+      ...record('ROLLED_BACK'),
+      results: [{ ...result, assistantId: null, error, revision: null }],
+    };
+    return (thrown({ kind: 'failed', save, failure }) as errors.SaveFailedError).issues;
+  };
+
+  test.each([
+    ['model.messages[0].content must be shorter', 'systemPrompt'],
+    ['model.messages.0.content must be shorter', 'systemPrompt'],
+    ['model.model must be one of', 'model.name'],
+    ['model.temperature must not be greater than 2', 'model.temperature'],
+    ['voice.voiceId must be a string', 'voice.voiceId'],
+    ['voice must be an object', 'voice'],
+    ['transcriber.language must be one of', 'language'],
+    ['name must be shorter than or equal to 40 characters', 'name'],
+  ])('names the input field for %j', (message, field) => {
+    expect(refusedFor('OUTBOUND', `Vapi refused it: ${message}`)).toEqual([
+      { path: `input.outbound.${field}`, message },
+    ]);
+  });
+
+  test('lists every field, and leaves out messages that name no input field', () => {
+    const issues = refusedFor(
+      'INBOUND',
+      'Vapi refused it: name is wrong; property x is wrong; voice is wrong',
+    );
+    expect(issues.map((issue) => issue.path)).toEqual(['input.inbound.name', 'input.inbound.voice']);
+    expect(refusedFor('INBOUND', 'Vapi refused our key.')).toEqual([]);
+    expect(refusedFor('INBOUND', null)).toEqual([]);
+  });
+});
+
+test('a conflict with expectedRevision 0 says that the agent exists, and at which revision', () => {
+  const conflict: SaveOutcome = { kind: 'revision_conflict', agents: [agent] };
+  expect(() => answerOf(conflict, [{ role: 'INBOUND', expectedRevision: 0 }])).toThrow(
+    'The INBOUND agent already exists, at revision 1.',
+  );
+  expect(() => answerOf(conflict, [{ role: 'INBOUND', expectedRevision: 4 }])).toThrow(
+    'saved in the meantime',
+  );
 });
 
 describe('outcomeOf: a save as an answer', () => {

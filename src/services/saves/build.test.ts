@@ -71,7 +71,7 @@ describe('the key has no way in (checked by the compiler)', () => {
   test('no member of TransactionalAgentUpdate can hold one', () => {
     expectTypeOf<Holds<TransactionalAgentUpdate>>().toEqualTypeOf<false>();
     expectTypeOf<keyof TransactionalAgentUpdate>().toEqualTypeOf<
-      'orgId' | 'agentId' | 'role' | 'payload' | 'expectedRevision' | 'recreateIfMissing'
+      'orgId' | 'agentId' | 'role' | 'payload' | 'expectedRevision' | 'expectedSaveId' | 'recreateIfMissing'
     >();
   });
 

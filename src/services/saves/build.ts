@@ -9,6 +9,8 @@ export interface TransactionalAgentUpdate {
   /** The partial change; merged into what is stored when the save begins. */
   payload: AgentConfigPatch;
   expectedRevision: number | null;
+  /** The save that the agent must still be of; for a repair, which a save that kept the revision outdates as well. */
+  expectedSaveId?: string | undefined;
   recreateIfMissing: boolean;
 }
 

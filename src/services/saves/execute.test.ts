@@ -14,6 +14,7 @@ import {
   DatabaseError,
   type SaveJournal,
   type TransitionOutcome,
+  ValueRefusedError,
 } from '../../ports/save-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Counted } from '../../ports/telemetry.ts';
@@ -28,7 +29,6 @@ const SETTINGS: SaveSettings = {
   answerMs: 12_000,
   lateMs: 22_000,
   requestTimeoutMs: 10_000,
-  confirmMs: 0,
 };
 const ORG = '00000000-0000-4000-8000-00000000000a';
 const START = Date.parse('2026-01-01T00:00:00.000Z');
@@ -155,6 +155,8 @@ interface World {
   needsAttention: Scripted<TransitionOutcome | undefined>;
   openVoiceProvider: (() => never) | undefined;
   options: SaveOptions;
+  /** Waits for a turn so long. */
+  admitMs: number;
   update: Partial<TransactionalAgentUpdate>;
 }
 
@@ -246,11 +248,12 @@ function start(world: Partial<World>) {
     admission: {
       savesPerMinute: 1_000,
       admit: async () => {
+        if (world.admitMs !== undefined) await clock.sleep(world.admitMs);
         turns.taken += 1;
         const unused = () => {
           turns.givenBack += 1;
         };
-        return { admitted: true, unused };
+        return { admitted: true, unused, done: () => {} };
       },
       turn: async () => true,
     },
@@ -841,5 +844,67 @@ describe('what is asked for', () => {
       await hash({ recreateIfMissing: true }),
     ];
     expect(new Set(hashes).size).toBe(hashes.length);
+  });
+});
+
+describe('waiting for a turn', () => {
+  test('counts as part of the time within which a save is answered', async () => {
+    const save = start({ admitMs: SETTINGS.answerMs - 100, replyMs: 1_000 });
+    expect(await save.answer()).toMatchObject({
+      outcome: { kind: 'pending' },
+      at: 5_000 + SETTINGS.answerMs,
+    });
+  });
+
+  test('ends with a refusal after that time, and a turn that comes later begins nothing', async () => {
+    const save = start({ admitMs: SETTINGS.answerMs + 100 });
+    const told = await save.answer();
+    expect(told).toMatchObject({ outcome: { kind: 'rate_limited' }, at: 5_000 + SETTINGS.answerMs });
+    await save.clock.runUntil(new Promise(() => {}));
+    expect(save.names()).toEqual([]);
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+});
+
+describe('a transition whose text the database refuses', () => {
+  const BAD = 'bad \ud83d text';
+  const REFUSED: ProviderReply<ProviderAssistant> = { kind: 'refused', status: 400, messages: [BAD] };
+  const refusedText = () => {
+    throw new ValueRefusedError('the database refused a value with 22P02');
+  };
+  const once = (nth: number) => (nth === 0 ? refusedText() : undefined);
+
+  test.each([
+    ['abort', { roles: ['INBOUND'] as Role[], abort: once }],
+    ['hold', { replyMs: 25_000, reply: () => unknown, hold: once }],
+    [
+      'rolledBack',
+      {
+        roles: ['INBOUND', 'OUTBOUND'] as Role[],
+        rolledBack: once,
+        reply: (role: Role, _nth: number, document: JsonObject) =>
+          role === 'OUTBOUND' ? REFUSED : ok(role, document),
+      },
+    ],
+    [
+      'needsAttention',
+      {
+        roles: ['INBOUND', 'OUTBOUND'] as Role[],
+        needsAttention: once,
+        reply: (role: Role, nth: number, document: JsonObject) =>
+          role === 'OUTBOUND' || nth > 0 ? REFUSED : ok(role, document),
+      },
+    ],
+  ])('is repeated without it: %s', async (name, world: Partial<World>) => {
+    const save = start({ reply: () => REFUSED, ...world });
+    await save.answer();
+    await save.end();
+    const requests = save.calls.filter((call) => call.name === name).map(({ request }) => request);
+    expect(requests).toHaveLength(2);
+    expect(JSON.stringify(requests[1])).not.toContain('bad ');
+    expect(save.logged.filter(({ level }) => level === 'error')[0]?.fields).toMatchObject({
+      event: 'save.words_refused',
+      transition: name === 'rolledBack' ? 'close' : name === 'needsAttention' ? 'attention' : name,
+    });
   });
 });

@@ -41,8 +41,6 @@ export interface ExecutorPorts<Db> {
 export interface SaveOptions {
   idempotencyKey?: string | null;
   kind?: SaveKind;
-  /** Write to Vapi even where nothing changes in the database: a repair. */
-  alwaysWrite?: boolean;
   /** Who asked, for the journal: the user's id. */
   actor?: string | null;
   /** What identifies a repetition under the same idempotency key. Default: the updates. */
@@ -67,7 +65,7 @@ export type SaveOutcome =
 const PENDING_RETRY_MS = 1_000;
 const UNAVAILABLE_RETRY_MS = 2_000;
 const BEGIN_ATTEMPTS = 3;
-const UNLIMITED: Admitted = { admitted: true, unused: () => {} };
+const UNLIMITED: Admitted = { admitted: true, unused: () => {}, done: () => {} };
 
 /**
  * Saves one organization's agents in both systems, or in neither. Two database calls and one Vapi call per agent where all
@@ -92,9 +90,13 @@ export async function executeTransactionalAgentUpdate<Db>(
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
-  const admitted = (await ports.admission?.admit(first.orgId, updates.length)) ?? UNLIMITED;
-  if (!admitted.admitted) return { kind: 'rate_limited', retryAfterMs: admitted.retryAfterMs };
-  const { unused } = admitted;
+  const arrived = ports.clock.monotonic();
+  const admitted = await admittedInTime(ports, first.orgId, updates.length);
+  if (!admitted.admitted) {
+    const { retryAfterMs, unreachable } = admitted;
+    return { kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs };
+  }
+  const { unused, done } = admitted;
   const saveId = ports.ids.uuid();
   const leaseFrom = instant(ports.clock);
   const unseen = unseenSave(saveId, leaseFrom.wall);
@@ -112,7 +114,7 @@ export async function executeTransactionalAgentUpdate<Db>(
     try {
       if (begun.outcome !== 'BEGUN') {
         if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
-        const until = leaseFrom.monotonic + ports.settings.answerMs;
+        const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
           known = () => running;
         });
@@ -138,13 +140,37 @@ export async function executeTransactionalAgentUpdate<Db>(
     }
   }
 
-  const work = save(first.orgId);
+  const work = save(first.orgId).finally(done);
   ports.track(work);
   const answered = new AbortController();
   const tooLate = ports.clock
-    .sleep(ports.settings.answerMs, answered.signal)
+    // From the arrival: waiting for a turn counts.
+    .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
     .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
   return Promise.race([work, tooLate]).finally(() => answered.abort());
+}
+
+/** A turn for the save; refused where it comes too late for an answer within `answerMs`, and then given back. */
+async function admittedInTime<Db>(
+  { admission, clock, settings }: ExecutorPorts<Db>,
+  orgId: string,
+  requests: number,
+): ReturnType<Admission['admit']> {
+  if (admission === undefined) return UNLIMITED;
+  const turn = admission.admit(orgId, requests);
+  const come = new AbortController();
+  const late = clock.sleep(settings.answerMs, come.signal).then(() => null);
+  const admitted = await Promise.race([turn, late]).finally(() => come.abort());
+  if (admitted !== null) return admitted;
+  turn.then(
+    (unwanted) => {
+      if (!unwanted.admitted) return;
+      unwanted.unused();
+      unwanted.done();
+    },
+    () => {},
+  );
+  return { admitted: false, retryAfterMs: PENDING_RETRY_MS };
 }
 
 /** Why nothing began, or that it is not known whether something did. */
@@ -205,7 +231,6 @@ async function begin<Db>(
     limit: limitOf(ports.admission, options),
     leaseMs: settings.leaseMs,
     deadlineMs: settings.deadlineMs,
-    confirmMs: options.alwaysWrite === true ? 0 : settings.confirmMs,
     mappingVersion: MAPPING_VERSION,
     updates: updates.map((update) => ({
       role: update.role,
@@ -214,9 +239,11 @@ async function begin<Db>(
       patch: update.payload,
       defaults: defaultConfig(update.role),
       expectedRevision: update.expectedRevision,
+      expectedSaveId: update.expectedSaveId,
       recreateIfMissing: update.recreateIfMissing,
     })),
   };
+  const from = clock.monotonic();
   let sent = false;
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -233,7 +260,9 @@ async function begin<Db>(
         { saveId, transition: 'begin', code: error.code, attempt },
         'the database did not answer',
       );
-      if (attempt >= BEGIN_ATTEMPTS) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
+      // Once its caller was answered, a repeat would only add load to a database that is slow already.
+      const isOver = attempt >= BEGIN_ATTEMPTS || clock.monotonic() - from >= settings.answerMs;
+      if (isOver) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
       await clock.sleep(100 * attempt);
     }
   }

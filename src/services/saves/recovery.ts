@@ -5,7 +5,7 @@ import { type ExecutorPorts, runPorts } from './execute.ts';
 import { instant, SaveRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
-/** How many abandoned saves one round looks at. */
+/** How many abandoned saves are carried on at once. A full batch means that there may be more. */
 const BATCH = 20;
 
 export interface RecoveryRound {
@@ -14,19 +14,26 @@ export interface RecoveryRound {
 }
 
 /**
- * One round of recovery: takes saves whose owner has gone, and carries each to its end or to the next point where it must
+ * One round of recovery: takes saves whose owner has gone, batch by batch until a batch is not full, and carries each to its end or to the next point where it must
  * wait. Any number of replicas may run it at once: the takeover's epoch decides who acts. Throws `DatabaseError`.
  */
 export async function recoverAbandonedSaves<Db>(
   journal: SaveJournal,
   voice: VoiceProvider,
   ports: Omit<ExecutorPorts<Db>, 'openJournal' | 'openVoiceProvider'>,
+  stopping?: AbortSignal,
 ): Promise<RecoveryRound> {
   const round: RecoveryRound = { taken: 0, finished: 0 };
-  // Side by side: they are of different organizations, and one that Vapi keeps waiting must not keep the others.
-  const due = await journal.due(BATCH);
-  await Promise.all(due.map(({ orgId, saveId }) => recover(orgId, saveId)));
-  return round;
+  const seen = new Set<string>();
+  for (;;) {
+    const due = await journal.due(BATCH);
+    // Once a round: what another replica is at, or what could not be carried on, is still due.
+    const fresh = due.filter(({ saveId }) => !seen.has(saveId));
+    for (const { saveId } of fresh) seen.add(saveId);
+    // Side by side: they are of different organizations, and one that Vapi keeps waiting must not keep the others.
+    await Promise.all(fresh.map(({ orgId, saveId }) => recover(orgId, saveId)));
+    if (due.length < BATCH || fresh.length === 0 || stopping?.aborted === true) return round;
+  }
 
   async function recover(orgId: string, saveId: string): Promise<void> {
     try {
@@ -49,7 +56,12 @@ export async function recoverAbandonedSaves<Db>(
       if (error instanceof DatabaseError) {
         ports.log.warn({ saveId, code: error.code }, 'the database did not answer recovery');
       } else {
-        ports.log.error({ saveId, err: error }, 'an abandoned save could not be carried on');
+        // Recovery tries again once the lease has lapsed, but the same defect will most likely stop it again.
+        ports.meter.count('save.stuck');
+        ports.log.error(
+          { saveId, orgId, event: 'save.stuck', err: error },
+          'an abandoned save could not be carried on',
+        );
       }
     }
   }

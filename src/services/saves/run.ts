@@ -16,6 +16,7 @@ import {
   type SaveJournal,
   type SaveRef,
   type TransitionOutcome,
+  ValueRefusedError,
 } from '../../ports/save-journal.ts';
 import type { Clock, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
@@ -94,8 +95,13 @@ interface Target extends AgentProgress {
   sending: boolean;
 }
 
+/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
+export const REFUSED = 'Vapi refused it: ';
+
 /** Why a save was not made where no answer says why. */
 const NO_TIME = 'Vapi could not be reached in time.';
+/** In place of text that the database refuses. */
+const WITHHELD = 'The save was not made. What Vapi answered cannot be stored.';
 
 export class SaveRun {
   readonly #ports: RunPorts;
@@ -203,10 +209,10 @@ export class SaveRun {
       case 'abort': {
         const leaseFrom = instant(this.#ports.clock);
         const failure = this.#failure(decision.reason);
-        await this.#transition('abort', () =>
+        await this.#transition('abort', (words) =>
           journal.abort(this.#ref, {
-            failure,
-            results: this.#results(decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
+            failure: words ? failure : { ...failure, message: WITHHELD },
+            results: this.#told(words, decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
             missing: decision.missing,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -221,9 +227,9 @@ export class SaveRun {
         return;
       }
       case 'close':
-        await this.#transition('close', () =>
+        await this.#transition('close', (words) =>
           journal.rolledBack(this.#ref, {
-            results: this.#results('ROLLED_BACK'),
+            results: this.#told(words, 'ROLLED_BACK'),
             missing: decision.missing,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -236,9 +242,9 @@ export class SaveRun {
           message: 'Vapi refuses to take the previous configuration back. A person must settle this save.',
           retryable: false,
         };
-        await this.#transition('attention', () =>
+        await this.#transition('attention', (words) =>
           journal.needsAttention(this.#ref, {
-            results: this.#results(),
+            results: this.#told(words),
             failure,
             ambiguous: decision.ambiguous,
             lateMs,
@@ -254,9 +260,9 @@ export class SaveRun {
         return;
       }
       case 'hand_over':
-        await this.#transition('hold', () =>
+        await this.#transition('hold', (words) =>
           journal.hold(this.#ref, {
-            results: this.#results(),
+            results: this.#told(words),
             ambiguous: decision.ambiguous,
             notBeforeMs: decision.quarantine ? lateMs : 0,
           }),
@@ -272,15 +278,17 @@ export class SaveRun {
 
   /**
    * One transition, repeated while its fate is unknown: it is idempotent by id and epoch. If the database stays away for a
-   * whole lease, the save is left to recovery, which finds everything it needs in the journal.
+   * whole lease, the save is left to recovery, which finds everything it needs in the journal. What Vapi answered is in some
+   * transitions as text. No text may keep a save open, so where the database refuses a value, `call` is told to leave it out.
    */
-  async #transition(name: string, call: () => Promise<TransitionOutcome>): Promise<void> {
+  async #transition(name: string, call: (words: boolean) => Promise<TransitionOutcome>): Promise<void> {
     const { clock, log, settings } = this.#ports;
     const before = this.#save.status;
     const from = instant(clock);
+    let words = true;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const answer = await call();
+        const answer = await call(words);
         if (answer.outcome === 'NO_SAVE') throw new Error(`save ${this.#ref.saveId} is not in the journal`);
         if (answer.outcome === 'STALE') {
           // Another owner has it now; what it has become is the truth.
@@ -296,6 +304,14 @@ export class SaveRun {
         this.#agents = answer.save.status === 'COMMITTED' ? (answer.agents ?? []) : [];
         return;
       } catch (error) {
+        if (error instanceof ValueRefusedError && words) {
+          words = false;
+          log.error(
+            { saveId: this.#ref.saveId, transition: name, event: 'save.words_refused', err: error },
+            'the database refused the text of a transition; it is repeated without',
+          );
+          continue;
+        }
         if (!(error instanceof DatabaseError)) throw error;
         log.warn(
           { saveId: this.#ref.saveId, transition: name, code: error.code, attempt },
@@ -383,7 +399,7 @@ export class SaveRun {
       }
       case 'refused':
         answer = reply.kind;
-        target.error = `Vapi refused it: ${boundedText(reply.messages.join('; '), 500)}`;
+        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
         break;
       case 'gone':
         answer = reply.kind;
@@ -598,6 +614,18 @@ export class SaveRun {
         ? NO_TIME
         : 'Not kept: the other agent could not be saved.';
     }
+  }
+
+  /** The results for the journal; without words: nothing in them that Vapi wrote. */
+  #told(words: boolean, status?: SaveStatus): TransactionResult[] {
+    const results = this.#results(status);
+    if (words) return results;
+    const ours = new Set(this.#targets.map((target) => target.image.assistantId));
+    return results.map((result) => ({
+      ...result,
+      assistantId: ours.has(result.assistantId) ? result.assistantId : null,
+      error: result.error === null ? null : WITHHELD,
+    }));
   }
 
   #inVapi(target: Target, status: SaveStatus): boolean | null {

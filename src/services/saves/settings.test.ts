@@ -9,7 +9,6 @@ const SETTINGS: SaveSettings = {
   answerMs: 12_000,
   lateMs: 22_000,
   requestTimeoutMs: 10_000,
-  confirmMs: 300_000,
 };
 
 const named = (settings: SaveSettings) => settingsProblems(settings).map(({ setting }) => setting);

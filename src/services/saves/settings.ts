@@ -10,8 +10,6 @@ export interface SaveSettings {
   lateMs: number;
   /** The deadline of one request to Vapi. */
   requestTimeoutMs: number;
-  /** A save without changes is answered without a write if Vapi was seen to agree within this; 0 = always write. */
-  confirmMs: number;
 }
 
 /** Between the guard and the write: what a process may reasonably lose to its event loop. */
