@@ -126,6 +126,7 @@ export const variables = {
   VAPI_BREAKER_MS: ms(0).default(5_000),
   VAPI_KEY_RETRY_MS: ms(100).default(2_000),
   SAVE_WAIT_MS: ms(0).default(5_000),
+  SAVES_IN_PROGRESS: wholeNumber(1, 10_000).default(32),
   ORG_SAVES_PER_MINUTE: wholeNumber(1, 100_000).default(300),
   HTTP_MAX_BODY_BYTES: wholeNumber(1_024, 100_000_000).default(EDGE_DEFAULTS.maxBodyBytes),
   GRAPHQL_MAX_TOKENS: wholeNumber(100, 1_000_000).default(EDGE_DEFAULTS.maxTokens),
@@ -330,6 +331,7 @@ export function loadEnv(
         reserve: env.VAPI_RESERVE,
         recoveryMs: env.VAPI_RATE_RECOVERY_MS,
         waitMs: env.SAVE_WAIT_MS,
+        inProgress: env.SAVES_IN_PROGRESS,
         savesPerMinute: env.ORG_SAVES_PER_MINUTE,
       },
       breaker: {

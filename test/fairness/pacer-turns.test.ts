@@ -9,6 +9,7 @@ function start() {
     {
       ...{ requestsPerSecond: 1, burst: 2, reserve: 0, recoveryMs: 60_000, waitMs: 60_000 },
       savesPerMinute: 1_000,
+      inProgress: 32,
     },
     { clock, meter: { count() {} } },
   );

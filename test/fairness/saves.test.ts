@@ -25,6 +25,7 @@ const PLENTY: PaceSettings = {
   recoveryMs: 60_000,
   waitMs: 0,
   savesPerMinute: 1_000,
+  inProgress: 32,
 };
 const both = (what: string): SaveInput => ({
   inbound: { systemPrompt: `Inbound, ${what}` },

@@ -74,6 +74,7 @@ beforeAll(async () => {
         recoveryMs: 1_000,
         waitMs: 0,
         savesPerMinute: 1_000,
+        inProgress: 32,
       },
     },
   });

@@ -148,6 +148,8 @@ export class Replica {
       VAPI_REQUESTS_PER_SECOND: '10000',
       VAPI_BURST: '10000',
       VAPI_BREAKER_FAILURES: '10000',
+      // One save is held at each of some sixty points at once.
+      SAVES_IN_PROGRESS: '1000',
       ORG_SAVES_PER_MINUTE: '100000',
       ...env,
     });

@@ -17,7 +17,7 @@ export interface PaceSettings {
   waitMs: number;
   savesPerMinute: number;
   /** Saves of this replica in progress at once; more wait before they begin, so that what begins can also end. */
-  inProgress?: number;
+  inProgress: number;
 }
 
 /** The rate never falls below this share of the full one, or nothing would tell that it may rise again. */
@@ -30,7 +30,6 @@ const MOST_WAITING = 8;
 const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
 const JOINING_MS = 2 * BEAT_MS;
-const MOST_IN_PROGRESS = 32;
 
 /** How a wait ended. `no_share`: this replica has no share of the account, and cannot reach the database to ask for one. */
 type Waited = 'granted' | 'late' | 'no_share';
@@ -222,7 +221,7 @@ export class Pacer implements Admission {
         return;
       }
       // `done` comes back.
-      if (next.orgId !== undefined && this.#inProgress >= (this.#settings.inProgress ?? MOST_IN_PROGRESS))
+      if (next.orgId !== undefined && this.#inProgress >= this.#settings.inProgress)
         return;
       const inMs = Math.max(this.#pauseMs(), next.inMs);
       if (inMs > 0) {
