@@ -1,5 +1,5 @@
-import type { AgentRole } from '../../src/domain/agent-config.ts';
-import type { SaveStatus } from '../../src/domain/save.ts';
+import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
+import type { SaveStatus } from '../../src/domain/agents/save.ts';
 import {
   type AgentProgress,
   type Answer,
@@ -11,8 +11,8 @@ import {
   isClosed,
   type SaveProgress,
   type Undo,
-} from '../../src/services/saves/protocol.ts';
-import { fitsLease, lateTimeMs, recoveryLeaseMs } from '../../src/services/saves/settings.ts';
+} from '../../src/services/saga/protocol.ts';
+import { fitsLease, lateTimeMs, recoveryLeaseMs } from '../../src/services/saga/settings.ts';
 import {
   abortStep,
   beginControl,
@@ -29,7 +29,7 @@ import {
 import type { Field } from './states.ts';
 
 /**
- * The protocol in an abstract world of one organization: what its own pure functions decide (src/services/saves/protocol.ts),
+ * The protocol in an abstract world of one organization: what its own pure functions decide (src/services/saga/protocol.ts),
  * what the database allows (the machine that the conformance suite holds to the SQL), and everything that a network, a provider
  * and a scheduler can do in between. A content is the number of the save that wrote it; 0 is what was there before.
  *

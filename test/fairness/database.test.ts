@@ -4,10 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createRpcReplicaRegistry } from '../../src/adapters/supabase/rpc-replica-registry.ts';
-import { defaultConfig } from '../../src/domain/agent-config.ts';
+import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import type { ReplicaRegistry } from '../../src/ports/admission.ts';
-import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/save-journal.ts';
-import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { supabaseConfig } from '../support/app.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 

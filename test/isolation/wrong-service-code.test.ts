@@ -8,9 +8,9 @@ import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
-import { defaultConfig } from '../../src/domain/agent-config.ts';
-import type { BeginRequest, SaveJournal, SaveRef } from '../../src/ports/save-journal.ts';
-import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
+import type { BeginRequest, SaveJournal, SaveRef } from '../../src/ports/agents/save-journal.ts';
+import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { createOwner, digestOf, type Owner } from './organizations.ts';
 

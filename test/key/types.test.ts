@@ -2,23 +2,23 @@
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Secret } from '../../src/domain/secret.ts';
 import type { Admission, ReplicaRegistry } from '../../src/ports/admission.ts';
+import type { SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { TokenVerifier } from '../../src/ports/auth.ts';
-import type { SaveJournal } from '../../src/ports/save-journal.ts';
-import type { SweepStore } from '../../src/ports/sweep-store.ts';
 import type { Ids, Log } from '../../src/ports/system.ts';
 import type { Meter } from '../../src/ports/telemetry.ts';
 import type { TenantReads } from '../../src/ports/tenant-reads.ts';
 import type { VoiceProvider } from '../../src/ports/voice-provider.ts';
-import type { renderAssistant } from '../../src/services/assistants/render.ts';
-import type { adoptOrRevert } from '../../src/services/reconciliation/settle-drift.ts';
-import type { buildTransactionalUpdates } from '../../src/services/saves/build.ts';
+import type { buildTransactionalUpdates } from '../../src/services/agents/build.ts';
+import type { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
 import type {
   ExecutorPorts,
   executeTransactionalAgentUpdate,
   SaveOptions,
-} from '../../src/services/saves/execute.ts';
-import type { decide } from '../../src/services/saves/protocol.ts';
-import type { HeldSave, RunPorts } from '../../src/services/saves/run.ts';
+} from '../../src/services/agents/execute.ts';
+import type { renderAssistant } from '../../src/services/agents/render.ts';
+import type { decide } from '../../src/services/saga/protocol.ts';
+import type { HeldSave, RunPorts } from '../../src/services/saga/run.ts';
 import type { Holds, Takers } from '../support/holds.ts';
 
 describe('the executor’s chain', () => {

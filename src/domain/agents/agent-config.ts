@@ -1,0 +1,291 @@
+import { z } from 'zod';
+import type { JsonObject } from '../json.ts';
+
+/**
+ * An agent's configuration: its fields, their limits and their defaults, in one place. A save carries a *partial change* of
+ * it, which is checked here as a whole before anything else happens; no rule spans two fields, so a change can be checked
+ * before it is merged into what is stored.
+ */
+
+export const AGENT_ROLES = ['INBOUND', 'OUTBOUND'] as const;
+export type AgentRole = (typeof AGENT_ROLES)[number];
+
+/** Limits in characters (UTF-16 code units) unless said otherwise. Vapi's own where it states one, ours elsewhere. */
+export const LIMITS = {
+  /** Vapi: at most 40. */
+  name: 40,
+  /** Ours: Vapi states none. */
+  systemPrompt: 100_000,
+  firstMessage: 4_000,
+  voiceId: 200,
+  provider: 64,
+  modelName: 200,
+  language: 35,
+  idempotencyKey: 200,
+  /** Vapi: seconds. */
+  minDurationSeconds: 10,
+  maxDurationSeconds: 43_200,
+} as const;
+
+export interface Voice {
+  provider: string;
+  voiceId: string;
+  stability: number | null;
+  similarityBoost: number | null;
+}
+
+export interface Model {
+  provider: string;
+  name: string;
+  temperature: number | null;
+  maxTokens: number | null;
+}
+
+export interface AgentConfig {
+  name: string;
+  systemPrompt: string;
+  firstMessage: string | null;
+  voice: Voice;
+  model: Model;
+  /** BCP 47, or `multi` where the transcriber detects it. */
+  language: string;
+  maxDurationSeconds: number;
+  /** Other people's `metadata` on the assistant, where the organization adopted a dashboard's edit. Never asked for by a caller. */
+  extraMetadata?: JsonObject;
+}
+
+export type AgentConfigPatch = Partial<AgentConfig>;
+
+/** What a new agent has where its first save says nothing. `systemPrompt` has no default: the first save must name it. */
+export function defaultConfig(role: AgentRole): Omit<AgentConfig, 'systemPrompt'> {
+  return {
+    name: role === 'INBOUND' ? 'Inbound agent' : 'Outbound agent',
+    firstMessage: null,
+    voice: { provider: 'vapi', voiceId: 'Elliot', stability: null, similarityBoost: null },
+    model: { provider: 'openai', name: 'gpt-4.1', temperature: null, maxTokens: null },
+    language: 'en',
+    maxDurationSeconds: 600,
+  };
+}
+
+/** One wrong value. `path` starts at the GraphQL argument, for example `input.inbound.voice.stability`. */
+export interface ValidationIssue {
+  path: string;
+  message: string;
+}
+
+/** The change of one agent, as its caller sent it: the configuration's fields and the save's conditions. */
+export interface AgentPayload {
+  config: AgentConfigPatch;
+  /** Refuse the save unless the agent is at this revision; 0 = it must not exist yet. */
+  expectedRevision: number | null;
+  recreateIfMissing: boolean;
+}
+
+/** A whole change: at least one of the two agents. */
+export interface SaveInput {
+  inbound: AgentPayload | null;
+  outbound: AgentPayload | null;
+  idempotencyKey: string | null;
+}
+
+/** Text that JSON in Postgres can hold: no NUL, no half of a surrogate pair. */
+const text = (max: number, what: string) =>
+  z
+    .string({
+      error: (issue) =>
+        issue.input === null
+          ? `${what} cannot be null; leave it out to keep it as it is`
+          : `${what} must be text`,
+    })
+    // zod's own max() counts code points; whether Vapi does is not documented, and the smaller reading is never refused.
+    .refine((value) => value.length <= max, {
+      error: (issue) => `${what} has ${String(issue.input).length} characters; at most ${max} are allowed`,
+    })
+    .refine((value) => value.isWellFormed() && !value.includes('\0'), {
+      error: `${what} holds a character that cannot be stored (NUL or half of a surrogate pair)`,
+    });
+
+const words = (max: number, what: string) =>
+  text(max, what).refine((value) => value.trim() !== '', { error: `${what} cannot be empty` });
+
+const number = (what: string, min: number, max: number, unit = '') =>
+  z
+    .number({
+      error: (issue) =>
+        issue.input === null
+          ? `${what} cannot be null; leave it out to keep it as it is`
+          : `${what} must be a number`,
+    })
+    .min(min, { error: `${what} must be from ${min} to ${max}${unit}` })
+    .max(max, { error: `${what} must be from ${min} to ${max}${unit}` });
+
+const integer = (what: string, min: number, max: number, unit = '') =>
+  number(what, min, max, unit).refine((value) => Number.isInteger(value), {
+    error: `${what} must be a whole number`,
+  });
+
+/** Providers that people write and Vapi does not know by that name. */
+const MISNAMED: ReadonlyMap<string, string> = new Map([
+  ['elevenlabs', '11labs'],
+  ['eleven-labs', '11labs'],
+  ['eleven_labs', '11labs'],
+]);
+
+/** Only this provider's voices have stability and similarityBoost. */
+const PROVIDER_WITH_STABILITY = '11labs';
+
+const voice = z
+  .object(
+    {
+      provider: words(LIMITS.provider, 'voice.provider'),
+      voiceId: words(LIMITS.voiceId, 'voice.voiceId'),
+      stability: number('voice.stability', 0, 1).nullish(),
+      similarityBoost: number('voice.similarityBoost', 0, 1).nullish(),
+    },
+    { error: 'voice cannot be null; leave it out to keep it as it is' },
+  )
+  .check((context) => {
+    const { provider } = context.value;
+    const refuse = (field: string, message: string) =>
+      context.issues.push({ code: 'custom', input: context.value, path: [field], message });
+    const rightName = MISNAMED.get(provider.toLowerCase());
+    if (rightName !== undefined) {
+      refuse('provider', `voice.provider is called "${rightName}" at Vapi`);
+    } else if (provider === 'custom-voice') {
+      refuse('provider', 'voice.provider "custom-voice" needs a server of your own and is not supported');
+    } else if (provider !== PROVIDER_WITH_STABILITY) {
+      for (const field of ['stability', 'similarityBoost'] as const) {
+        if (context.value[field] != null) {
+          refuse(
+            field,
+            `voices of provider "${provider}" have no ${field}; leave it out, or use "${PROVIDER_WITH_STABILITY}"`,
+          );
+        }
+      }
+    }
+  })
+  .transform(
+    (value): Voice => ({
+      provider: value.provider,
+      voiceId: value.voiceId,
+      stability: value.stability ?? null,
+      similarityBoost: value.similarityBoost ?? null,
+    }),
+  );
+
+const model = z
+  .object(
+    {
+      provider: words(LIMITS.provider, 'model.provider').refine((value) => value !== 'custom-llm', {
+        error: 'model.provider "custom-llm" needs a server of your own and is not supported',
+      }),
+      name: words(LIMITS.modelName, 'model.name'),
+      temperature: number('model.temperature', 0, 2).nullish(),
+      maxTokens: integer('model.maxTokens', 50, 10_000).nullish(),
+    },
+    { error: 'model cannot be null; leave it out to keep it as it is' },
+  )
+  .check((context) => {
+    // Official OpenAPI, VapiModel: the only model without it; an unknown property is a 400.
+    if (context.value.provider === 'vapi' && context.value.maxTokens != null) {
+      context.issues.push({
+        code: 'custom',
+        input: context.value,
+        path: ['maxTokens'],
+        message: 'models of provider "vapi" have no maxTokens; leave it out',
+      });
+    }
+  })
+  .transform(
+    (value): Model => ({
+      provider: value.provider,
+      name: value.name,
+      temperature: value.temperature ?? null,
+      maxTokens: value.maxTokens ?? null,
+    }),
+  );
+
+const agent = z
+  .object({
+    name: words(LIMITS.name, 'name').optional(),
+    systemPrompt: words(LIMITS.systemPrompt, 'systemPrompt').optional(),
+    // Null clears it: the agent then waits for the caller to speak.
+    firstMessage: words(LIMITS.firstMessage, 'firstMessage').nullish(),
+    voice: voice.optional(),
+    model: model.optional(),
+    language: words(LIMITS.language, 'language')
+      .refine((value) => /^([a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multi)$/.test(value), {
+        error: 'language must be a BCP 47 tag such as "en" or "pt-BR", or "multi"',
+      })
+      .optional(),
+    maxDurationSeconds: integer(
+      'maxDurationSeconds',
+      LIMITS.minDurationSeconds,
+      LIMITS.maxDurationSeconds,
+      ' seconds',
+    ).optional(),
+    expectedRevision: integer('expectedRevision', 0, 2_147_483_647).optional(),
+    recreateIfMissing: z.boolean().nullish(),
+  })
+  .transform(
+    ({ expectedRevision, recreateIfMissing, ...config }): AgentPayload => ({
+      // `undefined` is a field left out: it must not reach the merge.
+      config: Object.fromEntries(
+        Object.entries(config).filter(([, value]) => value !== undefined),
+      ) as AgentConfigPatch,
+      expectedRevision: expectedRevision ?? null,
+      recreateIfMissing: recreateIfMissing ?? false,
+    }),
+  );
+
+const idempotencyKey = words(LIMITS.idempotencyKey, 'idempotencyKey').nullish();
+
+const saveInput = z
+  .object({
+    inbound: agent.nullish(),
+    outbound: agent.nullish(),
+    idempotencyKey,
+  })
+  .check((context) => {
+    if (context.value.inbound == null && context.value.outbound == null) {
+      context.issues.push({
+        code: 'custom',
+        input: context.value,
+        path: [],
+        message: 'name at least one agent: inbound, outbound or both',
+      });
+    }
+  })
+  .transform(
+    (value): SaveInput => ({
+      inbound: value.inbound ?? null,
+      outbound: value.outbound ?? null,
+      idempotencyKey: value.idempotencyKey ?? null,
+    }),
+  );
+
+/** Does this configuration keep every rule that a caller's change must keep? For one that was read out of Vapi. */
+export function isValidConfig(config: AgentConfig): boolean {
+  const { extraMetadata: _extra, ...named } = config;
+  return agent.safeParse(named).success;
+}
+
+/** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
+export function checkSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {
+  const parsed = saveInput.safeParse(input);
+  return parsed.success ? { input: parsed.data } : { issues: issuesOf(parsed.error) };
+}
+
+/** The problems of a key that comes without a change. */
+export function checkIdempotencyKey(key: unknown): ValidationIssue[] {
+  const parsed = z.object({ idempotencyKey }).safeParse({ idempotencyKey: key });
+  return parsed.success ? [] : issuesOf(parsed.error);
+}
+
+function issuesOf(error: z.ZodError): ValidationIssue[] {
+  return error.issues.map((issue) => ({
+    path: ['input', ...issue.path].join('.'),
+    message: issue.message,
+  }));
+}

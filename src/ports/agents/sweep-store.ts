@@ -1,0 +1,66 @@
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
+import type { FieldDrift } from '../../domain/agents/save.ts';
+import type { Stamp } from '../../domain/agents/stamp.ts';
+import type { JsonObject } from '../../domain/json.ts';
+
+/** What reconciliation may look at and note, across organizations. All methods may throw `DatabaseError`. */
+
+export const DRIFT_POLICIES = ['REVERT', 'ADOPT', 'REPORT'] as const;
+/** What the sweep does with an edit made in the Vapi dashboard. REPORT only shows it. */
+export type DriftPolicy = (typeof DRIFT_POLICIES)[number];
+
+/** An agent as the sweep sees it: what Vapi should hold. */
+export interface SweepAgent {
+  orgId: string;
+  agentId: string;
+  role: AgentRole;
+  assistantId: string;
+  revision: number;
+  /** The agent's last committed save: the only one whose stamp is current. */
+  saveId: string;
+  config: AgentConfig;
+  /** The normal form of what Vapi answered to that save. */
+  observed: JsonObject | null;
+  missing: boolean;
+  policy: DriftPolicy;
+  /** A save is open or fenced: a difference says nothing now. */
+  busy: boolean;
+}
+
+export interface SweepPageRow {
+  orgId: string;
+  agentId: string;
+  assistantId: string;
+  revision: number;
+  saveId: string;
+  missing: boolean;
+}
+
+/** What was seen of an agent at this revision. It counts only while that is still its revision and no save is open. */
+export interface SweepNote {
+  orgId: string;
+  agentId: string;
+  revision: number;
+  saveId: string;
+  state: 'SAME' | 'DRIFTED' | 'MISSING';
+  drift?: FieldDrift[];
+  /** The change that makes the edit ours; null where there is none. */
+  adoptable?: AgentConfigPatch | null;
+}
+
+export interface SweepStore {
+  /** Takes or renews the lease under which one replica sweeps. Returns 0, or for how long another owner still has it, in ms. */
+  takeLease(owner: string, ms: number): Promise<number>;
+  /** Releases the lease if this owner holds it. */
+  releaseLease(owner: string): Promise<void>;
+  lookup(assistantIds: string[]): Promise<SweepAgent[]>;
+  page(afterAgentId: string | null, limit: number): Promise<SweepPageRow[]>;
+  /** Answers the ids of the agents whose note counted. */
+  note(notes: SweepNote[]): Promise<string[]>;
+  /** Of unreferenced assistants: those that a closed save of this deployment made and did not keep. */
+  orphans(candidates: (Stamp & { assistantId: string })[], ageMs: number): Promise<string[]>;
+  /** False: there is no such organization. */
+  setDriftPolicy(orgId: string, policy: DriftPolicy): Promise<boolean>;
+  /** Forgets what is past its retention; answers how many saves that were. */
+  cleanup(limit: number): Promise<number>;
+}

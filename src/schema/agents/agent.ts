@@ -1,0 +1,112 @@
+import { AGENT_ROLES, type Model, type Voice } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, FieldDrift } from '../../domain/agents/save.ts';
+import { AGENT_SYNC_STATUSES, syncStatus } from '../../services/agents/sync-status.ts';
+import { builder, tenantOf } from '../builder.ts';
+import { AGENTS_COST, DRIFT_COST, PROMPT_COST, READ_COST } from '../cost.ts';
+
+export const AgentRoleRef = builder.enumType('AgentRole', { values: AGENT_ROLES });
+
+const AgentSyncStatusRef = builder.enumType('AgentSyncStatus', {
+  values: AGENT_SYNC_STATUSES,
+  description:
+    'Where several are true, the first of: NEEDS_ATTENTION, SAVING, MISSING, DRIFTED, NEVER_SYNCED, IN_SYNC.',
+});
+
+const VoiceRef = builder.objectRef<Voice>('Voice').implement({
+  fields: (t) => ({
+    provider: t.exposeString('provider'),
+    voiceId: t.exposeString('voiceId'),
+    stability: t.exposeFloat('stability', { nullable: true }),
+    similarityBoost: t.exposeFloat('similarityBoost', { nullable: true }),
+  }),
+});
+
+const ModelRef = builder.objectRef<Model>('Model').implement({
+  description: 'The language model behind an agent.',
+  fields: (t) => ({
+    provider: t.exposeString('provider'),
+    name: t.exposeString('name'),
+    temperature: t.exposeFloat('temperature', { nullable: true }),
+    maxTokens: t.exposeInt('maxTokens', { nullable: true }),
+  }),
+});
+
+const FieldDriftRef = builder.objectRef<FieldDrift>('FieldDrift').implement({
+  description: 'Secrets are redacted on both sides.',
+  fields: (t) => ({
+    path: t.exposeString('path'),
+    ours: t.expose('ours', { type: 'JSON', nullable: true, complexity: DRIFT_COST }),
+    theirs: t.expose('theirs', { type: 'JSON', nullable: true, complexity: DRIFT_COST }),
+  }),
+});
+
+/** An agent to be shown. `settled`: it comes from the save functions, which saw under their lock that no save was open. */
+export type AgentView = AgentRecord & { settled?: true };
+
+/** Agents that a save function answered: what they are in needs no further read. */
+export function settled(agents: AgentRecord[]): AgentView[] {
+  return agents.map((agent) => ({ ...agent, settled: true }));
+}
+
+const AgentSyncRef = builder.objectRef<AgentView>('AgentSync').implement({
+  fields: (t) => ({
+    status: t.field({
+      type: AgentSyncStatusRef,
+      resolve: async (agent, _args, context) => {
+        const open = agent.settled ? null : await tenantOf(context).reads.openSave();
+        return syncStatus(agent, open && { status: open.save.status, roles: open.roles });
+      },
+    }),
+    checkedAt: t.expose('checkedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When Vapi was last seen to hold what the status says.',
+    }),
+    drift: t.expose('drift', { type: [FieldDriftRef] }),
+  }),
+});
+
+export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
+  fields: (t) => ({
+    id: t.exposeID('id'),
+    role: t.expose('role', { type: AgentRoleRef }),
+    name: t.string({ resolve: ({ config }) => config.name }),
+    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
+    firstMessage: t.string({
+      nullable: true,
+      description: 'Null: the agent waits for the caller to speak.',
+      resolve: ({ config }) => config.firstMessage,
+    }),
+    voice: t.field({ type: VoiceRef, resolve: ({ config }) => config.voice }),
+    model: t.field({ type: ModelRef, resolve: ({ config }) => config.model }),
+    language: t.string({ resolve: ({ config }) => config.language }),
+    maxDurationSeconds: t.int({ resolve: ({ config }) => config.maxDurationSeconds }),
+    vapiAssistantId: t.exposeString('assistantId', {
+      nullable: true,
+      description: "The assistant's id in Vapi.",
+    }),
+    revision: t.exposeInt('revision', {
+      description:
+        '1 after the first save; rises by one with every committed save that changes the configuration.',
+    }),
+    lastSyncedAt: t.expose('lastSyncedAt', { type: 'DateTime', nullable: true }),
+    sync: t.field({ type: AgentSyncRef, resolve: (agent) => agent }),
+  }),
+});
+
+builder.queryFields((t) => ({
+  agents: t.field({
+    type: [AgentRef],
+    complexity: { ...AGENTS_COST, field: READ_COST },
+    description: 'At most one per role.',
+    resolve: (_root, _args, context) => tenantOf(context).loaders.agents(),
+  }),
+  agent: t.field({
+    type: AgentRef,
+    nullable: true,
+    complexity: READ_COST,
+    args: { role: t.arg({ type: AgentRoleRef, required: true }) },
+    resolve: async (_root, { role }, context) =>
+      (await tenantOf(context).loaders.agents()).find((agent) => agent.role === role) ?? null,
+  }),
+}));

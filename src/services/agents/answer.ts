@@ -1,0 +1,104 @@
+import type { AgentRole, ValidationIssue } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveRecord } from '../../domain/agents/save.ts';
+import {
+  IdempotencyConflictError,
+  NoOrganizationError,
+  RateLimitedError,
+  RevisionConflictError,
+  SaveFailedError,
+  SaveInProgressError,
+  SavePendingError,
+  UnavailableError,
+  ValidationError,
+  VoiceProviderNotConfiguredError,
+} from '../errors.ts';
+import { REFUSED } from '../saga/run.ts';
+import type { TransactionalAgentUpdate } from './build.ts';
+import type { SaveOutcome } from './execute.ts';
+
+/** What a caller is told of a save that was made. */
+export interface SaveAnswer {
+  save: SaveRecord;
+  agents: AgentRecord[];
+}
+
+/**
+ * From the executor's outcome to the caller's answer. Throws the `DomainError` that the outcome stands for. `updates` are what
+ * the caller asked for: the message of a revision conflict depends on the revision that they expected.
+ */
+export function answerOf(
+  outcome: SaveOutcome,
+  updates: readonly Pick<TransactionalAgentUpdate, 'role' | 'expectedRevision'>[] = [],
+): SaveAnswer {
+  switch (outcome.kind) {
+    case 'committed':
+      return { save: outcome.save, agents: outcome.agents };
+    case 'failed':
+      throw new SaveFailedError(outcome.save, outcome.failure, issuesOf(outcome.save));
+    case 'pending':
+      throw new SavePendingError(outcome.save, outcome.retryAfterMs);
+    case 'revision_conflict':
+      throw new RevisionConflictError(
+        outcome.agents,
+        updates.filter((update) => update.expectedRevision === 0).map((update) => update.role),
+      );
+    case 'in_progress':
+      throw new SaveInProgressError(outcome.saveId, outcome.status, outcome.retryAfterMs);
+    case 'idempotency_conflict':
+      throw new IdempotencyConflictError(outcome.saveId);
+    case 'incomplete':
+      throw new ValidationError(
+        outcome.missing.map(({ role, field }) => ({
+          path: `input.${inputFieldOf(role)}.${field}`,
+          message: `the first save of an agent needs ${field}`,
+        })),
+      );
+    case 'no_agent':
+      throw new ValidationError([
+        {
+          path: `input.${inputFieldOf(outcome.role)}`,
+          message: 'there is no such agent in your organization',
+        },
+      ]);
+    case 'no_organization':
+      throw new NoOrganizationError();
+    case 'rate_limited':
+      throw new RateLimitedError(outcome.retryAfterMs);
+    case 'unavailable':
+      throw new UnavailableError(outcome.retryAfterMs);
+    case 'not_configured':
+      throw new VoiceProviderNotConfiguredError();
+  }
+}
+
+function inputFieldOf(role: AgentRole): 'inbound' | 'outbound' {
+  return role === 'INBOUND' ? 'inbound' : 'outbound';
+}
+
+/** Vapi's field (as `render.ts` sends it) and the input field that it comes from. The first match counts. */
+const INPUT_FIELDS: readonly [vapi: RegExp, input: string][] = [
+  [/^model\.messages(\W|$)/, 'systemPrompt'],
+  [/^model\.model$/, 'model.name'],
+  [/^model(\.(provider|temperature|maxTokens))?$/, 'model$1'],
+  [/^voice(\.(provider|voiceId|stability|similarityBoost))?$/, 'voice$1'],
+  [/^(transcriber|voice)\.language$/, 'language'],
+  [/^(name|firstMessage|maxDurationSeconds)$/, '$1'],
+];
+
+/** What Vapi refused, field by field. Its messages begin with the path of the field: `voice.provider must be one of …`. */
+function issuesOf(save: SaveRecord): ValidationIssue[] {
+  return save.results.flatMap(({ role, error }) => {
+    if (!error?.startsWith(REFUSED)) return [];
+    return error
+      .slice(REFUSED.length)
+      .split('; ')
+      .flatMap((message) => {
+        const path = /^[A-Za-z]\S*(?= )/.exec(message)?.[0] ?? '';
+        const known = INPUT_FIELDS.find(([vapi]) => vapi.test(path));
+        if (known === undefined) return [];
+        const [vapi, input] = known;
+        const field = input.includes('$') ? path.replace(vapi, input) : input;
+        return [{ path: `input.${inputFieldOf(role)}.${field}`, message }];
+      });
+  });
+}

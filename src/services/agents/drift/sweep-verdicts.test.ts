@@ -1,0 +1,170 @@
+/** What a sweep decides about one assistant, and which assistants it calls missing, against a store and a voice in memory. */
+import { describe, expect, test } from 'vitest';
+import { defaultConfig } from '../../../domain/agents/agent-config.ts';
+import type { SweepAgent, SweepNote, SweepPageRow } from '../../../ports/agents/sweep-store.ts';
+import type { Log } from '../../../ports/system.ts';
+import type { ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
+import type { TransactionalAgentUpdate } from '../build.ts';
+import { observedForm } from '../compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../render.ts';
+import { type SweepReport, sweep } from './sweep.ts';
+
+const uuid = (digit: number) => `00000000-0000-4000-8000-00000000000${digit}`;
+const CONFIG = { ...defaultConfig('INBOUND'), systemPrompt: 'You answer calls.' };
+const STAMP = {
+  ...{ deployment: uuid(1), orgId: uuid(2), agentId: uuid(3), role: 'INBOUND' as const },
+  ...{ saveId: uuid(4), revision: 7 },
+};
+const ID = 'assistant-1';
+const written = (stamp = STAMP): ProviderAssistant => ({
+  ...renderAssistant(MAPPING_VERSION, CONFIG, stamp),
+  id: ID,
+});
+const AGENT: SweepAgent = {
+  ...{ orgId: STAMP.orgId, agentId: STAMP.agentId, role: 'INBOUND', assistantId: ID, revision: 7 },
+  ...{ saveId: STAMP.saveId, config: CONFIG, observed: observedForm(written()), missing: false },
+  ...{ policy: 'REVERT', busy: false },
+};
+const row = (nth: number): SweepPageRow => ({
+  ...{ orgId: STAMP.orgId, agentId: `agent-${String(nth).padStart(5, '0')}` },
+  ...{ assistantId: `other-${nth}`, revision: 1, saveId: uuid(5), missing: false },
+});
+
+interface Scene {
+  listed?: ProviderAssistant[];
+  /** What the second look at an assistant shows. */
+  found?: (id: string) => ProviderReply<ProviderAssistant>;
+  /** What the first look-up answers, and the ones after it. */
+  agents?: [SweepAgent[], SweepAgent[]];
+  rows?: SweepPageRow[];
+}
+
+async function run({ listed = [], found = () => ({ kind: 'gone' }), agents = [[], []], rows = [] }: Scene) {
+  const saves: { update: TransactionalAgentUpdate; kind: string }[] = [];
+  const notes: SweepNote[] = [];
+  let lookups = 0;
+  const unused = () => Promise.reject(new Error('not part of this test'));
+  const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+  const report: SweepReport = await sweep({
+    store: {
+      takeLease: async () => 0,
+      lookup: async (ids) => {
+        lookups += 1;
+        return (lookups === 1 ? agents[0] : agents[1]).filter(({ assistantId }) => ids.includes(assistantId));
+      },
+      page: async (after, limit) =>
+        rows.filter(({ agentId }) => after === null || agentId > after).slice(0, limit),
+      note: async (some) => {
+        notes.push(...some);
+        return some.map(({ agentId }) => agentId);
+      },
+      orphans: async () => [],
+      ...{ releaseLease: unused, cleanup: unused, setDriftPolicy: unused },
+    },
+    voice: {
+      timeoutMs: 1,
+      listAssistants: async () => ({ kind: 'ok', value: listed }),
+      getAssistant: async (id) => found(id),
+      ...{ createAssistant: unused, updateAssistant: unused, deleteAssistant: unused },
+    },
+    clock: { now: () => 0, monotonic: () => 0, sleep: unused },
+    ...{ meter: { count() {} }, log, owner: 'this process', leaseMs: 60_000, orphanAgeMs: 0 },
+    save: async (update, kind) => {
+      saves.push({ update, kind });
+      return { kind: 'no_organization' };
+    },
+  });
+  return { report, saves, notes };
+}
+
+const one = (agent: SweepAgent, assistant: ProviderAssistant, later = agent) =>
+  run({
+    listed: [assistant],
+    found: () => ({ kind: 'ok', value: assistant }),
+    agents: [[agent], [later]],
+  });
+
+describe('an assistant of an agent', () => {
+  test('is the same if it holds the last write with the stamp of its save', async () => {
+    const { report, saves, notes } = await one(AGENT, written());
+    expect({ same: report.same, saves, notes }).toMatchObject({
+      ...{ same: 1, saves: [] },
+      notes: [{ state: 'SAME', revision: 7, saveId: STAMP.saveId }],
+    });
+  });
+
+  test.each(['REVERT', 'ADOPT'] as const)(
+    'is repaired by a save that expects the revision at which the edit was found, where the policy is %s',
+    async (policy) => {
+      const { saves } = await one({ ...AGENT, policy }, { ...written(), name: 'Edited' });
+      expect(saves).toMatchObject([
+        {
+          kind: policy,
+          update: {
+            ...{ agentId: AGENT.agentId, expectedRevision: 7, recreateIfMissing: false },
+            payload: policy === 'ADOPT' ? { name: 'Edited' } : {},
+          },
+        },
+      ]);
+    },
+  );
+
+  test.each([
+    ['another save', { ...STAMP, saveId: uuid(9) }],
+    ['another agent', { ...STAMP, agentId: uuid(9) }],
+  ])('is written anew and not adopted if its stamp names %s', async (_what, stamp) => {
+    const { saves, report } = await one({ ...AGENT, policy: 'ADOPT' }, written(stamp));
+    expect(report).toMatchObject({ same: 0, drifted: 0 });
+    expect(saves).toMatchObject([{ kind: 'REVERT', update: { payload: {}, expectedRevision: 7 } }]);
+  });
+
+  test.each([
+    ['a save ended between the two looks', { ...AGENT, saveId: uuid(8), revision: 8 }],
+    ['a save began between the two looks', { ...AGENT, busy: true }],
+  ])('is left alone if %s', async (_what, later) => {
+    const { saves, notes } = await one(AGENT, { ...written(), name: 'Edited' }, later);
+    expect({ saves, notes }).toEqual({ saves: [], notes: [] });
+  });
+});
+
+describe('assistants that are not in the list', () => {
+  const gone = (rows: SweepPageRow[], missing: number) => ({
+    rows,
+    listed: rows.slice(missing).map(({ assistantId }) => ({ id: assistantId })),
+    agents: [[], []] as [SweepAgent[], SweepAgent[]],
+  });
+
+  test('are found on every page of agents', async () => {
+    const rows = Array.from({ length: 1_500 }, (_, nth) => row(nth));
+    const { report, notes } = await run({
+      rows,
+      listed: rows.slice(0, 1_499).map(({ assistantId }) => ({ id: assistantId })),
+    });
+    expect(report).toMatchObject({ stopped: null, missing: 1 });
+    expect(notes.at(-1)).toMatchObject({ agentId: row(1_499).agentId, state: 'MISSING' });
+  });
+
+  test.each([
+    [20, 4, null],
+    [20, 5, 'TOO_MANY_MISSING'],
+    [5, 3, null],
+    [5, 4, 'TOO_MANY_MISSING'],
+  ])('of %i agents, %i at once: the sweep stops with %s', async (all, missing, stopped) => {
+    const { report } = await run(
+      gone(
+        Array.from({ length: all }, (_, nth) => row(nth)),
+        missing,
+      ),
+    );
+    expect(report).toMatchObject({ stopped, missing: stopped === null ? missing : 0 });
+  });
+
+  test('stop the sweep if Vapi refuses the key for the second look', async () => {
+    const { report, notes } = await run({
+      ...gone([row(1), row(2)], 1),
+      found: () => ({ kind: 'unauthorized', status: 401 }),
+    });
+    expect(report).toMatchObject({ stopped: 'VAPI_UNAUTHORIZED', missing: 0 });
+    expect(notes).toEqual([]);
+  });
+});

@@ -1,0 +1,910 @@
+/**
+ * What needs a clock that jumps, a database that answers to order, or code that breaks: small fakes stand in for the ports.
+ * Everything else about saves is tested against the real ones, in test/e2e.
+ */
+import { setImmediate as drained } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { type AgentConfig, defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveImage, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import { Secret } from '../../domain/secret.ts';
+import {
+  type BeginOutcome,
+  DatabaseError,
+  type SaveJournal,
+  type TransitionOutcome,
+  ValueRefusedError,
+} from '../../ports/agents/save-journal.ts';
+import type { Clock, Log } from '../../ports/system.ts';
+import type { Counted } from '../../ports/telemetry.ts';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings } from '../saga/settings.ts';
+import type { TransactionalAgentUpdate } from './build.ts';
+import { type ExecutorPorts, executeTransactionalAgentUpdate, type SaveOptions } from './execute.ts';
+
+const SETTINGS: SagaSettings = {
+  leaseMs: 30_000,
+  deadlineMs: 120_000,
+  answerMs: 12_000,
+  lateMs: 22_000,
+  requestTimeoutMs: 10_000,
+};
+const ORG = '00000000-0000-4000-8000-00000000000a';
+const START = Date.parse('2026-01-01T00:00:00.000Z');
+const CONFIG: AgentConfig = { ...defaultConfig('INBOUND'), systemPrompt: 'You answer calls.' };
+
+/** Time moves only when everybody sleeps, and then to the next who wakes. Tests may also move either clock by hand. */
+class ManualClock implements Clock {
+  wall = START;
+  mono = 5_000;
+  #sleepers: { at: number; wake: () => void }[] = [];
+
+  now = () => this.wall;
+  monotonic = () => this.mono;
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const sleeper = { at: this.mono + ms, wake: resolve };
+      this.#sleepers.push(sleeper);
+      signal?.addEventListener('abort', () => {
+        this.#sleepers = this.#sleepers.filter((one) => one !== sleeper);
+        resolve();
+      });
+    });
+  }
+
+  advance(ms: number): void {
+    this.wall += ms;
+    this.mono += ms;
+  }
+
+  /** Lets time pass until the work is done; false where everybody waits for something that is no clock. */
+  async runUntil(work: Promise<unknown>): Promise<boolean> {
+    let done = false;
+    const settled = () => {
+      done = true;
+    };
+    work.then(settled, settled);
+    for (;;) {
+      await drained();
+      if (done) return true;
+      const next = this.#sleepers.toSorted((a, b) => a.at - b.at)[0];
+      if (next === undefined) return false;
+      this.#sleepers = this.#sleepers.filter((one) => one !== next);
+      this.advance(Math.max(0, next.at - this.mono));
+      next.wake();
+    }
+  }
+}
+
+type Role = 'INBOUND' | 'OUTBOUND';
+const agentId = (role: Role) => `00000000-0000-4000-8000-0000000000${role === 'INBOUND' ? 'a1' : 'a2'}`;
+const assistantId = (role: Role) => `assistant-${role}`;
+
+function image(role: Role, exists: boolean): SaveImage {
+  const before = {
+    config: CONFIG,
+    revision: 3,
+    saveId: '00000000-0000-4000-8000-0000000000e0',
+    mappingVersion: 1,
+  };
+  return {
+    role,
+    agentId: agentId(role),
+    assistantId: exists ? assistantId(role) : null,
+    recreate: false,
+    before: exists ? before : null,
+    after: { config: { ...CONFIG, systemPrompt: `${role}, anew` }, revision: exists ? 4 : 1 },
+  };
+}
+
+function record(id: string, status: SaveStatus, over: Partial<SaveRecord> = {}): SaveRecord {
+  const open = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'].includes(status);
+  return {
+    ...{
+      id,
+      status,
+      epoch: 1,
+      kind: 'USER',
+      ambiguous: false,
+      mappingVersion: 1,
+      results: [],
+      failure: null,
+    },
+    startedAt: new Date(START).toISOString(),
+    finishedAt: open ? null : new Date(START).toISOString(),
+    ...over,
+  };
+}
+
+const AGENT: AgentRecord = {
+  ...{
+    id: agentId('INBOUND'),
+    role: 'INBOUND',
+    config: CONFIG,
+    assistantId: 'x',
+    revision: 4,
+    missing: false,
+  },
+  ...{ lastSyncedAt: null, checkedAt: null, drift: [], adoptable: null },
+};
+
+interface JournalCall {
+  name: string;
+  request: unknown;
+  at: number;
+}
+
+type Scripted<T> = (nth: number, clock: ManualClock) => T | Promise<T>;
+
+interface World {
+  roles: Role[];
+  /** The agents exist already: their assistants are changed, not made. */
+  exists: boolean;
+  settings: Partial<SagaSettings>;
+  /** What Vapi says, and how long it takes to. Default: what was sent, after 200 ms. */
+  reply: (role: Role, nth: number, document: JsonObject) => ProviderReply<ProviderAssistant>;
+  replyMs: number;
+  /** What the database says in place of its usual answer; thrown errors included. */
+  begin: Scripted<BeginOutcome | undefined>;
+  commit: Scripted<TransitionOutcome | undefined>;
+  abort: Scripted<TransitionOutcome | undefined>;
+  hold: Scripted<TransitionOutcome | undefined>;
+  rolledBack: Scripted<TransitionOutcome | undefined>;
+  needsAttention: Scripted<TransitionOutcome | undefined>;
+  openVoiceProvider: (() => never) | undefined;
+  options: SaveOptions;
+  /** Waits for a turn so long. */
+  admitMs: number;
+  update: Partial<TransactionalAgentUpdate>;
+}
+
+const ok = (role: Role, document: JsonObject): ProviderReply<ProviderAssistant> => ({
+  kind: 'ok',
+  value: { ...document, id: assistantId(role) },
+});
+
+/** One save in a world made to order, and everything that it did. */
+function start(world: Partial<World>) {
+  const clock = new ManualClock();
+  const { roles = ['INBOUND'], exists = true, replyMs = 200 } = world;
+  const settings = { ...SETTINGS, ...world.settings };
+  const calls: JournalCall[] = [];
+  const requests: { method: string; role: Role; at: number; document: JsonObject | null }[] = [];
+  const logged: { level: string; fields: object; message: string }[] = [];
+  const counted: Counted[] = [];
+  const tracked: Promise<unknown>[] = [];
+  let inFlight = 0;
+  let mostInFlight = 0;
+  let saveId = '';
+  const turns = { taken: 0, givenBack: 0 };
+
+  async function journaled(
+    name: 'commit' | 'abort' | 'hold' | 'rolledBack' | 'needsAttention',
+    request: unknown,
+    status: SaveStatus | 'HELD',
+  ): Promise<TransitionOutcome> {
+    const nth = calls.filter((call) => call.name === name).length;
+    calls.push({ name, request, at: clock.mono });
+    const scripted = await world[name]?.(nth, clock);
+    if (scripted !== undefined) return scripted;
+    const save = record(saveId, status === 'HELD' ? 'APPLYING' : status);
+    return { outcome: status, save, agents: status === 'COMMITTED' ? [AGENT] : [] };
+  }
+
+  const unused = () => Promise.reject(new Error('not part of this test'));
+  const journal: SaveJournal = {
+    begin: async (_orgId, id, _owner, request) => {
+      saveId ||= id;
+      const nth = calls.filter((call) => call.name === 'begin').length;
+      calls.push({ name: 'begin', request, at: clock.mono });
+      const scripted = await world.begin?.(nth, clock);
+      if (scripted !== undefined) return scripted;
+      const images = roles.map((role) => image(role, exists));
+      return { outcome: 'BEGUN', save: record(id, 'APPLYING'), images, deployment: 'd' };
+    },
+    commit: (_ref, request) => journaled('commit', request, 'COMMITTED'),
+    abort: (_ref, request) =>
+      journaled('abort', request, request.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
+    rolledBack: (_ref, request) => journaled('rolledBack', request, 'ROLLED_BACK'),
+    hold: (_ref, request) => journaled('hold', request, 'HELD'),
+    needsAttention: (_ref, request) => journaled('needsAttention', request, 'NEEDS_ATTENTION'),
+    ...{ due: unused, takeover: unused, settle: unused, inspect: unused },
+  };
+
+  async function ask(method: string, role: Role, document: JsonObject | null) {
+    const nth = requests.filter((request) => request.role === role).length;
+    requests.push({ method, role, at: clock.mono, document });
+    inFlight += 1;
+    mostInFlight = Math.max(mostInFlight, inFlight);
+    await clock.sleep(replyMs);
+    inFlight -= 1;
+    return world.reply?.(role, nth, document ?? {}) ?? ok(role, document ?? {});
+  }
+  const roleOf = (id: string): Role => (id === assistantId('OUTBOUND') ? 'OUTBOUND' : 'INBOUND');
+  const voice: VoiceProvider = {
+    timeoutMs: settings.requestTimeoutMs,
+    createAssistant: (document) => {
+      const stamp = (document['metadata'] as { lockstep: { role: Role } }).lockstep;
+      return ask('POST', stamp.role, document);
+    },
+    updateAssistant: (id, document) => ask('PATCH', roleOf(id), document),
+    deleteAssistant: (id) => ask('DELETE', roleOf(id), null),
+    ...{ getAssistant: unused, listAssistants: unused },
+  };
+
+  const log: Log = {
+    debug: (fields, message) => void logged.push({ level: 'debug', fields, message }),
+    info: (fields, message) => void logged.push({ level: 'info', fields, message }),
+    warn: (fields, message) => void logged.push({ level: 'warn', fields, message }),
+    error: (fields, message) => void logged.push({ level: 'error', fields, message }),
+    child: () => log,
+  };
+  let ids = 0;
+  const ports: ExecutorPorts<null> = {
+    openJournal: () => journal,
+    openVoiceProvider: () => world.openVoiceProvider?.() ?? voice,
+    admission: {
+      savesPerMinute: 1_000,
+      admit: async () => {
+        if (world.admitMs !== undefined) await clock.sleep(world.admitMs);
+        turns.taken += 1;
+        const unused = () => {
+          turns.givenBack += 1;
+        };
+        return { admitted: true, unused, done: () => {} };
+      },
+      turn: async () => true,
+    },
+    clock,
+    ids: {
+      uuid: () => {
+        ids += 1;
+        return `00000000-0000-4000-8000-${String(ids).padStart(12, '0')}`;
+      },
+    },
+    random: { next: () => 0.5 },
+    log,
+    meter: { count: (event) => void counted.push(event) },
+    settings,
+    owner: 'this process',
+    track: (work) => void tracked.push(work.catch(() => undefined)),
+  };
+  const updates = roles.map(
+    (role): TransactionalAgentUpdate => ({
+      ...{ orgId: ORG, agentId: null, role, expectedRevision: null, recreateIfMissing: false },
+      payload: { systemPrompt: `${role}, anew` },
+      ...world.update,
+    }),
+  );
+  const answer = executeTransactionalAgentUpdate(null, updates, new Secret('canary-key'), {
+    ...world.options,
+    ports,
+  });
+  const answered = answer.then(
+    (outcome) => ({ outcome, at: clock.mono, journaled: calls.map(({ name }) => name) }),
+    (error: unknown) => ({ error, at: clock.mono, journaled: calls.map(({ name }) => name) }),
+  );
+  return {
+    ...{ clock, calls, requests, logged, counted, ports, settings },
+    mostInFlight: () => mostInFlight,
+    saveId: () => saveId,
+    turns: () => turns,
+    /** What the caller is told, with everything that had happened by then. */
+    answer: async () => {
+      if (!(await clock.runUntil(answered))) throw new Error('it waits for ever');
+      const told = await answered;
+      if ('error' in told) throw told.error;
+      return told;
+    },
+    /** Lets everything come to its end; false where something waits for ever. */
+    end: () => clock.runUntil(Promise.all(tracked)),
+    names: () => calls.map(({ name }) => name),
+  };
+}
+
+const unknown: ProviderReply<never> = { kind: 'unknown', code: 'ECONNRESET' };
+const refused: ProviderReply<never> = { kind: 'refused', status: 400, messages: ['name is wrong'] };
+const away = (sent: boolean) => new DatabaseError('LOCKSTEP_NO_ANSWER', sent);
+
+describe('the happy path', () => {
+  test('two calls of the journal, one request an agent, the requests at the same time', async () => {
+    const save = start({ roles: ['INBOUND', 'OUTBOUND'] });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed', agents: [AGENT] });
+    expect(save.names()).toEqual(['begin', 'commit']);
+    expect(save.requests.map(({ method, role }) => `${method} ${role}`)).toEqual([
+      'PATCH INBOUND',
+      'PATCH OUTBOUND',
+    ]);
+    expect(save.mostInFlight()).toBe(2);
+    expect(await save.end()).toBe(true);
+  });
+});
+
+describe('nothing is sent where the lease leaves no room', () => {
+  /** What must be left of the lease for one more request: its timeout and the margin. */
+  const room = SETTINGS.requestTimeoutMs + GUARD_MARGIN_MS;
+
+  const jumps: [string, (clock: ManualClock, ms: number) => void][] = [
+    ['both clocks', (clock, ms) => clock.advance(ms)],
+    [
+      'the wall clock alone',
+      (clock, ms) => {
+        clock.wall += ms;
+      },
+    ],
+    [
+      'the monotonic clock alone (the wall clock was set back meanwhile)',
+      (clock, ms) => {
+        clock.mono += ms;
+        clock.wall -= 3_600_000;
+      },
+    ],
+  ];
+
+  test.each(jumps)('%s passed while the save began', async (_name, jump) => {
+    for (const [passed, sent] of [
+      [SETTINGS.leaseMs - room, 0],
+      [SETTINGS.leaseMs - room - 1, 1],
+      [10 * SETTINGS.leaseMs, 0],
+    ] as const) {
+      const save = start({
+        settings: { answerMs: 1_000_000 },
+        begin: (_nth, clock) => {
+          jump(clock, passed);
+          return undefined;
+        },
+      });
+      const { outcome } = await save.answer();
+      expect(save.requests).toHaveLength(sent);
+      if (sent === 1) continue;
+      // Nothing was touched: closed at once, and told so.
+      const error = 'Vapi could not be reached in time.';
+      expect(save.calls.at(-1)).toMatchObject({
+        name: 'abort',
+        request: { nothingApplied: true, results: [{ error }] },
+      });
+      expect(outcome).toMatchObject({ kind: 'failed', save: { status: 'ROLLED_BACK' } });
+    }
+  });
+
+  test.each(jumps)('%s passed while the first attempt was out: it is not repeated', async (_name, jump) => {
+    const save = start({
+      reply: () => {
+        jump(save.clock, SETTINGS.leaseMs);
+        return unknown;
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(save.requests).toHaveLength(1);
+    expect(save.calls.at(-1)).toMatchObject({ name: 'hold', request: { ambiguous: true, notBeforeMs: 0 } });
+    expect(outcome).toMatchObject({ kind: 'pending' });
+  });
+
+  test('a lost answer of the beginning counts: the lease may have begun with the first attempt', async () => {
+    const save = start({
+      settings: { answerMs: 1_000_000 },
+      begin: (nth, clock) => {
+        if (nth > 0) return undefined;
+        clock.advance(SETTINGS.leaseMs - room - 50);
+        throw away(true);
+      },
+    });
+    await save.answer();
+    expect(save.names()).toEqual(['begin', 'begin', 'abort']);
+    expect(save.requests).toEqual([]);
+  });
+
+  test('the way back has a lease of its own, from before it was asked for', async () => {
+    const save = start({
+      roles: ['INBOUND', 'OUTBOUND'],
+      settings: { answerMs: 1_000_000 },
+      reply: (role, _nth, document) => (role === 'OUTBOUND' ? refused : ok(role, document)),
+      abort: (_nth, clock) => {
+        clock.advance(SETTINGS.leaseMs - room);
+        return undefined;
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(save.requests).toHaveLength(2);
+    expect(save.names()).toEqual(['begin', 'abort', 'hold']);
+    expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'ROLLING_BACK' } });
+  });
+});
+
+describe('a save that needs attention', () => {
+  /** Vapi takes the change with another name, and the undo too. */
+  const otherwise = (world: Partial<World> = {}) =>
+    start({
+      reply: (role, _nth, document) => ok(role, { ...document, name: 'another' }),
+      ...world,
+    });
+  const told = (save: ReturnType<typeof start>) => [
+    ...save.counted.filter((event) => event === 'save.needs_attention'),
+    ...save.logged.filter(({ level }) => level === 'error').map(({ message }) => message),
+  ];
+
+  test('the undo was answered with other content: it is told where', async () => {
+    const save = otherwise();
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'NEEDS_ATTENTION' } });
+    expect(save.names()).toEqual(['begin', 'abort', 'needsAttention']);
+    expect(save.calls.at(-1)).toMatchObject({
+      request: {
+        results: [{ error: 'Vapi answered the previous configuration with other content at name.' }],
+      },
+    });
+    expect(told(save)).toEqual(['save.needs_attention', 'a save cannot be undone and needs a person']);
+  });
+
+  test.each<[string, Scripted<TransitionOutcome | undefined>]>([
+    [
+      'another owner has it',
+      () => ({ outcome: 'STALE', save: record('00000000-0000-4000-8000-000000000001', 'ROLLING_BACK') }),
+    ],
+    [
+      'the database is away',
+      (nth) => {
+        throw away(nth % 2 === 0);
+      },
+    ],
+  ])('%s: it is not called one before it is', async (_name, needsAttention) => {
+    const save = otherwise({ needsAttention });
+    await save.answer();
+    expect(await save.end()).toBe(true);
+    expect(save.names()).toContain('needsAttention');
+    expect(told(save)).toEqual([]);
+  });
+});
+
+describe('waiting for Vapi', () => {
+  test('Retry-After is honoured while the guard allows', async () => {
+    const save = start({
+      reply: (role, nth, document) =>
+        nth < 2 ? { kind: 'rate_limited', retryAfterMs: 3_000 } : ok(role, document),
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed' });
+    const waits = save.requests.slice(1).map(({ at }, index) => at - (save.requests[index]?.at ?? 0));
+    expect(waits).toEqual([3_200, 3_200]);
+  });
+
+  test('a Retry-After that does not fit into the lease is not waited for', async () => {
+    const save = start({ reply: () => ({ kind: 'rate_limited', retryAfterMs: SETTINGS.leaseMs }) });
+    const { outcome, at } = await save.answer();
+    expect(save.requests).toHaveLength(1);
+    expect(at).toBe(5_200);
+    expect(outcome).toMatchObject({ kind: 'failed', save: { status: 'ROLLED_BACK' } });
+    expect(save.calls.at(-1)?.request).toMatchObject({
+      failure: { reason: 'VAPI_RATE_LIMITED', retryable: true },
+    });
+  });
+
+  test.each([0, 1])('"again in %i ms" is no leave to storm', async (retryAfterMs) => {
+    const save = start({ reply: () => ({ kind: 'rate_limited', retryAfterMs }) });
+    await save.answer();
+    await save.end();
+    const waits = save.requests.slice(1).map(({ at }, index) => at - (save.requests[index]?.at ?? 0));
+    expect(waits.length).toBeGreaterThan(1);
+    // At least half of what the back-off would be, from 250 ms up.
+    expect(Math.min(...waits)).toBeGreaterThanOrEqual(200 + 125);
+    expect(save.requests.length).toBeLessThan(20);
+  });
+
+  test('without Retry-After: slower each time, from two seconds up', async () => {
+    const save = start({ reply: () => ({ kind: 'rate_limited', retryAfterMs: null }) });
+    await save.answer();
+    await save.end();
+    const waits = save.requests.slice(1).map(({ at }, index) => at - (save.requests[index]?.at ?? 0) - 200);
+    expect(waits).toEqual([1_500, 3_000, 6_000]);
+  });
+
+  test('every attempt carries the same bytes', async () => {
+    const save = start({ reply: (role, nth, document) => (nth < 3 ? unknown : ok(role, document)) });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed' });
+    expect(new Set(save.requests.map(({ document }) => JSON.stringify(document))).size).toBe(1);
+    // One of them may still arrive: the commit raises a fence.
+    expect(save.calls.at(-1)).toMatchObject({ name: 'commit', request: { ambiguous: true } });
+  });
+
+  test('429 after an unknown outcome does not make it known: handed over, not undone', async () => {
+    const save = start({
+      reply: (_role, nth) => (nth === 0 ? unknown : { kind: 'rate_limited', retryAfterMs: null }),
+    });
+    await save.answer();
+    await save.end();
+    expect(save.names()).toEqual(['begin', 'hold']);
+  });
+
+  test('a POST of unknown fate is never repeated: the save waits for its quarantine', async () => {
+    const save = start({ exists: false, reply: () => unknown });
+    const { outcome } = await save.answer();
+    expect(save.requests.map(({ method }) => method)).toEqual(['POST']);
+    expect(save.calls.at(-1)).toMatchObject({
+      name: 'hold',
+      request: { ambiguous: true, notBeforeMs: lateTimeMs(SETTINGS) },
+    });
+    expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId(), status: 'APPLYING' } });
+  });
+
+  test('unknown first, refused then: the direction is recorded, and nothing is undone under this lease', async () => {
+    const save = start({
+      roles: ['INBOUND', 'OUTBOUND'],
+      reply: (role, nth, document) => {
+        if (role === 'OUTBOUND') return ok(role, document);
+        return nth === 0 ? unknown : refused;
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(save.names()).toEqual(['begin', 'abort']);
+    expect(save.calls.at(-1)?.request).toMatchObject({ ambiguous: true, nothingApplied: false });
+    expect(save.requests).toHaveLength(3);
+    expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'ROLLING_BACK' } });
+  });
+});
+
+describe('the database', () => {
+  test('a commit is repeated, always the same, until it is answered', async () => {
+    const save = start({
+      commit: (nth) => {
+        if (nth < 4) throw away(nth % 2 === 0);
+        return undefined;
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed', agents: [AGENT] });
+    expect(save.names()).toEqual(['begin', 'commit', 'commit', 'commit', 'commit', 'commit']);
+    const commits = save.calls.filter(({ name }) => name === 'commit');
+    expect(new Set(commits.map(({ request }) => JSON.stringify(request))).size).toBe(1);
+    expect(new Set(commits.map(({ at }) => at)).size).toBe(5);
+  });
+
+  test('away for a whole lease: left to recovery, and told as undecided in the database', async () => {
+    const save = start({
+      settings: { answerMs: 1_000_000 },
+      commit: () => {
+        throw away(true);
+      },
+    });
+    const { outcome, at } = await save.answer();
+    expect(outcome).toMatchObject({
+      kind: 'pending',
+      save: { status: 'APPLYING', results: [{ vapiSynced: true, dbUpdated: null }] },
+    });
+    expect(at).toBeGreaterThan(SETTINGS.leaseMs);
+    expect(new Set(save.names())).toEqual(new Set(['begin', 'commit']));
+    expect(save.requests).toHaveLength(1);
+  });
+
+  const taken = (status: SaveStatus): TransitionOutcome => ({
+    outcome: 'STALE',
+    save: record('00000000-0000-4000-8000-000000000001', status, { epoch: 2 }),
+    agents: status === 'COMMITTED' ? [AGENT] : [],
+  });
+
+  test('another owner has committed it: that is the answer', async () => {
+    const save = start({ commit: () => taken('COMMITTED') });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed', save: { epoch: 2 }, agents: [AGENT] });
+    expect(save.names()).toEqual(['begin', 'commit']);
+  });
+
+  test.each(['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'] as const)(
+    'another owner has it, %s: undecided, and hands off',
+    async (status) => {
+      const save = start({ commit: () => taken(status) });
+      const { outcome } = await save.answer();
+      expect(outcome).toMatchObject({
+        kind: 'pending',
+        save: { status },
+        retryAfterMs: status === 'NEEDS_ATTENTION' ? null : 1_000,
+      });
+      expect(save.names()).toEqual(['begin', 'commit']);
+      expect(save.requests).toHaveLength(1);
+    },
+  );
+
+  test('another owner turned it back and closed it while we were about to abort: nothing is undone twice', async () => {
+    const save = start({
+      roles: ['INBOUND', 'OUTBOUND'],
+      reply: (role, _nth, document) => (role === 'INBOUND' ? ok(role, document) : refused),
+      abort: () => taken('ROLLED_BACK'),
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'failed' });
+    expect(save.requests).toHaveLength(2);
+    expect(save.names()).toEqual(['begin', 'abort']);
+  });
+
+  test.each([
+    ['certainly not reached', [false, false, false], 'unavailable'],
+    ['perhaps reached, once', [false, true, false], 'pending'],
+  ])('%s when it should begin: %j → %s', async (_name, sent, kind) => {
+    const save = start({
+      begin: (nth) => {
+        throw away(sent[nth] ?? false);
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome.kind).toBe(kind);
+    if (outcome.kind === 'pending')
+      expect(outcome.save).toMatchObject({ id: save.saveId(), status: 'APPLYING' });
+    expect(save.names()).toEqual(['begin', 'begin', 'begin']);
+    expect(save.requests).toEqual([]);
+  });
+});
+
+describe('the answer in time', () => {
+  test('undecided after SAVE_ANSWER_MS: pending, with what is true so far, and the work goes on', async () => {
+    const save = start({
+      roles: ['INBOUND', 'OUTBOUND'],
+      replyMs: 9_000,
+      reply: (role, nth, document) => (role === 'OUTBOUND' && nth === 0 ? unknown : ok(role, document)),
+    });
+    const { outcome, at, journaled } = await save.answer();
+    expect(at).toBe(5_000 + SETTINGS.answerMs);
+    expect(journaled).toEqual(['begin']);
+    expect(outcome).toMatchObject({
+      kind: 'pending',
+      retryAfterMs: 1_000,
+      save: {
+        id: save.saveId(),
+        status: 'APPLYING',
+        results: [
+          { role: 'INBOUND', vapiSynced: true, dbUpdated: false },
+          { role: 'OUTBOUND', vapiSynced: null, dbUpdated: false },
+        ],
+      },
+    });
+    expect(await save.end()).toBe(true);
+    expect(save.names()).toEqual(['begin', 'commit']);
+  });
+
+  test('SAVE_ANSWER_MS counts from the call, a slow beginning included; the save goes on all the same', async () => {
+    const save = start({
+      begin: async (nth, clock) => {
+        await clock.sleep(9_000);
+        if (nth === 0) throw away(true);
+        return undefined;
+      },
+    });
+    const { outcome, at } = await save.answer();
+    expect(at).toBe(5_000 + SETTINGS.answerMs);
+    expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId(), status: 'APPLYING' } });
+    expect(await save.end()).toBe(true);
+    // Eighteen seconds of its lease were gone; eleven must be left for a request.
+    expect(save.names()).toEqual(['begin', 'begin', 'commit']);
+  });
+
+  test('a decision in time is told at once', async () => {
+    const save = start({});
+    expect((await save.answer()).at).toBe(5_200);
+  });
+
+  test('the same request is running already: its end is ours', async () => {
+    const replay = (status: SaveStatus): BeginOutcome => ({
+      outcome: 'REPLAY',
+      save: record('00000000-0000-4000-8000-0000000000ff', status),
+      agents: status === 'COMMITTED' ? [AGENT] : [],
+    });
+    const save = start({ begin: (nth) => replay(nth < 3 ? 'APPLYING' : 'COMMITTED') });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed', agents: [AGENT] });
+    expect(save.requests).toEqual([]);
+
+    const endless = start({ begin: () => replay('APPLYING') });
+    const told = await endless.answer();
+    expect(told.at).toBeLessThanOrEqual(5_000 + SETTINGS.answerMs);
+    expect(told.outcome).toMatchObject({
+      kind: 'pending',
+      save: { id: '00000000-0000-4000-8000-0000000000ff' },
+    });
+    expect(await endless.end()).toBe(true);
+  });
+});
+
+describe('a defect', () => {
+  const defect = () => {
+    throw new TypeError('a defect');
+  };
+
+  test.each<[string, Partial<World>]>([
+    ['in the voice provider', { reply: defect }],
+    ['in the journal, at the commit', { commit: defect }],
+    ['in the journal, at the hold', { exists: false, reply: () => unknown, hold: defect }],
+    [
+      'a transition that the protocol does not know',
+      { commit: () => ({ outcome: 'ROLLED_BACK', save: record('x', 'NEEDS_ATTENTION') }) },
+    ],
+    ['a save that the journal does not know', { commit: () => ({ outcome: 'NO_SAVE' }) }],
+    [
+      'a mapping version of a newer build',
+      {
+        begin: () => ({
+          outcome: 'BEGUN',
+          save: record('00000000-0000-4000-8000-000000000001', 'APPLYING', { mappingVersion: 99 }),
+          images: [image('INBOUND', true)],
+          deployment: 'd',
+        }),
+      },
+    ],
+  ])(
+    '%s, after the save began: undecided, not an error; it is logged, and tracked to its end',
+    async (_name, world) => {
+      const save = start(world);
+      const { outcome } = await save.answer();
+      expect(outcome).toMatchObject({
+        kind: 'pending',
+        save: { id: save.saveId(), status: 'APPLYING' },
+        retryAfterMs: 1_000,
+      });
+      expect(save.logged).toContainEqual(
+        expect.objectContaining({
+          level: 'error',
+          fields: { saveId: save.saveId(), err: expect.any(Error) as Error },
+        }),
+      );
+      expect(await save.end()).toBe(true);
+    },
+  );
+
+  test('before the save begins, it is an error, and nothing begins', async () => {
+    const save = start({ openVoiceProvider: defect });
+    await expect(save.answer()).rejects.toThrow('a defect');
+    expect(save.calls).toEqual([]);
+  });
+
+  test('a refusal of the database that is no answer is an error: nothing began, and its turn is given back', async () => {
+    const save = start({ begin: defect });
+    await expect(save.answer()).rejects.toThrow('a defect');
+    expect(save.requests).toEqual([]);
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+
+  test('but where an attempt before it got no answer, that one may have begun: undecided', async () => {
+    const save = start({
+      begin: (nth) => {
+        throw nth === 0 ? away(true) : new TypeError('a defect');
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId() } });
+    expect(save.logged).toContainEqual(expect.objectContaining({ level: 'error' }));
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+
+  test('while another request of the same key is waited for: undecided, as it was last seen', async () => {
+    const running = record('00000000-0000-4000-8000-0000000000ff', 'APPLYING');
+    const save = start({
+      begin: (nth) => {
+        if (nth > 0) throw new TypeError('a defect');
+        return { outcome: 'REPLAY', save: running, agents: [] };
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toEqual({ kind: 'pending', save: running, retryAfterMs: 1_000 });
+  });
+});
+
+describe('what is asked for', () => {
+  const { ports } = start({});
+  const update: TransactionalAgentUpdate = {
+    ...{ orgId: ORG, agentId: null, role: 'INBOUND', expectedRevision: null, recreateIfMissing: false },
+    payload: { name: 'A' },
+  };
+
+  test('no agent, or agents of two organizations, is a defect of the caller', async () => {
+    const key = new Secret('canary-key');
+    await expect(executeTransactionalAgentUpdate(null, [], key, { ports })).rejects.toThrow(
+      'at least one agent',
+    );
+    const other = { ...update, orgId: '00000000-0000-4000-8000-00000000000b' };
+    await expect(executeTransactionalAgentUpdate(null, [update, other], key, { ports })).rejects.toThrow(
+      'one organization',
+    );
+  });
+
+  test('without a key nothing is opened', async () => {
+    const closed = { ...ports, openJournal: () => expect.fail('opened') };
+    expect(await executeTransactionalAgentUpdate(null, [update], null, { ports: closed })).toEqual({
+      kind: 'not_configured',
+    });
+  });
+
+  test('the key is in nothing that is recorded, logged or answered', async () => {
+    const save = start({ reply: () => unknown });
+    const { outcome } = await save.answer();
+    await save.end();
+    expect(inspect([outcome, save.calls, save.logged], { depth: null, showHidden: true })).not.toContain(
+      'canary-key',
+    );
+  });
+
+  test('the request hash: the same for the same change, another for another; absent is not null', async () => {
+    const hash = async (update: Partial<TransactionalAgentUpdate>) => {
+      const save = start({ update });
+      await save.answer();
+      return (save.calls[0]?.request as { requestHash: string } | undefined)?.requestHash;
+    };
+    const voice = { provider: 'azure', voiceId: 'v', stability: null, similarityBoost: null };
+    const reordered = Object.fromEntries(Object.entries(voice).reverse()) as typeof voice;
+    expect(await hash({ payload: { name: 'A', voice } })).toBe(
+      await hash({ payload: { voice: reordered, name: 'A' } }),
+    );
+    const hashes = [
+      await hash({}),
+      await hash({ payload: {} }),
+      await hash({ payload: { firstMessage: null } }),
+      await hash({ payload: { name: 'B' } }),
+      await hash({ role: 'OUTBOUND' }),
+      await hash({ expectedRevision: 0 }),
+      await hash({ recreateIfMissing: true }),
+    ];
+    expect(new Set(hashes).size).toBe(hashes.length);
+  });
+});
+
+describe('waiting for a turn', () => {
+  test('counts as part of the time within which a save is answered', async () => {
+    const save = start({ admitMs: SETTINGS.answerMs - 100, replyMs: 1_000 });
+    expect(await save.answer()).toMatchObject({
+      outcome: { kind: 'pending' },
+      at: 5_000 + SETTINGS.answerMs,
+    });
+  });
+
+  test('ends with a refusal after that time, and a turn that comes later begins nothing', async () => {
+    const save = start({ admitMs: SETTINGS.answerMs + 100 });
+    const told = await save.answer();
+    expect(told).toMatchObject({ outcome: { kind: 'rate_limited' }, at: 5_000 + SETTINGS.answerMs });
+    await save.clock.runUntil(new Promise(() => {}));
+    expect(save.names()).toEqual([]);
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+});
+
+describe('a transition whose text the database refuses', () => {
+  const BAD = 'bad \ud83d text';
+  const REFUSED: ProviderReply<ProviderAssistant> = { kind: 'refused', status: 400, messages: [BAD] };
+  const refusedText = () => {
+    throw new ValueRefusedError('the database refused a value with 22P02');
+  };
+  const once = (nth: number) => (nth === 0 ? refusedText() : undefined);
+
+  test.each([
+    ['abort', { roles: ['INBOUND'] as Role[], abort: once }],
+    ['hold', { replyMs: 25_000, reply: () => unknown, hold: once }],
+    [
+      'rolledBack',
+      {
+        roles: ['INBOUND', 'OUTBOUND'] as Role[],
+        rolledBack: once,
+        reply: (role: Role, _nth: number, document: JsonObject) =>
+          role === 'OUTBOUND' ? REFUSED : ok(role, document),
+      },
+    ],
+    [
+      'needsAttention',
+      {
+        roles: ['INBOUND', 'OUTBOUND'] as Role[],
+        needsAttention: once,
+        reply: (role: Role, nth: number, document: JsonObject) =>
+          role === 'OUTBOUND' || nth > 0 ? REFUSED : ok(role, document),
+      },
+    ],
+  ])('is repeated without it: %s', async (name, world: Partial<World>) => {
+    const save = start({ reply: () => REFUSED, ...world });
+    await save.answer();
+    await save.end();
+    const requests = save.calls.filter((call) => call.name === name).map(({ request }) => request);
+    expect(requests).toHaveLength(2);
+    expect(JSON.stringify(requests[1])).not.toContain('bad ');
+    expect(save.logged.filter(({ level }) => level === 'error')[0]?.fields).toMatchObject({
+      event: 'save.words_refused',
+      transition: name === 'rolledBack' ? 'close' : name === 'needsAttention' ? 'attention' : name,
+    });
+  });
+});

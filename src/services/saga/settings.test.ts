@@ -1,0 +1,58 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { loadEnv } from '../../env.ts';
+import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings, settingsProblems } from './settings.ts';
+
+const SETTINGS: SagaSettings = {
+  leaseMs: 30_000,
+  deadlineMs: 120_000,
+  answerMs: 12_000,
+  lateMs: 22_000,
+  requestTimeoutMs: 10_000,
+};
+
+const named = (settings: SagaSettings) => settingsProblems(settings).map(({ setting }) => setting);
+
+describe('settings', () => {
+  test('the defaults are possible', () => {
+    const loaded = loadEnv({});
+    expect('config' in loaded && settingsProblems(loaded.config.settings)).toEqual([]);
+    expect('config' in loaded && loaded.config.settings).toEqual(SETTINGS);
+  });
+
+  test('a lease must hold one request and the margin, with room to spare', () => {
+    const least = SETTINGS.requestTimeoutMs + GUARD_MARGIN_MS;
+    expect(named({ ...SETTINGS, leaseMs: least + 1 })).toEqual([]);
+    expect(named({ ...SETTINGS, leaseMs: least })).toEqual(['leaseMs']);
+  });
+
+  test('the deadline lies after the lease', () => {
+    expect(named({ ...SETTINGS, deadlineMs: SETTINGS.leaseMs + 1 })).toEqual([]);
+    expect(named({ ...SETTINGS, deadlineMs: SETTINGS.leaseMs })).toEqual(['deadlineMs']);
+  });
+
+  test('every problem at once, each in a sentence that says why', () => {
+    const problems = settingsProblems({ ...SETTINGS, leaseMs: 500, deadlineMs: 400 });
+    expect(problems.map(({ setting }) => setting)).toEqual(['leaseMs', 'deadlineMs']);
+    for (const { problem } of problems) expect(problem).toMatch(/^must be more than .+: .+/);
+  });
+
+  test('a quarantine may be longer than the lease: it is stored, not slept', () => {
+    expect(named({ ...SETTINGS, lateMs: 10 * SETTINGS.deadlineMs })).toEqual([]);
+  });
+
+  test('late is what the request may take itself, and what Vapi may still do after that', () => {
+    expect(lateTimeMs(SETTINGS)).toBe(32_000);
+  });
+
+  test('whatever is possible leaves room for at least one send, and for a lease before the deadline', () => {
+    const ms = fc.integer({ min: 0, max: 86_400_000 });
+    fc.assert(
+      fc.property(ms, ms, ms, ms, (leaseMs, deadlineMs, requestTimeoutMs, lateMs) => {
+        const settings = { ...SETTINGS, leaseMs, deadlineMs, requestTimeoutMs, lateMs };
+        const works = requestTimeoutMs + GUARD_MARGIN_MS < leaseMs && leaseMs < deadlineMs;
+        expect(settingsProblems(settings).length === 0).toBe(works);
+      }),
+    );
+  });
+});
