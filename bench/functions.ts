@@ -2,8 +2,8 @@
 import { type AgentConfig, checkSaveInput, defaultConfig } from '../src/domain/agent-config.ts';
 import { canonicalJson, type JsonObject } from '../src/domain/json.ts';
 import type { Stamp } from '../src/domain/stamp.ts';
-import { differences, observedForm } from '../src/services/assistants/compare.ts';
-import { MAPPING_VERSION, renderAssistant } from '../src/services/assistants/render.ts';
+import { differences, observedForm } from '../src/services/agents/compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report } from './figure.ts';
 
 const BATCH = 200;

@@ -13,7 +13,7 @@ import { type AgentConfig, type AgentRole, defaultConfig } from '../src/domain/a
 import type { AgentRecord, SaveRecord } from '../src/domain/save.ts';
 import { startVapiStandIn, type VapiStandIn } from '../src/local/vapi/server.ts';
 import type { BeginOutcome, BeginRequest, TransitionOutcome } from '../src/ports/save-journal.ts';
-import { MAPPING_VERSION } from '../src/services/assistants/render.ts';
+import { MAPPING_VERSION } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
 import { assertSaved, SAVE, type SaveAnswer, saveInput } from './local.ts';
 import { cpuMs, startServer } from './process.ts';

@@ -9,8 +9,8 @@ import type {
   CommittedAgent,
   TransitionOutcome,
 } from '../src/ports/save-journal.ts';
-import { observedForm } from '../src/services/assistants/compare.ts';
-import { MAPPING_VERSION, renderAssistant } from '../src/services/assistants/render.ts';
+import { observedForm } from '../src/services/agents/compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
 
 const ROLES = ['INBOUND', 'OUTBOUND'] as const;

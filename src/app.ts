@@ -34,11 +34,12 @@ import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
-import { look, type Verdict } from './services/reconciliation/look.ts';
-import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
-import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/saves/execute.ts';
-import { type RecoveryRound, recoverAbandonedSaves } from './services/saves/recovery.ts';
-import { lateTimeMs, type SaveSettings } from './services/saves/settings.ts';
+import { look, type Verdict } from './services/agents/drift/look.ts';
+import { type SweepReport, sweep } from './services/agents/drift/sweep.ts';
+import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
+import { recoverAbandonedSaves } from './services/agents/recover.ts';
+import type { RecoveryRound } from './services/saga/recovery.ts';
+import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
 export interface AppConfig {
@@ -49,7 +50,7 @@ export interface AppConfig {
     /** The active one, as soon as it is seen to read the same Vapi organization. */
     nextKey?: Secret | null;
   };
-  settings: SaveSettings;
+  settings: SagaSettings;
   /** Absent: the account is not shared out, whatever is asked of it. */
   pace?: PaceSettings | undefined;
   breaker: BreakerSettings;

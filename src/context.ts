@@ -5,8 +5,8 @@ import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
 import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
-import type { Verdict } from './services/reconciliation/look.ts';
-import type { ExecutorPorts } from './services/saves/execute.ts';
+import type { Verdict } from './services/agents/drift/look.ts';
+import type { ExecutorPorts } from './services/agents/execute.ts';
 
 /** A signed-in user of one organization, and what they may see. */
 export interface Tenant {

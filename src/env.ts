@@ -7,7 +7,7 @@ import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { Secret } from './domain/secret.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
 import type { PaceSettings } from './services/admission/pacer.ts';
-import { type SaveSettings, settingsProblems } from './services/saves/settings.ts';
+import { type SagaSettings, settingsProblems } from './services/saga/settings.ts';
 
 /**
  * The process's environment, read once, here. Every problem is told at once, by the variable's name and never by its value.
@@ -28,7 +28,7 @@ export interface Config {
     /** Read again on SIGHUP. */
     files: { key: string | undefined; nextKey: string | undefined };
   };
-  settings: SaveSettings;
+  settings: SagaSettings;
   pace: PaceSettings;
   breaker: BreakerSettings;
   edge: EdgeOptions;
@@ -173,7 +173,7 @@ const TIMES = {
   RECONCILE_INTERVAL_MS: true,
 } as const;
 
-const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, keyof typeof TIMES>> = {
+const SETTING_VARIABLES: Readonly<Record<keyof SagaSettings, keyof typeof TIMES>> = {
   leaseMs: 'SAVE_LEASE_MS',
   deadlineMs: 'SAVE_DEADLINE_MS',
   answerMs: 'SAVE_ANSWER_MS',
@@ -181,9 +181,9 @@ const SETTING_VARIABLES: Readonly<Record<keyof SaveSettings, keyof typeof TIMES>
   requestTimeoutMs: 'VAPI_TIMEOUT_MS',
 };
 
-function settingsOf(times: Record<keyof typeof TIMES, number>): SaveSettings {
+function settingsOf(times: Record<keyof typeof TIMES, number>): SagaSettings {
   const settings = Object.entries(SETTING_VARIABLES).map(([setting, variable]) => [setting, times[variable]]);
-  return Object.fromEntries(settings) as SaveSettings;
+  return Object.fromEntries(settings) as SagaSettings;
 }
 
 /**
@@ -280,7 +280,7 @@ export function loadEnv(
       variable: SETTING_VARIABLES[setting],
       problem: problem.replace(
         /\b[a-z]+[A-Za-z]*Ms\b/g,
-        (name) => SETTING_VARIABLES[name as keyof SaveSettings],
+        (name) => SETTING_VARIABLES[name as keyof SagaSettings],
       ),
     });
   }

@@ -1,7 +1,7 @@
 import { parseIdempotencyKey } from '../services/agents/parse-save-input.ts';
-import { type SettleDriftPorts, settleDrift } from '../services/reconciliation/settle-drift.ts';
-import { answerOf } from '../services/saves/answer.ts';
-import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
+import { type SettleDriftPorts, settleDrift } from '../services/agents/drift/settle-drift.ts';
+import { answerOf } from '../services/agents/answer.ts';
+import { executeTransactionalAgentUpdate } from '../services/agents/execute.ts';
 import { AgentRoleRef } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
 import { SAVE_COST } from './cost.ts';

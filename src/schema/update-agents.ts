@@ -1,8 +1,8 @@
 import { LIMITS } from '../domain/agent-config.ts';
 import { parseSaveInput } from '../services/agents/parse-save-input.ts';
-import { answerOf, type SaveAnswer } from '../services/saves/answer.ts';
-import { ANY_AGENTS, buildTransactionalUpdates } from '../services/saves/build.ts';
-import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
+import { answerOf, type SaveAnswer } from '../services/agents/answer.ts';
+import { ANY_AGENTS, buildTransactionalUpdates } from '../services/agents/build.ts';
+import { executeTransactionalAgentUpdate } from '../services/agents/execute.ts';
 import { AgentRef, settled } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
 import { AGENTS_COST, SAVE_COST } from './cost.ts';

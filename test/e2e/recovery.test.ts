@@ -4,7 +4,7 @@ import type { GraphQLClient } from 'graphql-request';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
-import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import type { SagaSettings } from '../../src/services/saga/settings.ts';
 import { CANARY_KEY, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { both, ended, makeBoth, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
@@ -13,7 +13,7 @@ import { accessToken, type HttpProxy, lost, rpc, startProxy } from '../support/p
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 import { expectLockstep, type Systems, systemsOf } from '../support/systems.ts';
 
-const SETTINGS: SaveSettings = {
+const SETTINGS: SagaSettings = {
   requestTimeoutMs: 1_500,
   lateMs: 1_000,
   // The guard leaves 4.5 seconds for tries.
@@ -50,7 +50,7 @@ afterAll(async () => {
 
 /** `recovers: false`: it leaves abandoned saves to the others. */
 async function startReplica(
-  settings: SaveSettings,
+  settings: SagaSettings,
   { of = supabase, recovers = true }: { of?: TestSupabase; recovers?: boolean } = {},
 ): Promise<Replica> {
   const proxy = await startProxy(of.url);
@@ -377,7 +377,7 @@ describe.concurrent('two owners', () => {
 });
 
 describe.concurrent('whatever the settings, it ends', () => {
-  const SHORT: SaveSettings = {
+  const SHORT: SagaSettings = {
     requestTimeoutMs: 1_000,
     leaseMs: 5_000,
     deadlineMs: 5_100,

@@ -1,14 +1,14 @@
 /** Every answer that Vapi may give, or not give, seen through the whole stack: what the caller is told, and what is there. */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
-import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import type { SagaSettings } from '../../src/services/saga/settings.ts';
 import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { both, ended, makeBoth, prompt, saveWhenFree, strike, writes } from '../support/faulty.ts';
 import { gate } from '../support/gate.ts';
 import { expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
 import { expectLockstep, systemsOf } from '../support/systems.ts';
 
-const SETTINGS: SaveSettings = {
+const SETTINGS: SagaSettings = {
   requestTimeoutMs: 1_500,
   lateMs: 500,
   // The guard leaves 5 seconds for tries.

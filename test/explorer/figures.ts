@@ -1,4 +1,4 @@
-import { GUARD_MARGIN_MS, type SaveSettings, settingsProblems } from '../../src/services/saves/settings.ts';
+import { GUARD_MARGIN_MS, type SagaSettings, settingsProblems } from '../../src/services/saga/settings.ts';
 import { quoted, table } from '../support/figures.ts';
 import { type Exploration, explore } from './explore.ts';
 import { type Safeguard, type Scope, type TickingClock, World } from './world.ts';
@@ -196,7 +196,7 @@ export function withSafeguard(safeguard: Safeguard): Exploration {
 }
 
 export interface Settings {
-  settings: SaveSettings;
+  settings: SagaSettings;
   databaseMs: number;
 }
 
@@ -213,7 +213,7 @@ export function acceptedSettings(most: { requestTimeoutS: number; leaseS: number
         [lease + 1, 9],
         [3 * lease, 1],
       ] as const) {
-        const settings: SaveSettings = {
+        const settings: SagaSettings = {
           requestTimeoutMs: timeout * 1_000,
           leaseMs: lease * 1_000,
           deadlineMs: deadline * 1_000,

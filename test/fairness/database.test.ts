@@ -7,7 +7,7 @@ import { createRpcReplicaRegistry } from '../../src/adapters/supabase/rpc-replic
 import { defaultConfig } from '../../src/domain/agent-config.ts';
 import type { ReplicaRegistry } from '../../src/ports/admission.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/save-journal.ts';
-import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { supabaseConfig } from '../support/app.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 

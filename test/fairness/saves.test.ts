@@ -10,8 +10,8 @@ import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.
 import type { Admission } from '../../src/ports/admission.ts';
 import type { Clock, Log } from '../../src/ports/system.ts';
 import type { PaceSettings } from '../../src/services/admission/pacer.ts';
-import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/saves/build.ts';
-import { executeTransactionalAgentUpdate } from '../../src/services/saves/execute.ts';
+import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
+import { executeTransactionalAgentUpdate } from '../../src/services/agents/execute.ts';
 import { CANARY_KEY, createTestApp, supabaseConfig, TEST_SETTINGS, type TestApp } from '../support/app.ts';
 import { expectAnswer, type SaveInput, save } from '../support/operations.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';

@@ -10,7 +10,7 @@ import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { defaultConfig } from '../../src/domain/agent-config.ts';
 import type { BeginRequest, SaveJournal, SaveRef } from '../../src/ports/save-journal.ts';
-import { MAPPING_VERSION } from '../../src/services/assistants/render.ts';
+import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { createOwner, digestOf, type Owner } from './organizations.ts';
 

@@ -9,16 +9,16 @@ import type { Ids, Log } from '../../src/ports/system.ts';
 import type { Meter } from '../../src/ports/telemetry.ts';
 import type { TenantReads } from '../../src/ports/tenant-reads.ts';
 import type { VoiceProvider } from '../../src/ports/voice-provider.ts';
-import type { renderAssistant } from '../../src/services/assistants/render.ts';
-import type { adoptOrRevert } from '../../src/services/reconciliation/settle-drift.ts';
-import type { buildTransactionalUpdates } from '../../src/services/saves/build.ts';
+import type { buildTransactionalUpdates } from '../../src/services/agents/build.ts';
+import type { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
 import type {
   ExecutorPorts,
   executeTransactionalAgentUpdate,
   SaveOptions,
-} from '../../src/services/saves/execute.ts';
-import type { decide } from '../../src/services/saves/protocol.ts';
-import type { HeldSave, RunPorts } from '../../src/services/saves/run.ts';
+} from '../../src/services/agents/execute.ts';
+import type { renderAssistant } from '../../src/services/agents/render.ts';
+import type { decide } from '../../src/services/saga/protocol.ts';
+import type { HeldSaga, RunPorts } from '../../src/services/saga/run.ts';
 import type { Holds, Takers } from '../support/holds.ts';
 
 describe('the executor’s chain', () => {
@@ -36,9 +36,9 @@ describe('the executor’s chain', () => {
   });
 
   test('what it hands on has no place for it', () => {
-    expectTypeOf<Holds<HeldSave>>().toEqualTypeOf<false>();
-    expectTypeOf<keyof RunPorts>().toEqualTypeOf<
-      'journal' | 'voice' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
+    expectTypeOf<Holds<HeldSaga>>().toEqualTypeOf<false>();
+    expectTypeOf<keyof RunPorts<never>>().toEqualTypeOf<
+      'journal' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
     >();
   });
 });

@@ -153,8 +153,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   ),
   ...plant(
-    'src/services/reconciliation/sweep.ts',
-    ['src/services/reconciliation/sweep-verdicts.test.ts'],
+    'src/services/agents/drift/sweep.ts',
+    ['src/services/agents/drift/sweep-verdicts.test.ts'],
     [
       [
         'repair-any-revision',
@@ -195,8 +195,8 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   ),
   ...plant(
-    'src/services/reconciliation/look.ts',
-    ['src/services/reconciliation/sweep-verdicts.test.ts'],
+    'src/services/agents/drift/look.ts',
+    ['src/services/agents/drift/sweep-verdicts.test.ts'],
     [
       [
         'look-any-save',

@@ -7,7 +7,7 @@ import type {
   TransitionOutcome,
 } from '../../src/ports/save-journal.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
-import { stampOf } from '../../src/services/assistants/compare.ts';
+import { stampOf } from '../../src/services/agents/compare.ts';
 import type { Invariant } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
 import { CANARY, type Planted, type World } from './world.ts';

@@ -1,11 +1,11 @@
 import type { AgentRole } from '../../src/domain/agent-config.ts';
 import { canonicalJson, type JsonObject, jsonEqual } from '../../src/domain/json.ts';
 import type { Assistant, AssistantStore } from '../../src/local/vapi/assistant-store.ts';
-import { stampOf } from '../../src/services/assistants/compare.ts';
-import { renderAssistant } from '../../src/services/assistants/render.ts';
-import type { SaveOutcome } from '../../src/services/saves/execute.ts';
-import { isClosed } from '../../src/services/saves/protocol.ts';
-import { GUARD_MARGIN_MS } from '../../src/services/saves/settings.ts';
+import { stampOf } from '../../src/services/agents/compare.ts';
+import type { SaveOutcome } from '../../src/services/agents/execute.ts';
+import { renderAssistant } from '../../src/services/agents/render.ts';
+import { isClosed } from '../../src/services/saga/protocol.ts';
+import { GUARD_MARGIN_MS } from '../../src/services/saga/settings.ts';
 import {
   type AgentRow,
   afterRevision,

@@ -1,6 +1,6 @@
 import type { AgentRole } from '../../src/domain/agent-config.ts';
-import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/saves/build.ts';
-import { lateTimeMs, type SaveSettings } from '../../src/services/saves/settings.ts';
+import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
+import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import type { Violation } from './checks.ts';
 import { type Call, type FaultSource, type Strike, World } from './world.ts';
 
@@ -20,7 +20,7 @@ export interface Scenario {
   roles: AgentRole[];
   /** What Vapi does to the save under test: by operation, and which of its calls, counted from 1. */
   vapi?: { op: 'POST' | 'PATCH' | 'DELETE'; nth: number; strike: Strike }[];
-  settings?: Partial<SaveSettings>;
+  settings?: Partial<SagaSettings>;
 }
 
 const LATE: Strike = { what: 'late', ms: 15_000 };
@@ -134,7 +134,7 @@ export const SCENARIOS: Scenario[] = [
 ];
 
 /** As delivered, but for a recovery that looks every ten seconds. */
-const SETTINGS: SaveSettings = {
+const SETTINGS: SagaSettings = {
   leaseMs: 30_000,
   deadlineMs: 120_000,
   answerMs: 12_000,

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AGENT_ROLES } from '../../src/domain/agent-config.ts';
 import type { SaveStatus } from '../../src/domain/save.ts';
-import { TRANSITIONS } from '../../src/services/saves/protocol.ts';
+import { TRANSITIONS } from '../../src/services/saga/protocol.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 import {
   type Cast,

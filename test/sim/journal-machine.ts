@@ -1,5 +1,5 @@
 import type { SaveStatus } from '../../src/domain/save.ts';
-import { TRANSITIONS } from '../../src/services/saves/protocol.ts';
+import { TRANSITIONS } from '../../src/services/saga/protocol.ts';
 
 /**
  * What the save functions of the database decide by: status, epoch, lease, quarantine and fence, and nothing of a save's

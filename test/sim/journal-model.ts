@@ -20,7 +20,7 @@ import type {
   TransitionOutcome,
 } from '../../src/ports/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/sweep-store.ts';
-import { isClosed } from '../../src/services/saves/protocol.ts';
+import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,
   beginControl,

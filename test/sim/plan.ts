@@ -1,12 +1,12 @@
 import type { AgentRole } from '../../src/domain/agent-config.ts';
-import { GUARD_MARGIN_MS, type SaveSettings } from '../../src/services/saves/settings.ts';
+import { GUARD_MARGIN_MS, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Seeded } from './random.ts';
 import type { Call, Strike } from './world.ts';
 
 /** One run of the simulation as data: made from a seed, and small enough to read once it is shrunk. */
 export interface Plan {
   seed: number;
-  settings: SaveSettings;
+  settings: SagaSettings;
   recoveryIntervalMs: number;
   /** 0: nobody sweeps. */
   reconcileIntervalMs: number;
@@ -98,7 +98,7 @@ const SETTINGS: readonly [SettingsChoice, ...SettingsChoice[]] = [
     recovery: 20_000,
   },
 ];
-type SettingsChoice = SaveSettings & { recovery: number };
+type SettingsChoice = SagaSettings & { recovery: number };
 
 /** Some that mean something, or any that are accepted at start. */
 function chooseSettings(random: Seeded): SettingsChoice {

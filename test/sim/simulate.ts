@@ -1,17 +1,17 @@
 import { AGENT_ROLES, type AgentRole } from '../../src/domain/agent-config.ts';
 import type { AgentRecord } from '../../src/domain/save.ts';
-import { renderAssistant } from '../../src/services/assistants/render.ts';
+import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
+import { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
+import { renderAssistant } from '../../src/services/agents/render.ts';
+import { settleSave } from '../../src/services/agents/settle.ts';
 import { ValidationError } from '../../src/services/errors.ts';
-import { adoptOrRevert } from '../../src/services/reconciliation/settle-drift.ts';
-import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/saves/build.ts';
-import { lateTimeMs } from '../../src/services/saves/settings.ts';
-import { settleSave } from '../../src/services/saves/settle.ts';
+import { lateTimeMs } from '../../src/services/saga/settings.ts';
 import type { Violation } from './checks.ts';
 import { afterRevision, portsOf, type SaveRow } from './journal-model.ts';
 import type { Act, FaultAct, Plan } from './plan.ts';
 import { type Call, type Counts, type FaultSource, type Planted, type Strike, World } from './world.ts';
 
-/** src/services/reconciliation/sweep.ts: how long a sweep is one replica's. */
+/** src/services/agents/drift/sweep.ts: how long a sweep is one replica's. */
 const SWEEP_LEASE_MS = 60_000;
 
 /** One run: first faults, and what must hold under them; then none, and everything must come to rest in time. */

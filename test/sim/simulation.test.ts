@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import { settingsProblems } from '../../src/services/saves/settings.ts';
+import { settingsProblems } from '../../src/services/saga/settings.ts';
 import { recordFigures, table } from '../support/figures.ts';
 import { BUGS } from './bugs.ts';
 import type { Plan } from './plan.ts';

@@ -6,16 +6,16 @@ import { DatabaseError, type SaveJournal, type SaveRef } from '../../src/ports/s
 import type { SweepStore } from '../../src/ports/sweep-store.ts';
 import type { Clock, Log } from '../../src/ports/system.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
-import { sweep } from '../../src/services/reconciliation/sweep.ts';
-import type { TransactionalAgentUpdate } from '../../src/services/saves/build.ts';
+import type { TransactionalAgentUpdate } from '../../src/services/agents/build.ts';
+import { sweep } from '../../src/services/agents/drift/sweep.ts';
 import {
   type ExecutorPorts,
   executeTransactionalAgentUpdate,
   type SaveOptions,
   type SaveOutcome,
-} from '../../src/services/saves/execute.ts';
-import { recoverAbandonedSaves } from '../../src/services/saves/recovery.ts';
-import { lateTimeMs, type SaveSettings } from '../../src/services/saves/settings.ts';
+} from '../../src/services/agents/execute.ts';
+import { recoverAbandonedSaves } from '../../src/services/agents/recover.ts';
+import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Checks, type SenderLease, type Violation, type Write } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
 import { Seeded } from './random.ts';
@@ -72,7 +72,7 @@ export interface Planted {
 
 export interface WorldOptions {
   seed: number;
-  settings: SaveSettings;
+  settings: SagaSettings;
   replicas: number;
   organizations: number;
   recoveryIntervalMs: number;
@@ -139,7 +139,7 @@ export class World {
   readonly model: JournalModel;
   readonly store: AssistantStore;
   readonly checks: Checks;
-  readonly settings: SaveSettings;
+  readonly settings: SagaSettings;
   readonly orgIds: string[];
   readonly log: string[] = [];
   readonly counts: Counts = {

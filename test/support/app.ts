@@ -8,7 +8,7 @@ import { createLogger } from '../../src/adapters/system/logger.ts';
 import { type App, type AppConfig, createApp } from '../../src/app.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
-import type { SaveSettings } from '../../src/services/saves/settings.ts';
+import type { SagaSettings } from '../../src/services/saga/settings.ts';
 import { formsOf, rowsHolding, watchAnswers } from './canary.ts';
 import { createTestSupabase, type TestSupabase } from './supabase.ts';
 
@@ -16,7 +16,7 @@ import { createTestSupabase, type TestSupabase } from './supabase.ts';
 export const CANARY_KEY = 'canary-7f3a9c51-master-key-0b8e';
 
 /** Short enough for tests, long enough that a slow machine does not change what happens. */
-export const TEST_SETTINGS: SaveSettings = {
+export const TEST_SETTINGS: SagaSettings = {
   leaseMs: 6_000,
   deadlineMs: 12_000,
   answerMs: 5_000,
@@ -25,7 +25,7 @@ export const TEST_SETTINGS: SaveSettings = {
 };
 
 /** For tests that hold a save in its middle: however slow the machine is meanwhile, no deadline passes. */
-export const PATIENT_SETTINGS: SaveSettings = {
+export const PATIENT_SETTINGS: SagaSettings = {
   ...TEST_SETTINGS,
   requestTimeoutMs: 10_000,
   leaseMs: 20_000,
@@ -34,7 +34,7 @@ export const PATIENT_SETTINGS: SaveSettings = {
 };
 
 export interface TestAppOptions {
-  settings?: Partial<SaveSettings>;
+  settings?: Partial<SagaSettings>;
   /** Default: recovery does not run by itself. */
   recoveryIntervalMs?: number;
   /** Default: the sweep does not run by itself. */

@@ -12,9 +12,9 @@ import {
   ValidationError,
   VoiceProviderNotConfiguredError,
 } from '../errors.ts';
+import { REFUSED } from '../saga/told.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import type { SaveOutcome } from './execute.ts';
-import { REFUSED } from './run.ts';
 
 /** What a caller is told of a save that was made. */
 export interface SaveAnswer {

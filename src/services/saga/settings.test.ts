@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadEnv } from '../../env.ts';
-import { GUARD_MARGIN_MS, lateTimeMs, type SaveSettings, settingsProblems } from './settings.ts';
+import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings, settingsProblems } from './settings.ts';
 
-const SETTINGS: SaveSettings = {
+const SETTINGS: SagaSettings = {
   leaseMs: 30_000,
   deadlineMs: 120_000,
   answerMs: 12_000,
@@ -11,7 +11,7 @@ const SETTINGS: SaveSettings = {
   requestTimeoutMs: 10_000,
 };
 
-const named = (settings: SaveSettings) => settingsProblems(settings).map(({ setting }) => setting);
+const named = (settings: SagaSettings) => settingsProblems(settings).map(({ setting }) => setting);
 
 describe('settings', () => {
   test('the defaults are possible', () => {

@@ -1,8 +1,8 @@
-import type { AgentRole } from '../../domain/agent-config.ts';
-import type { AgentRecord, SaveKind } from '../../domain/save.ts';
-import { RateLimitedError, UnavailableError, ValidationError } from '../errors.ts';
-import type { TransactionalAgentUpdate } from '../saves/build.ts';
-import type { SaveOptions, SaveOutcome } from '../saves/execute.ts';
+import type { AgentRole } from '../../../domain/agent-config.ts';
+import type { AgentRecord, SaveKind } from '../../../domain/save.ts';
+import { RateLimitedError, UnavailableError, ValidationError } from '../../errors.ts';
+import type { TransactionalAgentUpdate } from '../build.ts';
+import type { SaveOptions, SaveOutcome } from '../execute.ts';
 import type { Verdict } from './look.ts';
 
 export interface DriftWish {

@@ -1,12 +1,12 @@
 /** What a sweep decides about one assistant, and which assistants it calls missing, against a store and a voice in memory. */
 import { describe, expect, test } from 'vitest';
-import { defaultConfig } from '../../domain/agent-config.ts';
-import type { SweepAgent, SweepNote, SweepPageRow } from '../../ports/sweep-store.ts';
-import type { Log } from '../../ports/system.ts';
-import type { ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
-import { observedForm } from '../assistants/compare.ts';
-import { MAPPING_VERSION, renderAssistant } from '../assistants/render.ts';
-import type { TransactionalAgentUpdate } from '../saves/build.ts';
+import { defaultConfig } from '../../../domain/agent-config.ts';
+import type { SweepAgent, SweepNote, SweepPageRow } from '../../../ports/sweep-store.ts';
+import type { Log } from '../../../ports/system.ts';
+import type { ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
+import type { TransactionalAgentUpdate } from '../build.ts';
+import { observedForm } from '../compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../render.ts';
 import { type SweepReport, sweep } from './sweep.ts';
 
 const uuid = (digit: number) => `00000000-0000-4000-8000-00000000000${digit}`;

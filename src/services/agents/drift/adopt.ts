@@ -1,8 +1,8 @@
-import { type AgentConfig, type AgentConfigPatch, isValidConfig } from '../../domain/agent-config.ts';
-import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../domain/json.ts';
-import type { Stamp } from '../../domain/stamp.ts';
-import { observedForm } from '../assistants/compare.ts';
-import { MAPPING_VERSION, renderAssistant } from '../assistants/render.ts';
+import { type AgentConfig, type AgentConfigPatch, isValidConfig } from '../../../domain/agent-config.ts';
+import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../../domain/json.ts';
+import type { Stamp } from '../../../domain/stamp.ts';
+import { observedForm } from '../compare.ts';
+import { MAPPING_VERSION, renderAssistant } from '../render.ts';
 import { holdsSecret } from './drift.ts';
 
 /**

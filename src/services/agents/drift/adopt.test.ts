@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { type AgentConfig, defaultConfig } from '../../domain/agent-config.ts';
-import type { JsonObject } from '../../domain/json.ts';
-import type { Stamp } from '../../domain/stamp.ts';
-import { MAPPING_VERSION, renderAssistant } from '../assistants/render.ts';
+import { type AgentConfig, defaultConfig } from '../../../domain/agent-config.ts';
+import type { JsonObject } from '../../../domain/json.ts';
+import type { Stamp } from '../../../domain/stamp.ts';
+import { MAPPING_VERSION, renderAssistant } from '../render.ts';
 import { adoptablePatch } from './adopt.ts';
 
 const uuid = (digit: number) => `00000000-0000-4000-8000-00000000000${digit}`;

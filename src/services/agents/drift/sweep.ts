@@ -1,12 +1,12 @@
-import type { AgentConfigPatch } from '../../domain/agent-config.ts';
-import type { SaveKind } from '../../domain/save.ts';
-import type { SweepAgent, SweepNote, SweepStore } from '../../ports/sweep-store.ts';
-import type { Clock, Log } from '../../ports/system.ts';
-import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
-import { stampOf } from '../assistants/compare.ts';
-import type { TransactionalAgentUpdate } from '../saves/build.ts';
-import type { SaveOutcome } from '../saves/execute.ts';
+import type { AgentConfigPatch } from '../../../domain/agent-config.ts';
+import type { SaveKind } from '../../../domain/save.ts';
+import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/sweep-store.ts';
+import type { Clock, Log } from '../../../ports/system.ts';
+import type { Meter } from '../../../ports/telemetry.ts';
+import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';
+import type { TransactionalAgentUpdate } from '../build.ts';
+import { stampOf } from '../compare.ts';
+import type { SaveOutcome } from '../execute.ts';
 import { isSame, look, noteOf } from './look.ts';
 
 /**
