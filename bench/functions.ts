@@ -1,7 +1,7 @@
 /** The pure functions of a save's path, in this process. */
-import { type AgentConfig, checkSaveInput, defaultConfig } from '../src/domain/agent-config.ts';
+import { type AgentConfig, checkSaveInput, defaultConfig } from '../src/domain/agents/agent-config.ts';
+import type { Stamp } from '../src/domain/agents/stamp.ts';
 import { canonicalJson, type JsonObject } from '../src/domain/json.ts';
-import type { Stamp } from '../src/domain/stamp.ts';
 import { differences, observedForm } from '../src/services/agents/compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report } from './figure.ts';

@@ -1,14 +1,14 @@
 /** The two database calls of a save, straight to the embedded Postgres: what they cost without HTTP and REST around them. */
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
-import { type AgentConfig, defaultConfig } from '../src/domain/agent-config.ts';
-import { startLocalSupabase } from '../src/local/supabase.ts';
+import { type AgentConfig, defaultConfig } from '../src/domain/agents/agent-config.ts';
+import { startLocalSupabase } from '../src/local/supabase/supabase.ts';
 import type {
   BeginOutcome,
   BeginRequest,
   CommittedAgent,
   TransitionOutcome,
-} from '../src/ports/save-journal.ts';
+} from '../src/ports/agents/save-journal.ts';
 import { observedForm } from '../src/services/agents/compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';

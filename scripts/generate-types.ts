@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { generateTypescript, sortGeneratorMetadata } from '@supabase/postgrest-typegen/generation';
 import { introspect } from '@supabase/postgrest-typegen/introspection';
 import pg from 'pg';
-import { startLocalSupabase } from '../src/local/supabase.ts';
+import { startLocalSupabase } from '../src/local/supabase/supabase.ts';
 
 const FILE = new URL('../src/adapters/supabase/database.types.ts', import.meta.url);
 

@@ -11,7 +11,7 @@ import { createLogger } from '../src/adapters/system/logger.ts';
 import { createVoiceProvider } from '../src/adapters/vapi/got-voice-provider.ts';
 import { isUuid } from '../src/domain/uuid.ts';
 import { loadEnv, VAPI_BASE_URL } from '../src/env.ts';
-import { DatabaseError } from '../src/ports/save-journal.ts';
+import { DatabaseError } from '../src/ports/agents/save-journal.ts';
 import { settleSave } from '../src/services/agents/settle.ts';
 
 const EX_USAGE = 64;

@@ -21,8 +21,8 @@ import {
 import { KeyRing, type Rotation } from './adapters/vapi/key-ring.ts';
 import { type AppContext, bearerToken, createContextFactory } from './context.ts';
 import type { Secret } from './domain/secret.ts';
+import { DatabaseError } from './ports/agents/save-journal.ts';
 import { RefusedTokenError } from './ports/auth.ts';
-import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
@@ -33,11 +33,11 @@ import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
-import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import { look, type Verdict } from './services/agents/drift/look.ts';
 import { type SweepReport, sweep } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { recoverAbandonedSaves } from './services/agents/recover.ts';
+import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
 

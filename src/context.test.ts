@@ -5,8 +5,8 @@ import { Secret } from './domain/secret.ts';
 import { RefusedTokenError, type TokenVerdict } from './ports/auth.ts';
 import type { Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
-import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
+import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 
 const KEY = 'canary-master-key';
 const TENANT = { userId: 'user', orgId: '00000000-0000-4000-8000-00000000000a' };

@@ -1,12 +1,12 @@
 import type { Secret } from './domain/secret.ts';
+import type { DriftPolicy } from './ports/agents/sweep-store.ts';
 import { RefusedTokenError, type TokenVerifier } from './ports/auth.ts';
-import type { DriftPolicy } from './ports/sweep-store.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
-import { createLoaders, type Loaders } from './services/reads/loaders.ts';
-import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
+import { createLoaders, type Loaders } from './services/reads/loaders.ts';
+import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
 
 /** A signed-in user of one organization, and what they may see. */
 export interface Tenant {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { SupabaseConfig } from '../adapters/supabase/clients.ts';
 import { Secret } from '../domain/secret.ts';
-import { type LocalSupabase, startLocalSupabase } from './supabase.ts';
+import { type LocalSupabase, startLocalSupabase } from './supabase/supabase.ts';
 import { keptKey } from './vapi/kept-key.ts';
 import { startVapiStandIn } from './vapi/server.ts';
 

@@ -1,16 +1,10 @@
-import type { AgentRole } from '../domain/agent-config.ts';
-import type {
-  AppointmentRecord,
-  AppointmentStatus,
-  CallDirection,
-  CallOutcome,
-  CallRecord,
-  DocumentRecord,
-  DocumentState,
-  PhoneNumberRecord,
-} from '../domain/organization-records.ts';
-import type { AgentRecord, SaveRecord } from '../domain/save.ts';
-import type { DriftPolicy } from './sweep-store.ts';
+import type { AgentRole } from '../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveRecord } from '../domain/agents/save.ts';
+import type { AppointmentRecord, AppointmentStatus } from '../domain/appointments/appointment.ts';
+import type { CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
+import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
+import type { PhoneNumberRecord } from '../domain/phone-numbers/phone-number.ts';
+import type { DriftPolicy } from './agents/sweep-store.ts';
 
 /** Too many reads of one organization at the same time. Nothing was read. */
 export class ReadsLimitedError extends Error {

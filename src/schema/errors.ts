@@ -1,4 +1,4 @@
-import type { ValidationIssue } from '../domain/agent-config.ts';
+import type { ValidationIssue } from '../domain/agents/agent-config.ts';
 import {
   type DomainError,
   IdempotencyConflictError,
@@ -11,10 +11,10 @@ import {
   ValidationError,
   VoiceProviderNotConfiguredError,
 } from '../services/errors.ts';
-import { AgentRef, settled } from './agent.ts';
+import { AgentRef, settled } from './agents/agent.ts';
+import { AgentSaveRef, SaveFailureReasonRef, SaveStatusRef } from './agents/save.ts';
 import { builder } from './builder.ts';
 import { AGENTS_COST } from './cost.ts';
-import { AgentSaveRef, SaveFailureReasonRef, SaveStatusRef } from './save.ts';
 
 const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
   fields: (t) => ({ message: t.exposeString('message') }),

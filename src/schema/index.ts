@@ -1,14 +1,14 @@
-import './agent.ts';
-import './appointment.ts';
-import './call.ts';
-import './document.ts';
+import './agents/agent.ts';
+import './appointments/appointment.ts';
+import './calls/call.ts';
+import './knowledge-base/document.ts';
 import './errors.ts';
-import './organization.ts';
-import './phone-number.ts';
-import './save.ts';
-import './set-drift-policy.ts';
-import './settle-drift.ts';
-import './update-agents.ts';
+import './organizations/organization.ts';
+import './phone-numbers/phone-number.ts';
+import './agents/save.ts';
+import './agents/set-drift-policy.ts';
+import './agents/settle-drift.ts';
+import './agents/update-agents.ts';
 import { lexicographicSortSchema, printSchema } from 'graphql';
 import { builder } from './builder.ts';
 

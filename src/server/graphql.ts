@@ -1,8 +1,8 @@
 import { GraphQLError, type GraphQLErrorOptions } from 'graphql';
 import { createYoga } from 'graphql-yoga';
 import type { AppContext } from '../context.ts';
+import { DatabaseError } from '../ports/agents/save-journal.ts';
 import { RefusedTokenError } from '../ports/auth.ts';
-import { DatabaseError } from '../ports/save-journal.ts';
 import type { Log } from '../ports/system.ts';
 import { ReadsLimitedError } from '../ports/tenant-reads.ts';
 import { schema } from '../schema/index.ts';

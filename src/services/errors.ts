@@ -1,5 +1,5 @@
-import type { AgentRole, ValidationIssue } from '../domain/agent-config.ts';
-import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain/save.ts';
+import type { AgentRole, ValidationIssue } from '../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain/agents/save.ts';
 
 /**
  * Expected failures: part of the interface, each a class of its own, with a message that is safe to show to the caller.

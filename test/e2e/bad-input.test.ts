@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import fc from 'fast-check';
 import { ClientError } from 'graphql-request';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { checkSaveInput } from '../../src/domain/agent-config.ts';
+import { checkSaveInput } from '../../src/domain/agents/agent-config.ts';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { agentConfigs } from '../support/arbitraries.ts';
 import {

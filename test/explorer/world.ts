@@ -1,4 +1,4 @@
-import type { SaveStatus } from '../../src/domain/save.ts';
+import type { SaveStatus } from '../../src/domain/agents/save.ts';
 import {
   type Answer,
   afterSend,

@@ -2,9 +2,9 @@
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Secret } from '../../src/domain/secret.ts';
 import type { Admission, ReplicaRegistry } from '../../src/ports/admission.ts';
+import type { SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { TokenVerifier } from '../../src/ports/auth.ts';
-import type { SaveJournal } from '../../src/ports/save-journal.ts';
-import type { SweepStore } from '../../src/ports/sweep-store.ts';
 import type { Ids, Log } from '../../src/ports/system.ts';
 import type { Meter } from '../../src/ports/telemetry.ts';
 import type { TenantReads } from '../../src/ports/tenant-reads.ts';

@@ -247,7 +247,7 @@ export class World {
   /** On the port that it had before, as an operator would. */
   async startDatabase(): Promise<void> {
     const port = this.#supabase === undefined ? '0' : new URL(this.#supabase.url).port;
-    const cli = ['src/local/supabase-cli.ts', '--port', port, '--data', join(this.#dir, 'data')];
+    const cli = ['src/local/supabase/cli.ts', '--port', port, '--data', join(this.#dir, 'data')];
     const child = this.spawn(cli, {});
     const [, line = ''] = await child.prints(/^(\{.*\})\n/);
     this.#database = child;
@@ -296,7 +296,7 @@ export class World {
   }
 }
 
-/** Where a data directory's cluster really lies (src/local/postgres.ts, LOCATION). */
+/** Where a data directory's cluster really lies (src/local/supabase/postgres.ts, LOCATION). */
 function homeOf(dataDir: string): string {
   const note = join(dataDir, 'LOCATION');
   return existsSync(note) ? (readFileSync(note, 'utf8').split('\n')[0] ?? dataDir) : dataDir;

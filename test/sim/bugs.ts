@@ -5,7 +5,7 @@ import type {
   SaveJournal,
   SaveRef,
   TransitionOutcome,
-} from '../../src/ports/save-journal.ts';
+} from '../../src/ports/agents/save-journal.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
 import { stampOf } from '../../src/services/agents/compare.ts';
 import type { Invariant } from './checks.ts';

@@ -1,4 +1,4 @@
-import type { AgentRole } from '../../src/domain/agent-config.ts';
+import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import { canonicalJson, type JsonObject, jsonEqual } from '../../src/domain/json.ts';
 import type { Assistant, AssistantStore } from '../../src/local/vapi/assistant-store.ts';
 import { stampOf } from '../../src/services/agents/compare.ts';

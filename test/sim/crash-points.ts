@@ -1,4 +1,4 @@
-import type { AgentRole } from '../../src/domain/agent-config.ts';
+import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import type { Violation } from './checks.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { AGENT_ROLES } from '../../src/domain/agent-config.ts';
-import type { SaveStatus } from '../../src/domain/save.ts';
+import { AGENT_ROLES } from '../../src/domain/agents/agent-config.ts';
+import type { SaveStatus } from '../../src/domain/agents/save.ts';
 import { TRANSITIONS } from '../../src/services/saga/protocol.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 import {

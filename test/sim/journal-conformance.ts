@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
-import { AGENT_ROLES, type AgentRole, defaultConfig } from '../../src/domain/agent-config.ts';
+import { AGENT_ROLES, type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
+import type { SaveKind, SaveStatus, TransactionResult } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
-import type { SaveKind, SaveStatus, TransactionResult } from '../../src/domain/save.ts';
-import { DatabaseError, type SaveJournal } from '../../src/ports/save-journal.ts';
-import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/sweep-store.ts';
+import { DatabaseError, type SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 
 /**
  * What every journal must do, as commands that are given to several journals at once: whatever one answers, and whatever its

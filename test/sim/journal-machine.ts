@@ -1,4 +1,4 @@
-import type { SaveStatus } from '../../src/domain/save.ts';
+import type { SaveStatus } from '../../src/domain/agents/save.ts';
 import { TRANSITIONS } from '../../src/services/saga/protocol.ts';
 
 /**

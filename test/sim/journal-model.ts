@@ -1,5 +1,4 @@
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agent-config.ts';
-import { type JsonObject, jsonEqual } from '../../src/domain/json.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type {
   AgentRecord,
   FieldDrift,
@@ -9,7 +8,8 @@ import type {
   SaveRecord,
   SaveStatus,
   TransactionResult,
-} from '../../src/domain/save.ts';
+} from '../../src/domain/agents/save.ts';
+import { type JsonObject, jsonEqual } from '../../src/domain/json.ts';
 import type {
   BeginOutcome,
   BeginRequest,
@@ -18,8 +18,8 @@ import type {
   SaveRef,
   TakenSave,
   TransitionOutcome,
-} from '../../src/ports/save-journal.ts';
-import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/sweep-store.ts';
+} from '../../src/ports/agents/save-journal.ts';
+import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,

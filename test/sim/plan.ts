@@ -1,4 +1,4 @@
-import type { AgentRole } from '../../src/domain/agent-config.ts';
+import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import { GUARD_MARGIN_MS, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Seeded } from './random.ts';
 import type { Call, Strike } from './world.ts';

@@ -1,5 +1,5 @@
-import { AGENT_ROLES, type AgentRole } from '../../src/domain/agent-config.ts';
-import type { AgentRecord } from '../../src/domain/save.ts';
+import { AGENT_ROLES, type AgentRole } from '../../src/domain/agents/agent-config.ts';
+import type { AgentRecord } from '../../src/domain/agents/save.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
 import { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
 import { renderAssistant } from '../../src/services/agents/render.ts';

@@ -1,9 +1,9 @@
-import type { AgentRole } from '../../src/domain/agent-config.ts';
+import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { AssistantStore, type JsonObject as StoredJson } from '../../src/local/vapi/assistant-store.ts';
-import { DatabaseError, type SaveJournal, type SaveRef } from '../../src/ports/save-journal.ts';
-import type { SweepStore } from '../../src/ports/sweep-store.ts';
+import { DatabaseError, type SaveJournal, type SaveRef } from '../../src/ports/agents/save-journal.ts';
+import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { Clock, Log } from '../../src/ports/system.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../../src/services/agents/build.ts';

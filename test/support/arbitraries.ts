@@ -1,4 +1,4 @@
-/** Generated configurations: everything that the rules of src/domain/agent-config.ts allow, and nothing else. */
+/** Generated configurations: everything that the rules of src/domain/agents/agent-config.ts allow, and nothing else. */
 import fc from 'fast-check';
 import {
   type AgentConfig,
@@ -6,8 +6,8 @@ import {
   LIMITS,
   type Model,
   type Voice,
-} from '../../src/domain/agent-config.ts';
-import type { Stamp } from '../../src/domain/stamp.ts';
+} from '../../src/domain/agents/agent-config.ts';
+import type { Stamp } from '../../src/domain/agents/stamp.ts';
 
 /** Text that can be stored: whole code points, no NUL. `max` counts UTF-16 code units. */
 export const storableText = (max: number) =>

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import postgres from 'postgres';
 import type { TestProject } from 'vitest/node';
-import { type EmbeddedPostgres, startPostgres } from '../../src/local/postgres.ts';
-import { applyMigrations, applySeed, provision } from '../../src/local/supabase.ts';
+import { type EmbeddedPostgres, startPostgres } from '../../src/local/supabase/postgres.ts';
+import { applyMigrations, applySeed, provision } from '../../src/local/supabase/supabase.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {

@@ -7,14 +7,14 @@ import { z } from 'zod';
 import { supabaseConfig } from '../../../test/support/app.ts';
 import { closedPort } from '../../../test/support/network.ts';
 import { createTestSupabase, type Fault, type TestSupabase } from '../../../test/support/supabase.ts';
-import { type AgentConfig, type AgentRole, defaultConfig } from '../../domain/agent-config.ts';
+import { type AgentConfig, type AgentRole, defaultConfig } from '../../domain/agents/agent-config.ts';
 import type {
   AgentRecord,
   SaveFailure,
   SaveImage,
   SaveRecord,
   TransactionResult,
-} from '../../domain/save.ts';
+} from '../../domain/agents/save.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type BeginOutcome,
@@ -22,7 +22,7 @@ import {
   DatabaseError,
   type SaveJournal,
   type SaveRef,
-} from '../../ports/save-journal.ts';
+} from '../../ports/agents/save-journal.ts';
 import { createServiceClient, NO_ANSWER, NOT_SENT } from './clients.ts';
 import { createRpcJournal, databaseError } from './rpc-journal.ts';
 

@@ -8,7 +8,7 @@ import {
   type TakenSave,
   type TransitionOutcome,
   ValueRefusedError,
-} from '../../ports/save-journal.ts';
+} from '../../ports/agents/save-journal.ts';
 import { NO_ANSWER, NOT_SENT, type ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 

@@ -1,4 +1,4 @@
-import type { SweepAgent, SweepStore } from '../../ports/sweep-store.ts';
+import type { SweepAgent, SweepStore } from '../../ports/agents/sweep-store.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { databaseError, type RpcAnswer } from './rpc-journal.ts';

@@ -1,4 +1,4 @@
-import { DatabaseError } from '../../ports/save-journal.ts';
+import { DatabaseError } from '../../ports/agents/save-journal.ts';
 import type { ServiceClient } from './clients.ts';
 import { databaseError } from './rpc-journal.ts';
 

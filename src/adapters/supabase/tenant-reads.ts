@@ -1,15 +1,5 @@
 import type { PostgrestError } from '@supabase/supabase-js';
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agent-config.ts';
-import type {
-  AppointmentRecord,
-  AppointmentStatus,
-  CallDirection,
-  CallOutcome,
-  CallRecord,
-  DocumentRecord,
-  DocumentState,
-  PhoneNumberRecord,
-} from '../../domain/organization-records.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
 import type {
   AgentRecord,
   FieldDrift,
@@ -18,9 +8,13 @@ import type {
   SaveRecord,
   SaveStatus,
   TransactionResult,
-} from '../../domain/save.ts';
+} from '../../domain/agents/save.ts';
+import type { AppointmentRecord, AppointmentStatus } from '../../domain/appointments/appointment.ts';
+import type { CallDirection, CallOutcome, CallRecord } from '../../domain/calls/call.ts';
+import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
+import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
+import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
 import { RefusedTokenError } from '../../ports/auth.ts';
-import type { DriftPolicy } from '../../ports/sweep-store.ts';
 import type { Position, TenantReads, Window } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
 import type { Database } from './database.types.ts';

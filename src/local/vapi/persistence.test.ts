@@ -106,7 +106,7 @@ describe('as its own process', () => {
   });
 
   async function start(...options: string[]): Promise<{ child: ChildProcess; url: string; key: string }> {
-    const script = new URL('../vapi-cli.ts', import.meta.url).pathname;
+    const script = new URL('./cli.ts', import.meta.url).pathname;
     const child = spawn(process.execPath, [script, '--port', '0', ...options], {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -151,7 +151,7 @@ describe('as its own process', () => {
   });
 
   test('what it does not understand is exit code 64', async () => {
-    const script = new URL('../vapi-cli.ts', import.meta.url).pathname;
+    const script = new URL('./cli.ts', import.meta.url).pathname;
     const child = spawn(process.execPath, [script, '--port', 'x'], { cwd: folder, stdio: 'ignore' });
     expect(await once(child, 'exit')).toEqual([64, null]);
   });

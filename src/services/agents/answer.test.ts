@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { defaultConfig } from '../../domain/agent-config.ts';
-import type { AgentRecord, SaveRecord, SaveStatus } from '../../domain/save.ts';
+import { defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
 import * as errors from '../errors.ts';
 import { answerOf } from './answer.ts';
 import { outcomeOf, type SaveOutcome } from './execute.ts';

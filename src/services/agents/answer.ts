@@ -1,5 +1,5 @@
-import type { AgentRole, ValidationIssue } from '../../domain/agent-config.ts';
-import type { AgentRecord, SaveRecord } from '../../domain/save.ts';
+import type { AgentRole, ValidationIssue } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveRecord } from '../../domain/agents/save.ts';
 import {
   IdempotencyConflictError,
   NoOrganizationError,

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { payloads } from '../../../test/support/arbitraries.ts';
 import type { Holds } from '../../../test/support/holds.ts';
-import type { AgentPayload } from '../../domain/agent-config.ts';
+import type { AgentPayload } from '../../domain/agents/agent-config.ts';
 import type { Json } from '../../domain/json.ts';
 import { Secret } from '../../domain/secret.ts';
 import {

@@ -1,4 +1,4 @@
-import type { AgentConfigPatch, AgentPayload, AgentRole } from '../../domain/agent-config.ts';
+import type { AgentConfigPatch, AgentPayload, AgentRole } from '../../domain/agents/agent-config.ts';
 
 /** One agent's part of a save. It has no place for a key: whoever holds updates can send nothing to Vapi. */
 export interface TransactionalAgentUpdate {

@@ -1,6 +1,6 @@
+import type { FieldDrift } from '../../domain/agents/save.ts';
+import type { Stamp } from '../../domain/agents/stamp.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
-import type { FieldDrift } from '../../domain/save.ts';
-import type { Stamp } from '../../domain/stamp.ts';
 import { isUuid } from '../../domain/uuid.ts';
 import { MANAGED_FIELDS } from './render.ts';
 

@@ -5,9 +5,9 @@
 import { setImmediate as drained } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { type AgentConfig, defaultConfig } from '../../domain/agent-config.ts';
+import { type AgentConfig, defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveImage, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { AgentRecord, SaveImage, SaveRecord, SaveStatus } from '../../domain/save.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type BeginOutcome,
@@ -15,7 +15,7 @@ import {
   type SaveJournal,
   type TransitionOutcome,
   ValueRefusedError,
-} from '../../ports/save-journal.ts';
+} from '../../ports/agents/save-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Counted } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { type AgentRole, defaultConfig } from '../../domain/agent-config.ts';
+import { type AgentRole, defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
 import { canonicalJson, type JsonObject } from '../../domain/json.ts';
-import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/save.ts';
 import type { Secret } from '../../domain/secret.ts';
 import type { Admission, Admitted } from '../../ports/admission.ts';
 import {
@@ -9,7 +9,7 @@ import {
   DatabaseError,
   type SaveJournal,
   type SaveLimit,
-} from '../../ports/save-journal.ts';
+} from '../../ports/agents/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';

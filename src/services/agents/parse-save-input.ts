@@ -1,4 +1,4 @@
-import { checkIdempotencyKey, checkSaveInput, type SaveInput } from '../../domain/agent-config.ts';
+import { checkIdempotencyKey, checkSaveInput, type SaveInput } from '../../domain/agents/agent-config.ts';
 import { ValidationError } from '../errors.ts';
 
 /** The canonical change. Throws a `ValidationError` with every problem at once. */

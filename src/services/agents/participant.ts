@@ -1,4 +1,4 @@
-import type { AgentConfig, AgentRole } from '../../domain/agent-config.ts';
+import type { AgentConfig, AgentRole } from '../../domain/agents/agent-config.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';

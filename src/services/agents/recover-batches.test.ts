@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { SaveJournal } from '../../ports/save-journal.ts';
+import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import type { ExecutorPorts } from '../agents/execute.ts';
 import { recoverAbandonedSaves } from './recover.ts';

@@ -1,4 +1,4 @@
-import type { SaveJournal } from '../../ports/save-journal.ts';
+import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { type RecoveryRound, recoverAbandonedSagas } from '../saga/recovery.ts';
 import { type ExecutorPorts, runPorts } from './execute.ts';

@@ -10,9 +10,9 @@ import {
   storableText,
   VOICE_PROVIDERS,
 } from '../../../test/support/arbitraries.ts';
-import { type AgentConfig, checkSaveInput, defaultConfig, LIMITS } from '../../domain/agent-config.ts';
+import { type AgentConfig, checkSaveInput, defaultConfig, LIMITS } from '../../domain/agents/agent-config.ts';
+import type { Stamp } from '../../domain/agents/stamp.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
-import type { Stamp } from '../../domain/stamp.ts';
 import { validateAssistant } from '../../local/vapi/validate.ts';
 import { MANAGED_FIELDS, MAPPING_VERSION, renderAssistant } from './render.ts';
 

@@ -1,6 +1,6 @@
-import type { AgentConfig } from '../../domain/agent-config.ts';
+import type { AgentConfig } from '../../domain/agents/agent-config.ts';
+import type { Stamp } from '../../domain/agents/stamp.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { Stamp } from '../../domain/stamp.ts';
 
 /**
  * From an agent's configuration to the complete set of assistant fields that Lockstep manages, and nothing else.

@@ -1,15 +1,19 @@
-import type { AgentConfig, AgentRole } from '../../domain/agent-config.ts';
-import type { JsonObject } from '../../domain/json.ts';
-import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
+import type { AgentConfig, AgentRole } from '../../domain/agents/agent-config.ts';
 import type {
   AgentRecord,
   SaveFailure,
   SaveImage,
   SaveRecord,
   TransactionResult,
-} from '../../domain/save.ts';
+} from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
+import type {
+  SaveJournal,
+  SaveRef,
+  TransitionOutcome as SaveTransition,
+} from '../../ports/agents/save-journal.ts';
 import type { OpenSaga, SagaJournal, SagaRef, TransitionOutcome } from '../../ports/saga-journal.ts';
-import type { SaveJournal, SaveRef, TransitionOutcome as SaveTransition } from '../../ports/save-journal.ts';
 
 /** A save of agents in the words of the engine, and back: a part is an agent, its key is the role. */
 
@@ -70,7 +74,7 @@ export function openSagaOf(begun: { save: SaveRecord; images: SaveImage[]; deplo
   return { saga: sagaOf(begun.save), images: begun.images.map(imageOf), deployment: begun.deployment };
 }
 
-export function sagaOf(save: SaveRecord): SagaRecord {
+function sagaOf(save: SaveRecord): SagaRecord {
   return {
     ...save,
     results: save.results.map(({ role, agentId, assistantId, ...rest }) => ({

@@ -1,5 +1,5 @@
-import type { SaveRecord } from '../../domain/save.ts';
-import type { SaveJournal } from '../../ports/save-journal.ts';
+import type { SaveRecord } from '../../domain/agents/save.ts';
+import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import { settleSaga } from '../saga/settle.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { AGENT_ROLES, defaultConfig } from '../../domain/agent-config.ts';
-import type { AgentRecord, SaveStatus } from '../../domain/save.ts';
+import { AGENT_ROLES, defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveStatus } from '../../domain/agents/save.ts';
 import { type AgentSyncStatus, syncStatus } from './sync-status.ts';
 
 const statuses: SaveStatus[] = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'];

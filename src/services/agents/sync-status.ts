@@ -1,5 +1,5 @@
-import type { AgentRole } from '../../domain/agent-config.ts';
-import type { AgentRecord, SaveStatus } from '../../domain/save.ts';
+import type { AgentRole } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveStatus } from '../../domain/agents/save.ts';
 
 export const AGENT_SYNC_STATUSES = [
   'NEVER_SYNCED',

@@ -1,11 +1,9 @@
 import DataLoader from 'dataloader';
-import type {
-  AppointmentRecord,
-  CallRecord,
-  DocumentRecord,
-  PhoneNumberRecord,
-} from '../../domain/organization-records.ts';
-import type { AgentRecord } from '../../domain/save.ts';
+import type { AgentRecord } from '../../domain/agents/save.ts';
+import type { AppointmentRecord } from '../../domain/appointments/appointment.ts';
+import type { CallRecord } from '../../domain/calls/call.ts';
+import type { DocumentRecord } from '../../domain/knowledge-base/document.ts';
+import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
 import { isUuid } from '../../domain/uuid.ts';
 import type { TenantReads } from '../../ports/tenant-reads.ts';
 

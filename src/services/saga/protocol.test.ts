@@ -14,7 +14,7 @@ import {
   type Undo,
 } from './protocol.ts';
 
-/** `decide` is asked about every state that there is, for one agent and for two; nothing is sampled. */
+/** `decide` is asked about every state that there is, for one part and for two; nothing is sampled. */
 
 const FORWARD: Forward[] = [
   ...(['pending', 'applied', 'differed', 'rejected', 'missing'] as const),
@@ -80,7 +80,7 @@ const keys = (save: SagaProgress, test: (part: PartProgress) => boolean) =>
 const DEFINITE: Forward[] = ['differed', 'rejected', 'missing'];
 const TRANSIENT: Forward[] = ['unauthorized', 'rate_limited', 'unreachable'];
 
-/** Every agent, before an answer comes. */
+/** Every part, before an answer comes. */
 const SENDERS = parts('first', UNDO);
 
 describe('what one answer means, going forward', () => {
@@ -101,19 +101,19 @@ describe('what one answer means, going forward', () => {
     ['not_sent', 'PATCH', 'unreachable', { again: true }],
     ['not_sent', 'POST', 'unreachable', { again: true }],
     ['unknown', 'PATCH', 'unknown', { again: true }],
-    // A second POST could make a second assistant.
+    // A second POST could make a second resource.
     ['unknown', 'POST', 'unknown', { again: false }],
   ];
 
   test.each(CASES)('%s to a %s: %s, %o', (answer, request, forward, again) => {
-    for (const agent of SENDERS) {
-      const after = afterSend(agent, answer, request);
+    for (const part of SENDERS) {
+      const after = afterSend(part, answer, request);
       // Not done this time; what an earlier attempt did is as unknown as before.
-      const stillUnknown = agent.ambiguous && (answer === 'rate_limited' || answer === 'not_sent');
+      const stillUnknown = part.ambiguous && (answer === 'rate_limited' || answer === 'not_sent');
       expect(after).toEqual({
         forward: stillUnknown ? 'unknown' : forward,
-        touched: agent.touched || ['matches', 'differs', 'unknown'].includes(answer),
-        ambiguous: agent.ambiguous || answer === 'unknown',
+        touched: part.touched || ['matches', 'differs', 'unknown'].includes(answer),
+        ambiguous: part.ambiguous || answer === 'unknown',
         ...again,
       });
     }
@@ -140,10 +140,10 @@ describe('what one answer means, undoing', () => {
   ];
 
   test.each(CASES)('%s to a %s: %s; again: %s', (answer, request, undo, again) => {
-    for (const agent of SENDERS) {
-      expect(afterUndo(agent, answer, request)).toEqual({
-        undo: undo === 'as before' ? agent.undo : undo,
-        ambiguous: agent.ambiguous || answer === 'unknown',
+    for (const part of SENDERS) {
+      expect(afterUndo(part, answer, request)).toEqual({
+        undo: undo === 'as before' ? part.undo : undo,
+        ambiguous: part.ambiguous || answer === 'unknown',
         again,
       });
     }
@@ -157,7 +157,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('commits only where Vapi answered every agent with what was sent', () => {
+  test('commits only where Vapi answered every part with what was sent', () => {
     expect(
       violations(
         'APPLYING',
@@ -222,7 +222,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test("the reason is a failed agent's own, a definite one before a transient one", () => {
+  test("the reason is a failed part's own, a definite one before a transient one", () => {
     const reason: Partial<Record<Forward, string>> = {
       rejected: 'VAPI_REJECTED',
       differed: 'VAPI_ANSWER_DIFFERED',
@@ -255,13 +255,13 @@ describe('going forward', () => {
   test('every decision that is recorded says whether something may still arrive', () => {
     expect(
       violations('APPLYING', (decision, save) => {
-        const ambiguous = save.taken || some(save, (agent) => agent.ambiguous);
+        const ambiguous = save.taken || some(save, (part) => part.ambiguous);
         return !('ambiguous' in decision) || decision.ambiguous === ambiguous;
       }),
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('names as missing exactly the agents that Vapi does not know', () => {
+  test('names as missing exactly the parts that Vapi does not know', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const missing = keys(save, ({ forward, undo }) => forward === 'missing' || undo === 'missing');
@@ -323,7 +323,7 @@ describe('going back', () => {
   test('calls a person exactly where Vapi refused, and nothing is left to try', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
-        const touched = save.parts.filter((agent) => agent.touched);
+        const touched = save.parts.filter((part) => part.touched);
         const refused = touched.some(({ undo }) => undo === 'refused');
         const open = touched.some(({ undo }) => ['pending', 'unknown', 'blocked'].includes(undo));
         return (decision.do === 'attention') === (refused && !open);
@@ -343,7 +343,7 @@ describe('going back', () => {
   test('a close after anything that may still arrive leaves a fence', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
-        const ambiguous = save.taken || some(save, (agent) => agent.ambiguous);
+        const ambiguous = save.taken || some(save, (part) => part.ambiguous);
         return decision.do !== 'close' || decision.ambiguous === ambiguous;
       }),
     ).toEqual(none(BACKWARD_STATES));
@@ -396,8 +396,8 @@ describe('stages', () => {
   test('the next stage is sent as soon as the stages before it are applied', () => {
     let checked = 0;
     for (const saga of staged('APPLYING')) {
-      const [tool, agent] = saga.parts;
-      if (tool?.forward !== 'applied' || agent?.forward !== 'pending') continue;
+      const [tool, part] = saga.parts;
+      if (tool?.forward !== 'applied' || part?.forward !== 'pending') continue;
       expect(decide(saga)).toEqual({ do: 'send', keys: ['agent'] });
       checked += 1;
     }
@@ -408,8 +408,8 @@ describe('stages', () => {
     for (const saga of staged('ROLLING_BACK')) {
       const decision = decide(saga);
       if (decision.do !== 'undo' || !decision.keys.includes('tool')) continue;
-      const agent = saga.parts[1] as PartProgress;
-      expect(agent.touched ? ['done', 'missing'] : ['done', 'missing', agent.undo]).toContain(agent.undo);
+      const part = saga.parts[1] as PartProgress;
+      expect(part.touched ? ['done', 'missing'] : ['done', 'missing', part.undo]).toContain(part.undo);
       expect(decision.keys).toEqual(['tool']);
     }
   });
@@ -417,8 +417,8 @@ describe('stages', () => {
   test('a refused undo leaves the stages before it as they are', () => {
     let checked = 0;
     for (const saga of staged('ROLLING_BACK')) {
-      const [tool, agent] = saga.parts;
-      if (!agent?.touched || agent.undo !== 'refused' || tool?.undo !== 'pending') continue;
+      const [tool, part] = saga.parts;
+      if (!part?.touched || part.undo !== 'refused' || tool?.undo !== 'pending') continue;
       expect(decide(saga).do).toBe('attention');
       checked += 1;
     }

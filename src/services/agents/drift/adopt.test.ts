@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { type AgentConfig, defaultConfig } from '../../../domain/agent-config.ts';
+import { type AgentConfig, defaultConfig } from '../../../domain/agents/agent-config.ts';
+import type { Stamp } from '../../../domain/agents/stamp.ts';
 import type { JsonObject } from '../../../domain/json.ts';
-import type { Stamp } from '../../../domain/stamp.ts';
 import { MAPPING_VERSION, renderAssistant } from '../render.ts';
 import { adoptablePatch } from './adopt.ts';
 

@@ -1,6 +1,10 @@
-import { type AgentConfig, type AgentConfigPatch, isValidConfig } from '../../../domain/agent-config.ts';
+import {
+  type AgentConfig,
+  type AgentConfigPatch,
+  isValidConfig,
+} from '../../../domain/agents/agent-config.ts';
+import type { Stamp } from '../../../domain/agents/stamp.ts';
 import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../../domain/json.ts';
-import type { Stamp } from '../../../domain/stamp.ts';
 import { observedForm } from '../compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../render.ts';
 import { holdsSecret } from './drift.ts';

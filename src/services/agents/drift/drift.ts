@@ -1,5 +1,5 @@
+import type { FieldDrift } from '../../../domain/agents/save.ts';
 import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../../domain/json.ts';
-import type { FieldDrift } from '../../../domain/save.ts';
 
 /** The difference between what Vapi answered to our last save and what it holds now, field by field. */
 

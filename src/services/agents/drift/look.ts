@@ -1,8 +1,8 @@
-import type { AgentConfigPatch } from '../../../domain/agent-config.ts';
+import type { AgentConfigPatch } from '../../../domain/agents/agent-config.ts';
+import type { FieldDrift } from '../../../domain/agents/save.ts';
+import type { Stamp } from '../../../domain/agents/stamp.ts';
 import { jsonEqual } from '../../../domain/json.ts';
-import type { FieldDrift } from '../../../domain/save.ts';
-import type { Stamp } from '../../../domain/stamp.ts';
-import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/sweep-store.ts';
+import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';
 import { observedForm, stampOf } from '../compare.ts';
 import { adoptablePatch } from './adopt.ts';

@@ -1,5 +1,5 @@
-import type { AgentRole } from '../../../domain/agent-config.ts';
-import type { AgentRecord, SaveKind } from '../../../domain/save.ts';
+import type { AgentRole } from '../../../domain/agents/agent-config.ts';
+import type { AgentRecord, SaveKind } from '../../../domain/agents/save.ts';
 import { RateLimitedError, UnavailableError, ValidationError } from '../../errors.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';
 import type { SaveOptions, SaveOutcome } from '../execute.ts';

@@ -1,7 +1,7 @@
 /** What a sweep decides about one assistant, and which assistants it calls missing, against a store and a voice in memory. */
 import { describe, expect, test } from 'vitest';
-import { defaultConfig } from '../../../domain/agent-config.ts';
-import type { SweepAgent, SweepNote, SweepPageRow } from '../../../ports/sweep-store.ts';
+import { defaultConfig } from '../../../domain/agents/agent-config.ts';
+import type { SweepAgent, SweepNote, SweepPageRow } from '../../../ports/agents/sweep-store.ts';
 import type { Log } from '../../../ports/system.ts';
 import type { ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';

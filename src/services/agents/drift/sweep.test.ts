@@ -1,7 +1,7 @@
 /** How a sweep keeps its lease, and where it stops: with a clock moved by hand. What it finds and does is tested in test/e2e. */
 import { describe, expect, test } from 'vitest';
-import { defaultConfig } from '../../../domain/agent-config.ts';
-import type { SweepAgent } from '../../../ports/sweep-store.ts';
+import { defaultConfig } from '../../../domain/agents/agent-config.ts';
+import type { SweepAgent } from '../../../ports/agents/sweep-store.ts';
 import type { Log } from '../../../ports/system.ts';
 import { type SweepReport, sweep } from './sweep.ts';
 

@@ -1,6 +1,6 @@
-import type { AgentConfigPatch } from '../../../domain/agent-config.ts';
-import type { SaveKind } from '../../../domain/save.ts';
-import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/sweep-store.ts';
+import type { AgentConfigPatch } from '../../../domain/agents/agent-config.ts';
+import type { SaveKind } from '../../../domain/agents/save.ts';
+import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { Clock, Log } from '../../../ports/system.ts';
 import type { Meter } from '../../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';

@@ -1,11 +1,11 @@
-import type { AppContext } from '../context.ts';
-import { APPOINTMENT_STATUSES, type AppointmentRecord } from '../domain/organization-records.ts';
-import type { ConnectionArgs } from '../services/reads/connection.ts';
-import { listAppointments } from '../services/reads/lists.ts';
-import { builder, orBadInput, tenantOf } from './builder.ts';
-import { CallRef } from './call.ts';
-import { READ_COST } from './cost.ts';
-import { OrganizationRef } from './organization.ts';
+import type { AppContext } from '../../context.ts';
+import { APPOINTMENT_STATUSES, type AppointmentRecord } from '../../domain/appointments/appointment.ts';
+import type { ConnectionArgs } from '../../services/reads/connection.ts';
+import { listAppointments } from '../../services/reads/lists.ts';
+import { builder, orBadInput, tenantOf } from '../builder.ts';
+import { CallRef } from '../calls/call.ts';
+import { READ_COST } from '../cost.ts';
+import { OrganizationRef } from '../organizations/organization.ts';
 
 const AppointmentStatusRef = builder.enumType('AppointmentStatus', { values: APPOINTMENT_STATUSES });
 

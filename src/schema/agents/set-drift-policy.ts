@@ -1,9 +1,9 @@
-import { DatabaseError } from '../ports/save-journal.ts';
-import type { DriftPolicy } from '../ports/sweep-store.ts';
-import { UnavailableError } from '../services/errors.ts';
-import { builder, forbidden, tenantOf } from './builder.ts';
-import { SAVE_COST } from './cost.ts';
-import { DriftPolicyRef } from './organization.ts';
+import { DatabaseError } from '../../ports/agents/save-journal.ts';
+import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
+import { UnavailableError } from '../../services/errors.ts';
+import { builder, forbidden, tenantOf } from '../builder.ts';
+import { SAVE_COST } from '../cost.ts';
+import { DriftPolicyRef } from '../organizations/organization.ts';
 
 const RETRY_MS = 2_000;
 

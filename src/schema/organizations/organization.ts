@@ -1,6 +1,6 @@
-import type { OrganizationRecord } from '../ports/tenant-reads.ts';
-import { builder, forbidden, tenantOf } from './builder.ts';
-import { READ_COST } from './cost.ts';
+import type { OrganizationRecord } from '../../ports/tenant-reads.ts';
+import { builder, forbidden, tenantOf } from '../builder.ts';
+import { READ_COST } from '../cost.ts';
 
 export const DriftPolicyRef = builder.enumType('DriftPolicy', {
   description: 'What Lockstep does with an edit that somebody makes in the Vapi dashboard.',

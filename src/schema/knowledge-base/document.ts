@@ -1,10 +1,14 @@
-import type { AppContext } from '../context.ts';
-import { DOCUMENT_STATES, type DocumentRecord, type DocumentState } from '../domain/organization-records.ts';
-import type { ConnectionArgs } from '../services/reads/connection.ts';
-import { listDocuments } from '../services/reads/lists.ts';
-import { builder, orBadInput, tenantOf } from './builder.ts';
-import { READ_COST } from './cost.ts';
-import { OrganizationRef } from './organization.ts';
+import type { AppContext } from '../../context.ts';
+import {
+  DOCUMENT_STATES,
+  type DocumentRecord,
+  type DocumentState,
+} from '../../domain/knowledge-base/document.ts';
+import type { ConnectionArgs } from '../../services/reads/connection.ts';
+import { listDocuments } from '../../services/reads/lists.ts';
+import { builder, orBadInput, tenantOf } from '../builder.ts';
+import { READ_COST } from '../cost.ts';
+import { OrganizationRef } from '../organizations/organization.ts';
 
 const DocumentStateRef = builder.enumType('KnowledgeBaseDocumentState', { values: DOCUMENT_STATES });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { agentChanges, storableText } from '../../test/support/arbitraries.ts';
+import { agentChanges, storableText } from '../../../test/support/arbitraries.ts';
 import { AGENT_ROLES, checkSaveInput, defaultConfig, isValidConfig, LIMITS } from './agent-config.ts';
 
 /** The problems of one agent's change; [] = it is taken. Paths are told from `input.inbound` on. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { JsonObject } from './json.ts';
+import type { JsonObject } from '../json.ts';
 
 /**
  * An agent's configuration: its fields, their limits and their defaults, in one place. A save carries a *partial change* of

@@ -1,11 +1,11 @@
-import { parseIdempotencyKey } from '../services/agents/parse-save-input.ts';
-import { type SettleDriftPorts, settleDrift } from '../services/agents/drift/settle-drift.ts';
-import { answerOf } from '../services/agents/answer.ts';
-import { executeTransactionalAgentUpdate } from '../services/agents/execute.ts';
+import { answerOf } from '../../services/agents/answer.ts';
+import { type SettleDriftPorts, settleDrift } from '../../services/agents/drift/settle-drift.ts';
+import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
+import { parseIdempotencyKey } from '../../services/agents/parse-save-input.ts';
+import { builder, tenantOf } from '../builder.ts';
+import { SAVE_COST } from '../cost.ts';
+import { SAVE_ERRORS } from '../errors.ts';
 import { AgentRoleRef } from './agent.ts';
-import { builder, tenantOf } from './builder.ts';
-import { SAVE_COST } from './cost.ts';
-import { SAVE_ERRORS } from './errors.ts';
 import { UpdateAgentsSuccess } from './update-agents.ts';
 
 const DriftResolutionRef = builder.enumType('DriftResolution', {

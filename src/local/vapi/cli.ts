@@ -4,8 +4,8 @@
  * Without `--key` it makes one and keeps it in `.local/vapi-key`.
  */
 import { parseArgs } from 'node:util';
-import { keptKey } from './vapi/kept-key.ts';
-import { startVapiStandIn } from './vapi/server.ts';
+import { keptKey } from './kept-key.ts';
+import { startVapiStandIn } from './server.ts';
 
 const KEY_FILE = '.local/vapi-key';
 const EX_USAGE = 64;

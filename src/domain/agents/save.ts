@@ -1,5 +1,5 @@
+import type { Json } from '../json.ts';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts';
-import type { Json } from './json.ts';
 
 /** The words of a save: statuses, results, failures, and an agent as the database holds it. */
 

@@ -1,12 +1,12 @@
-import { LIMITS } from '../domain/agent-config.ts';
-import { parseSaveInput } from '../services/agents/parse-save-input.ts';
-import { answerOf, type SaveAnswer } from '../services/agents/answer.ts';
-import { ANY_AGENTS, buildTransactionalUpdates } from '../services/agents/build.ts';
-import { executeTransactionalAgentUpdate } from '../services/agents/execute.ts';
+import { LIMITS } from '../../domain/agents/agent-config.ts';
+import { answerOf, type SaveAnswer } from '../../services/agents/answer.ts';
+import { ANY_AGENTS, buildTransactionalUpdates } from '../../services/agents/build.ts';
+import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
+import { parseSaveInput } from '../../services/agents/parse-save-input.ts';
+import { builder, tenantOf } from '../builder.ts';
+import { AGENTS_COST, SAVE_COST } from '../cost.ts';
+import { SAVE_ERRORS } from '../errors.ts';
 import { AgentRef, settled } from './agent.ts';
-import { builder, tenantOf } from './builder.ts';
-import { AGENTS_COST, SAVE_COST } from './cost.ts';
-import { SAVE_ERRORS } from './errors.ts';
 import { AgentSaveRef } from './save.ts';
 
 const VoiceInput = builder.inputType('VoiceInput', {

@@ -1,8 +1,8 @@
-import { AGENT_ROLES, type Model, type Voice } from '../domain/agent-config.ts';
-import type { AgentRecord, FieldDrift } from '../domain/save.ts';
-import { AGENT_SYNC_STATUSES, syncStatus } from '../services/agents/sync-status.ts';
-import { builder, tenantOf } from './builder.ts';
-import { AGENTS_COST, DRIFT_COST, PROMPT_COST, READ_COST } from './cost.ts';
+import { AGENT_ROLES, type Model, type Voice } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord, FieldDrift } from '../../domain/agents/save.ts';
+import { AGENT_SYNC_STATUSES, syncStatus } from '../../services/agents/sync-status.ts';
+import { builder, tenantOf } from '../builder.ts';
+import { AGENTS_COST, DRIFT_COST, PROMPT_COST, READ_COST } from '../cost.ts';
 
 export const AgentRoleRef = builder.enumType('AgentRole', { values: AGENT_ROLES });
 

@@ -1,12 +1,12 @@
-import type { AppContext } from '../context.ts';
-import { CALL_DIRECTIONS, CALL_OUTCOMES, type CallRecord } from '../domain/organization-records.ts';
-import type { ConnectionArgs } from '../services/reads/connection.ts';
-import { listCalls } from '../services/reads/lists.ts';
-import { AgentRef } from './agent.ts';
-import { builder, orBadInput, tenantOf } from './builder.ts';
-import { READ_COST } from './cost.ts';
-import { OrganizationRef } from './organization.ts';
-import { PhoneNumberRef } from './phone-number.ts';
+import type { AppContext } from '../../context.ts';
+import { CALL_DIRECTIONS, CALL_OUTCOMES, type CallRecord } from '../../domain/calls/call.ts';
+import type { ConnectionArgs } from '../../services/reads/connection.ts';
+import { listCalls } from '../../services/reads/lists.ts';
+import { AgentRef } from '../agents/agent.ts';
+import { builder, orBadInput, tenantOf } from '../builder.ts';
+import { READ_COST } from '../cost.ts';
+import { OrganizationRef } from '../organizations/organization.ts';
+import { PhoneNumberRef } from '../phone-numbers/phone-number.ts';
 
 const CallDirectionRef = builder.enumType('CallDirection', { values: CALL_DIRECTIONS });
 const CallOutcomeRef = builder.enumType('CallOutcome', { values: CALL_OUTCOMES });

@@ -1,12 +1,12 @@
-import type { AppContext } from '../context.ts';
-import type { PhoneNumberRecord } from '../domain/organization-records.ts';
-import type { PhoneNumberFilter } from '../ports/tenant-reads.ts';
-import type { ConnectionArgs } from '../services/reads/connection.ts';
-import { listPhoneNumbers } from '../services/reads/lists.ts';
-import { AgentRef } from './agent.ts';
-import { builder, orBadInput, tenantOf } from './builder.ts';
-import { READ_COST } from './cost.ts';
-import { OrganizationRef } from './organization.ts';
+import type { AppContext } from '../../context.ts';
+import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberFilter } from '../../ports/tenant-reads.ts';
+import type { ConnectionArgs } from '../../services/reads/connection.ts';
+import { listPhoneNumbers } from '../../services/reads/lists.ts';
+import { AgentRef } from '../agents/agent.ts';
+import { builder, orBadInput, tenantOf } from '../builder.ts';
+import { READ_COST } from '../cost.ts';
+import { OrganizationRef } from '../organizations/organization.ts';
 
 export const PhoneNumberRef = builder.objectRef<PhoneNumberRecord>('PhoneNumber').implement({
   fields: (t) => ({

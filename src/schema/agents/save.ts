@@ -1,8 +1,8 @@
-import { SAVE_FAILURE_REASONS, type SaveRecord, type TransactionResult } from '../domain/save.ts';
-import { isUuid } from '../domain/uuid.ts';
+import { SAVE_FAILURE_REASONS, type SaveRecord, type TransactionResult } from '../../domain/agents/save.ts';
+import { isUuid } from '../../domain/uuid.ts';
+import { builder, tenantOf } from '../builder.ts';
+import { READ_COST } from '../cost.ts';
 import { AgentRoleRef } from './agent.ts';
-import { builder, tenantOf } from './builder.ts';
-import { READ_COST } from './cost.ts';
 
 export const SaveStatusRef = builder.enumType('SaveStatus', {
   values: ['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'] as const,

@@ -1,7 +1,7 @@
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../domain/agent-config.ts';
-import type { JsonObject } from '../domain/json.ts';
-import type { FieldDrift } from '../domain/save.ts';
-import type { Stamp } from '../domain/stamp.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
+import type { FieldDrift } from '../../domain/agents/save.ts';
+import type { Stamp } from '../../domain/agents/stamp.ts';
+import type { JsonObject } from '../../domain/json.ts';
 
 /** What reconciliation may look at and note, across organizations. All methods may throw `DatabaseError`. */
 

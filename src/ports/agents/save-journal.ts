@@ -1,5 +1,4 @@
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../domain/agent-config.ts';
-import type { JsonObject } from '../domain/json.ts';
+import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
 import type {
   AgentRecord,
   SaveFailure,
@@ -8,9 +7,10 @@ import type {
   SaveRecord,
   SaveStatus,
   TransactionResult,
-} from '../domain/save.ts';
+} from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
 
-export { DatabaseError, ValueRefusedError } from './database.ts';
+export { DatabaseError, ValueRefusedError } from '../database.ts';
 
 /** The journal of saves: one method for each transition, each of them one transaction in the database. */
 
