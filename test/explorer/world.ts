@@ -25,6 +25,7 @@ import {
   settleStep,
   takeoverStep,
 } from '../sim/journal-machine.ts';
+import type { Emit, Explorable } from './explore.ts';
 import type { Field } from './states.ts';
 
 /**
@@ -78,9 +79,6 @@ export interface TickingClock {
 
 export const SAFEGUARDS = ['fence', 'quarantine', 'unknown', 'epoch', 'sweep'] as const;
 export type Safeguard = (typeof SAFEGUARDS)[number];
-
-/** `good`: nothing is wrong with this step; a world of only such steps must come to rest. */
-export type Emit = (good: boolean, kind: string, who: number, agent: number, what: string) => void;
 
 const KEYS: readonly string[] = ['INBOUND', 'OUTBOUND'];
 const STATUSES: readonly (SaveStatus | null)[] = [
@@ -169,7 +167,7 @@ interface SaveFields {
   names: number;
 }
 
-export class World {
+export class World implements Explorable {
   readonly scope: Scope;
   readonly fields: Field[] = [];
   /** Saves of users are 1 to this; one more row is the sweep's. */
