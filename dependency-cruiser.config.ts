@@ -106,7 +106,7 @@ const forbidden: IForbiddenRuleType[] = [
       pathNot: [
         COMPOSE,
         '^src/context\\.ts$',
-        '^src/services/saves/execute\\.ts$',
+        '^src/services/agents/execute\\.ts$',
         '^src/adapters/(vapi|supabase|system)/',
         '^src/local/embedded\\.ts$',
       ],

@@ -12,7 +12,7 @@ import { createVoiceProvider } from '../src/adapters/vapi/got-voice-provider.ts'
 import { isUuid } from '../src/domain/uuid.ts';
 import { loadEnv, VAPI_BASE_URL } from '../src/env.ts';
 import { DatabaseError } from '../src/ports/agents/save-journal.ts';
-import { settleSave } from '../src/services/saga/settle.ts';
+import { settleSave } from '../src/services/agents/settle.ts';
 
 const EX_USAGE = 64;
 const EX_CONFIG = 78;

@@ -36,8 +36,9 @@ import { takingTurns } from './services/admission/taking-turns.ts';
 import { look, type Verdict } from './services/agents/drift/look.ts';
 import { type SweepReport, sweep } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
+import { recoverAbandonedSaves } from './services/agents/recover.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
-import { type RecoveryRound, recoverAbandonedSaves } from './services/saga/recovery.ts';
+import type { RecoveryRound } from './services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */

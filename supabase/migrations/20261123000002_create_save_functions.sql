@@ -398,7 +398,7 @@ begin
 end
 $$;
 
--- Vapi refuses the undo: only a person can end this save now, and the organization's saves stay locked.
+-- Vapi refuses the undo, or what became of a request that cannot be undone is unknown: only a person can end this save now, and the organization's saves stay locked.
 -- Ambiguous: not before its requests are applied or dead, because until then Vapi may still change under that person's hands.
 -- p_request: results, failure, ambiguous, lateMs. outcome: NEEDS_ATTENTION | STALE | NO_SAVE
 create function public.save_needs_attention(p_org_id uuid, p_save_id uuid, p_epoch integer, p_request jsonb) returns jsonb
@@ -410,7 +410,7 @@ begin
   if lockstep.enter(p_org_id) then
     select * into v_save from public.agent_saves where id = p_save_id for update;
   end if;
-  v_answer := lockstep.may(v_save, p_epoch, '{ROLLING_BACK}', 'NEEDS_ATTENTION');
+  v_answer := lockstep.may(v_save, p_epoch, '{APPLYING,ROLLING_BACK}', 'NEEDS_ATTENTION');
   if v_answer is null then
     update public.agent_saves set status = 'NEEDS_ATTENTION', results = p_request -> 'results',
         failure = p_request -> 'failure', lease_until = null,

@@ -10,8 +10,8 @@ import { createVoiceProvider } from '../../src/adapters/vapi/got-voice-provider.
 import { Secret } from '../../src/domain/secret.ts';
 import type { JsonObject } from '../../src/local/vapi/assistant-store.ts';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import { type Settlement, settleSave } from '../../src/services/agents/settle.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
-import { type Settlement, settleSave } from '../../src/services/saga/settle.ts';
 import { CANARY_KEY, type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { both, prompt, saveWhenFree, strike } from '../support/faulty.ts';
 import { type AgentSave, expectAnswer, readAgents, readSave, save } from '../support/operations.ts';

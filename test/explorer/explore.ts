@@ -1,5 +1,4 @@
-import { Layout, Numbers, StateSet } from './states.ts';
-import type { World } from './world.ts';
+import { type Field, Layout, Numbers, StateSet } from './states.ts';
 
 /** Breadth first through everything that a world allows: the first violation found is one with the fewest steps. */
 
@@ -19,7 +18,26 @@ export interface Limits {
   states?: number;
 }
 
-export function explore(world: World, limits: Limits = {}): Exploration {
+/** One step: `good` if nothing is wrong with it; a world of only such steps must come to rest. */
+export type Emit = (good: boolean, kind: string, who: number, part: number, what: string) => void;
+
+/** What can be explored: states of small numbers, the steps from each, and what must never be true of one. */
+export interface Explorable {
+  /** `without`: the safeguard that is switched off. */
+  readonly scope: { readonly name: string; readonly without?: string };
+  readonly fields: readonly Field[];
+  initial(): Uint8Array;
+  /** Emits every step from this state; `next` is the state after the last emitted one. */
+  expand(state: Uint8Array, emit: Emit): void;
+  readonly next: Uint8Array;
+  /** What is wrong with a state; null: nothing. */
+  problem(state: Uint8Array): string | null;
+  isAtRest(state: Uint8Array): boolean;
+  /** A step in words. */
+  tell(kind: string, who: number, part: number, what: string): string;
+}
+
+export function explore(world: Explorable, limits: Limits = {}): Exploration {
   const layout = new Layout(world.fields);
   const set = new StateSet(layout.words);
   const f = new Uint8Array(layout.size);

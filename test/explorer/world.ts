@@ -1,7 +1,5 @@
-import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { SaveStatus } from '../../src/domain/agents/save.ts';
 import {
-  type AgentProgress,
   type Answer,
   afterSend,
   afterUndo,
@@ -9,7 +7,8 @@ import {
   decide,
   type Forward,
   isClosed,
-  type SaveProgress,
+  type PartProgress,
+  type SagaProgress,
   type Undo,
 } from '../../src/services/saga/protocol.ts';
 import { fitsLease, lateTimeMs, recoveryLeaseMs } from '../../src/services/saga/settings.ts';
@@ -26,6 +25,7 @@ import {
   settleStep,
   takeoverStep,
 } from '../sim/journal-machine.ts';
+import type { Emit, Explorable } from './explore.ts';
 import type { Field } from './states.ts';
 
 /**
@@ -80,10 +80,7 @@ export interface TickingClock {
 export const SAFEGUARDS = ['fence', 'quarantine', 'unknown', 'epoch', 'sweep'] as const;
 export type Safeguard = (typeof SAFEGUARDS)[number];
 
-/** `good`: nothing is wrong with this step; a world of only such steps must come to rest. */
-export type Emit = (good: boolean, kind: string, who: number, agent: number, what: string) => void;
-
-const ROLES: readonly AgentRole[] = ['INBOUND', 'OUTBOUND'];
+const KEYS: readonly string[] = ['INBOUND', 'OUTBOUND'];
 const STATUSES: readonly (SaveStatus | null)[] = [
   null,
   'APPLYING',
@@ -170,7 +167,7 @@ interface SaveFields {
   names: number;
 }
 
-export class World {
+export class World implements Explorable {
   readonly scope: Scope;
   readonly fields: Field[] = [];
   /** Saves of users are 1 to this; one more row is the sweep's. */
@@ -354,15 +351,15 @@ export class World {
     return f[(this.#saves[i] as SaveFields).slot[a] as number] === 0;
   }
 
-  #progress(f: Uint8Array, p: number): SaveProgress {
+  #progress(f: Uint8Array, p: number): SagaProgress {
     const process = this.#processes[p] as ProcessFields;
     const i = f[process.save] as number;
-    const agents: AgentProgress[] = [];
+    const parts: PartProgress[] = [];
     for (let a = 0; a < this.#agents; a += 1)
-      if (this.#namesAgent(f, i, a)) agents.push(this.#target(f, p, a));
+      if (this.#namesAgent(f, i, a)) parts.push(this.#target(f, p, a));
     return {
       status: STATUSES[f[process.status] as number] as SaveStatus,
-      agents,
+      parts,
       taken: f[process.taken] === 1,
       quarantined: f[process.quarantined] === 1,
       pastDeadline: f[process.pastDeadline] === 1,
@@ -370,13 +367,13 @@ export class World {
     };
   }
 
-  #target(f: Uint8Array, p: number, a: number): AgentProgress {
+  #target(f: Uint8Array, p: number, a: number): PartProgress {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
     const gone = f[target.gone] === 1;
     return {
-      role: ROLES[a] as AgentRole,
-      creates: gone || this.#creates(f, f[process.save] as number, a),
+      ...{ key: KEYS[a] as string, stage: 0, pivot: false, lookOnly: false },
+      action: gone || this.#creates(f, f[process.save] as number, a) ? 'create' : 'replace',
       recreate: this.scope.recreates === true,
       gone,
       forward: FORWARDS[f[target.forward] as number] as Forward,
@@ -685,7 +682,7 @@ export class World {
     switch (decision.do) {
       case 'send':
       case 'undo':
-        for (const role of decision.roles) this.#act(f, p, ROLES.indexOf(role), decision.do, emit);
+        for (const key of decision.keys) this.#act(f, p, KEYS.indexOf(key), decision.do, emit);
         break;
       case 'commit': {
         const { ambiguous } = decision;
@@ -817,7 +814,7 @@ export class World {
   #nextRequest(f: Uint8Array, p: number, a: number, direction: 'send' | 'undo'): Wait {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
-    const { creates } = this.#target(f, p, a);
+    const creates = this.#target(f, p, a).action === 'create';
     if (direction === 'send') {
       if (f[target.slot] === UNLOOKED) return 'list';
       return f[target.seen] === 0 ? 'write' : 'delete';
@@ -1298,7 +1295,7 @@ export class World {
         : kind.endsWith(' of') || kind === 'a person settles'
           ? `save ${who + 1}`
           : (this.#names[who] ?? '');
-    const said = agent < 0 ? what : `${ROLES[agent]} ${what}`;
+    const said = agent < 0 ? what : `${KEYS[agent]} ${what}`;
     if (kind.endsWith(' of')) return `${kind} ${name}`;
     if (kind === 'a person settles') return `${kind} ${name}: ${what}`;
     return [name, kind, said].filter((word) => word !== '').join(' ');

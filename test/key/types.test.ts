@@ -18,7 +18,7 @@ import type {
 } from '../../src/services/agents/execute.ts';
 import type { renderAssistant } from '../../src/services/agents/render.ts';
 import type { decide } from '../../src/services/saga/protocol.ts';
-import type { HeldSave, RunPorts } from '../../src/services/saga/run.ts';
+import type { HeldSaga, RunPorts } from '../../src/services/saga/run.ts';
 import type { Holds, Takers } from '../support/holds.ts';
 
 describe('the executor’s chain', () => {
@@ -36,9 +36,9 @@ describe('the executor’s chain', () => {
   });
 
   test('what it hands on has no place for it', () => {
-    expectTypeOf<Holds<HeldSave>>().toEqualTypeOf<false>();
-    expectTypeOf<keyof RunPorts>().toEqualTypeOf<
-      'journal' | 'voice' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
+    expectTypeOf<Holds<HeldSaga>>().toEqualTypeOf<false>();
+    expectTypeOf<keyof RunPorts<never>>().toEqualTypeOf<
+      'journal' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
     >();
   });
 });

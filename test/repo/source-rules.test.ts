@@ -109,7 +109,7 @@ describe('services, ports and the domain can be replayed from a seed', () => {
     "import hashes from 'crypto';",
     'function wait(sleep = setTimeout) { return sleep; }',
   ])('refused: %s', (text) => {
-    for (const layer of ['services/saves', 'ports', 'domain']) {
+    for (const layer of ['services/saga', 'services/agents', 'ports', 'domain']) {
       expect(rulesBroken(`src/${layer}/a.ts`, text)).toEqual(['replayable']);
     }
     expect(rulesBroken('src/adapters/system/system.ts', text)).toEqual([]);

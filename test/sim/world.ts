@@ -14,7 +14,7 @@ import {
   type SaveOptions,
   type SaveOutcome,
 } from '../../src/services/agents/execute.ts';
-import { recoverAbandonedSaves } from '../../src/services/saga/recovery.ts';
+import { recoverAbandonedSaves } from '../../src/services/agents/recover.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Checks, type SenderLease, type Violation, type Write } from './checks.ts';
 import { JournalModel } from './journal-model.ts';

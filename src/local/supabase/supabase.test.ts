@@ -328,7 +328,7 @@ describe('migrations', () => {
       delete from supabase_migrations.schema_migrations;
       create table public.agents (commission numeric);
     `);
-    const migrations = join(import.meta.dirname, '..', '..', 'supabase', 'migrations');
+    const migrations = join(import.meta.dirname, '..', '..', '..', 'supabase', 'migrations');
     const refusal = await applyMigrations(postgresDatabaseUrl, migrations, context).then(
       () => 'applied',
       (error: Error) => error.message,
@@ -357,7 +357,7 @@ describe('migrations', () => {
 });
 
 test('the seed may run again, and sets the column that GoTrue needs where it exists', async () => {
-  const seed = await readFile(join(import.meta.dirname, '..', '..', 'supabase', 'seed.sql'), 'utf8');
+  const seed = await readFile(join(import.meta.dirname, '..', '..', '..', 'supabase', 'seed.sql'), 'utf8');
   const sql = postgres(supabase.postgresDatabaseUrl, { max: 1, onnotice: () => {} });
   const demo = () => supabase.sql`select * from auth.users where email like 'owner@%' order by email`;
   try {

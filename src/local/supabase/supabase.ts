@@ -97,7 +97,7 @@ export async function startLocalSupabase(options: LocalSupabaseOptions): Promise
 }
 
 function repositoryFile(path: string): string {
-  return resolve(import.meta.dirname, '..', '..', path);
+  return resolve(import.meta.dirname, '..', '..', '..', path);
 }
 
 /** Made once per data directory, in the form of a hosted project's. */

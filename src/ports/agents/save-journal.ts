@@ -10,6 +10,8 @@ import type {
 } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 
+export { DatabaseError, ValueRefusedError } from '../database.ts';
+
 /** The journal of saves: one method for each transition, each of them one transaction in the database. */
 
 export interface BeginUpdate {
@@ -87,9 +89,6 @@ export interface TakenSave {
   pastDeadline: boolean;
 }
 
-/** The database refused a value of a call, such as text that it cannot hold; the same call will be refused again. */
-export class ValueRefusedError extends Error {}
-
 /** Which save, and the fencing token under which the caller holds it. */
 export interface SaveRef {
   orgId: string;
@@ -164,20 +163,4 @@ export interface SaveJournal {
       lateMs: number;
     },
   ): Promise<TransitionOutcome>;
-}
-
-/**
- * The database did not do what was asked. `sent: false` = it certainly did not; `true` = it may have.
- * Carries a code, never a statement, a row or a credential.
- */
-export class DatabaseError extends Error {
-  override readonly name = 'DatabaseError';
-  readonly code: string;
-  readonly sent: boolean;
-
-  constructor(code: string, sent: boolean, message = `The database did not answer as expected (${code}).`) {
-    super(message);
-    this.code = code;
-    this.sent = sent;
-  }
 }

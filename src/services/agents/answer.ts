@@ -12,7 +12,7 @@ import {
   ValidationError,
   VoiceProviderNotConfiguredError,
 } from '../errors.ts';
-import { REFUSED } from '../saga/run.ts';
+import { REFUSED } from '../saga/told.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import type { SaveOutcome } from './execute.ts';
 

@@ -436,7 +436,7 @@ describe('a save that needs attention', () => {
         results: [{ error: 'Vapi answered the previous configuration with other content at name.' }],
       },
     });
-    expect(told(save)).toEqual(['save.needs_attention', 'a save cannot be undone and needs a person']);
+    expect(told(save)).toEqual(['save.needs_attention', 'a save cannot be ended and needs a person']);
   });
 
   test.each<[string, Scripted<TransitionOutcome | undefined>]>([
@@ -706,6 +706,9 @@ describe('the answer in time', () => {
   });
 });
 
+/** The id that the first save of a world has. */
+const FIRST_ID = '00000000-0000-4000-8000-000000000001';
+
 describe('a defect', () => {
   const defect = () => {
     throw new TypeError('a defect');
@@ -717,7 +720,11 @@ describe('a defect', () => {
     ['in the journal, at the hold', { exists: false, reply: () => unknown, hold: defect }],
     [
       'a transition that the protocol does not know',
-      { commit: () => ({ outcome: 'ROLLED_BACK', save: record('x', 'NEEDS_ATTENTION') }) },
+      {
+        reply: () => ({ kind: 'refused', status: 400, messages: ['no'] }),
+        abort: () => ({ outcome: 'ROLLING_BACK', save: record(FIRST_ID, 'ROLLING_BACK') }),
+        rolledBack: () => ({ outcome: 'COMMITTED', save: record(FIRST_ID, 'COMMITTED') }),
+      },
     ],
     ['a save that the journal does not know', { commit: () => ({ outcome: 'NO_SAVE' }) }],
     [
@@ -725,7 +732,7 @@ describe('a defect', () => {
       {
         begin: () => ({
           outcome: 'BEGUN',
-          save: record('00000000-0000-4000-8000-000000000001', 'APPLYING', { mappingVersion: 99 }),
+          save: record(FIRST_ID, 'APPLYING', { mappingVersion: 99 }),
           images: [image('INBOUND', true)],
           deployment: 'd',
         }),
@@ -733,12 +740,12 @@ describe('a defect', () => {
     ],
   ])(
     '%s, after the save began: undecided, not an error; it is logged, and tracked to its end',
-    async (_name, world) => {
+    async (name, world) => {
       const save = start(world);
       const { outcome } = await save.answer();
       expect(outcome).toMatchObject({
         kind: 'pending',
-        save: { id: save.saveId(), status: 'APPLYING' },
+        save: { id: save.saveId(), status: name.includes('transition') ? 'ROLLING_BACK' : 'APPLYING' },
         retryAfterMs: 1_000,
       });
       expect(save.logged).toContainEqual(

@@ -14,10 +14,12 @@ import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { isClosed } from '../saga/protocol.ts';
-import { instant, type RunPorts, SaveRun } from '../saga/run.ts';
+import { instant, type RunPorts, SagaRun } from '../saga/run.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
+import { agentSaga } from './participant.ts';
 import { MAPPING_VERSION } from './render.ts';
+import { openSagaOf, sagaJournalOf, saveOf } from './saga-journal.ts';
 
 /** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
 export interface ExecutorPorts<Db> {
@@ -119,20 +121,13 @@ export async function executeTransactionalAgentUpdate<Db>(
           known = () => running;
         });
       }
-      const run = new SaveRun(runPorts(ports, journal, voice), {
-        orgId,
-        save: begun.save,
-        images: begun.images,
-        deployment: begun.deployment,
-        leaseFrom,
-        leaseMs: ports.settings.leaseMs,
-        taken: false,
-        quarantined: false,
-        pastDeadline: false,
+      const run = new SagaRun(runPorts(ports, journal), agentSaga(voice), {
+        ...{ orgId, ...openSagaOf(begun), leaseFrom, leaseMs: ports.settings.leaseMs },
+        ...{ taken: false, quarantined: false, pastDeadline: false },
       });
-      known = () => run.current;
+      known = () => saveOf(run.current);
       const end = await run.run();
-      return outcomeOf(end.save, end.agents);
+      return outcomeOf(saveOf(end.saga), end.rows);
     } catch (error) {
       // A defect, but the save has begun and may still end either way: recovery settles it once its lease has lapsed.
       ports.log.error({ saveId, err: error }, 'a save stopped where none should');
@@ -203,13 +198,13 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
   }
 }
 
+/** The ports of a run of this journal; none of them holds the key. */
 export function runPorts(
-  ports: Pick<RunPorts, 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'>,
+  ports: Omit<RunPorts<AgentRecord>, 'journal'>,
   journal: SaveJournal,
-  voice: VoiceProvider,
-): RunPorts {
+): RunPorts<AgentRecord> {
   const { admission, clock, random, log, meter, settings } = ports;
-  return { journal, voice, admission, clock, random, log, meter, settings };
+  return { journal: sagaJournalOf(journal), admission, clock, random, log, meter, settings };
 }
 
 type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
-import { recoverAbandonedSaves } from '../saga/recovery.ts';
-import type { ExecutorPorts } from './execute.ts';
+import type { ExecutorPorts } from '../agents/execute.ts';
+import { recoverAbandonedSaves } from './recover.ts';
 
 /** A database with so many abandoned saves. What `takeover` answers true to is no longer due. */
 function abandoned(saves: number, takeover: (saveId: string) => boolean) {

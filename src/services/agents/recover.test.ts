@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
-import { recoverAbandonedSaves } from '../saga/recovery.ts';
+import { recoverAbandonedSaves } from './recover.ts';
 
 test('counts and logs a save that cannot be carried on, and still looks at the others of the round', async () => {
   const looked: string[] = [];

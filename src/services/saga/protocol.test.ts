@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { SaveStatus } from '../../domain/agents/save.ts';
+import type { SagaStatus } from '../../domain/saga.ts';
 import {
-  type AgentProgress,
   type Answer,
   afterSend,
   afterUndo,
@@ -9,12 +8,13 @@ import {
   decide,
   type Forward,
   isClosed,
-  type SaveProgress,
+  type PartProgress,
+  type SagaProgress,
   TRANSITIONS,
   type Undo,
 } from './protocol.ts';
 
-/** `decide` is asked about every state that there is, for one agent and for two; nothing is sampled. */
+/** `decide` is asked about every state that there is, for one part and for two; nothing is sampled. */
 
 const FORWARD: Forward[] = [
   ...(['pending', 'applied', 'differed', 'rejected', 'missing'] as const),
@@ -22,39 +22,40 @@ const FORWARD: Forward[] = [
 ];
 const UNDO: Undo[] = ['pending', 'done', 'missing', 'refused', 'blocked', 'unknown'];
 const BOTH = [false, true];
-const STATUSES = Object.keys(TRANSITIONS) as SaveStatus[];
+const STATUSES = Object.keys(TRANSITIONS) as SagaStatus[];
 
-function agents(role: 'INBOUND' | 'OUTBOUND', undos: Undo[]): AgentProgress[] {
-  const all: AgentProgress[] = [];
-  for (const creates of BOTH)
+function parts(key: string, undos: Undo[]): PartProgress[] {
+  const all: PartProgress[] = [];
+  const plan = { key, stage: 0, pivot: false, lookOnly: false };
+  for (const action of ['create', 'replace'] as const)
     for (const touched of BOTH)
       for (const ambiguous of BOTH)
         for (const forward of FORWARD)
-          for (const undo of undos) all.push({ role, creates, forward, undo, touched, ambiguous });
+          for (const undo of undos) all.push({ ...plan, action, forward, undo, touched, ambiguous });
   return all;
 }
 
 /** Every progress in a status. Going forward nothing has been undone yet, so `undo` varies only on the way back. */
-function* progress(status: SaveStatus): Generator<SaveProgress> {
+function* progress(status: SagaStatus): Generator<SagaProgress> {
   const undos: Undo[] = status === 'ROLLING_BACK' ? UNDO : ['pending'];
-  const [inbound, outbound] = [agents('INBOUND', undos), agents('OUTBOUND', undos)];
+  const [first, second] = [parts('first', undos), parts('second', undos)];
   for (const taken of BOTH)
     for (const quarantined of BOTH)
       for (const pastDeadline of BOTH) {
         const save = { status, taken, quarantined, pastDeadline, released: false };
-        for (const one of inbound) {
-          yield { ...save, agents: [one] };
-          for (const other of outbound) yield { ...save, agents: [one, other] };
+        for (const one of first) {
+          yield { ...save, parts: [one] };
+          for (const other of second) yield { ...save, parts: [one, other] };
         }
       }
 }
 
 /** States in which something does not hold; the first few are shown. `checked` guards against an empty loop. */
 function violations(
-  status: SaveStatus,
-  holds: (decision: Decision, save: SaveProgress) => boolean,
-): { checked: number; violations: [Decision, SaveProgress][] } {
-  const found: [Decision, SaveProgress][] = [];
+  status: SagaStatus,
+  holds: (decision: Decision, save: SagaProgress) => boolean,
+): { checked: number; violations: [Decision, SagaProgress][] } {
+  const found: [Decision, SagaProgress][] = [];
   let checked = 0;
   for (const save of progress(status)) {
     checked += 1;
@@ -68,19 +69,19 @@ const FORWARD_STATES = 8 * (72 + 72 ** 2);
 const BACKWARD_STATES = 8 * (432 + 432 ** 2);
 const none = (checked: number) => ({ checked, violations: [] });
 
-const some = (save: SaveProgress, test: (agent: AgentProgress) => boolean) => save.agents.some(test);
-const every = (save: SaveProgress, test: (agent: AgentProgress) => boolean) => save.agents.every(test);
-const roles = (save: SaveProgress, test: (agent: AgentProgress) => boolean) =>
-  save.agents
+const some = (save: SagaProgress, test: (part: PartProgress) => boolean) => save.parts.some(test);
+const every = (save: SagaProgress, test: (part: PartProgress) => boolean) => save.parts.every(test);
+const keys = (save: SagaProgress, test: (part: PartProgress) => boolean) =>
+  save.parts
     .filter(test)
-    .map(({ role }) => role)
+    .map(({ key }) => key)
     .join();
 
 const DEFINITE: Forward[] = ['differed', 'rejected', 'missing'];
 const TRANSIENT: Forward[] = ['unauthorized', 'rate_limited', 'unreachable'];
 
-/** Every agent, before an answer comes. */
-const SENDERS = agents('INBOUND', UNDO);
+/** Every part, before an answer comes. */
+const SENDERS = parts('first', UNDO);
 
 describe('what one answer means, going forward', () => {
   type After = ReturnType<typeof afterSend>;
@@ -100,19 +101,19 @@ describe('what one answer means, going forward', () => {
     ['not_sent', 'PATCH', 'unreachable', { again: true }],
     ['not_sent', 'POST', 'unreachable', { again: true }],
     ['unknown', 'PATCH', 'unknown', { again: true }],
-    // A second POST could make a second assistant.
+    // A second POST could make a second resource.
     ['unknown', 'POST', 'unknown', { again: false }],
   ];
 
   test.each(CASES)('%s to a %s: %s, %o', (answer, request, forward, again) => {
-    for (const agent of SENDERS) {
-      const after = afterSend(agent, answer, request);
+    for (const part of SENDERS) {
+      const after = afterSend(part, answer, request);
       // Not done this time; what an earlier attempt did is as unknown as before.
-      const stillUnknown = agent.ambiguous && (answer === 'rate_limited' || answer === 'not_sent');
+      const stillUnknown = part.ambiguous && (answer === 'rate_limited' || answer === 'not_sent');
       expect(after).toEqual({
         forward: stillUnknown ? 'unknown' : forward,
-        touched: agent.touched || ['matches', 'differs', 'unknown'].includes(answer),
-        ambiguous: agent.ambiguous || answer === 'unknown',
+        touched: part.touched || ['matches', 'differs', 'unknown'].includes(answer),
+        ambiguous: part.ambiguous || answer === 'unknown',
         ...again,
       });
     }
@@ -139,10 +140,10 @@ describe('what one answer means, undoing', () => {
   ];
 
   test.each(CASES)('%s to a %s: %s; again: %s', (answer, request, undo, again) => {
-    for (const agent of SENDERS) {
-      expect(afterUndo(agent, answer, request)).toEqual({
-        undo: undo === 'as before' ? agent.undo : undo,
-        ambiguous: agent.ambiguous || answer === 'unknown',
+    for (const part of SENDERS) {
+      expect(afterUndo(part, answer, request)).toEqual({
+        undo: undo === 'as before' ? part.undo : undo,
+        ambiguous: part.ambiguous || answer === 'unknown',
         again,
       });
     }
@@ -156,7 +157,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('commits only where Vapi answered every agent with what was sent', () => {
+  test('commits only where Vapi answered every part with what was sent', () => {
     expect(
       violations(
         'APPLYING',
@@ -168,7 +169,8 @@ describe('going forward', () => {
   test('commits wherever it may, but for a creation whose earlier POST may still be on its way', () => {
     expect(
       violations('APPLYING', (decision, save) => {
-        const mayStillArrive = save.taken && !save.quarantined && some(save, ({ creates }) => creates);
+        const mayStillArrive =
+          save.taken && !save.quarantined && some(save, ({ action }) => action === 'create');
         const applied = every(save, ({ forward }) => forward === 'applied');
         return !applied || decision.do === (mayStillArrive ? 'hand_over' : 'commit');
       }),
@@ -180,8 +182,8 @@ describe('going forward', () => {
       violations('APPLYING', (decision, save) => {
         const hopeless = some(save, ({ forward }) => ['rejected', 'differed', 'missing'].includes(forward));
         if (hopeless) return decision.do !== 'send';
-        const untried = roles(save, ({ forward }) => forward === 'pending');
-        if (decision.do === 'send') return decision.roles.join() === untried && untried !== '';
+        const untried = keys(save, ({ forward }) => forward === 'pending');
+        if (decision.do === 'send') return decision.keys.join() === untried && untried !== '';
         return untried === '' || (decision.do === 'hand_over' && decision.quarantine);
       }),
     ).toEqual(none(FORWARD_STATES));
@@ -203,7 +205,7 @@ describe('going forward', () => {
       violations('APPLYING', (decision, save) => {
         const tried = every(save, ({ forward }) => forward !== 'pending');
         const definite = some(save, ({ forward }) => DEFINITE.includes(forward));
-        const waits = save.taken && !save.quarantined && some(save, ({ creates }) => creates);
+        const waits = save.taken && !save.quarantined && some(save, ({ action }) => action === 'create');
         return !tried || !definite || waits || decision.do === 'abort';
       }),
     ).toEqual(none(FORWARD_STATES));
@@ -220,11 +222,11 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test("the reason is a failed agent's own, a definite one before a transient one", () => {
+  test("the reason is a failed part's own, a definite one before a transient one", () => {
     const reason: Partial<Record<Forward, string>> = {
       rejected: 'VAPI_REJECTED',
       differed: 'VAPI_ANSWER_DIFFERED',
-      missing: 'ASSISTANT_MISSING',
+      missing: 'RESOURCE_MISSING',
       unauthorized: 'VAPI_UNAUTHORIZED',
       rate_limited: 'VAPI_RATE_LIMITED',
       unreachable: 'VAPI_UNAVAILABLE',
@@ -233,8 +235,8 @@ describe('going forward', () => {
       violations('APPLYING', (decision, save) => {
         if (decision.do !== 'abort') return true;
         const failed =
-          save.agents.find(({ forward }) => DEFINITE.includes(forward)) ??
-          save.agents.find(({ forward }) => TRANSIENT.includes(forward));
+          save.parts.find(({ forward }) => DEFINITE.includes(forward)) ??
+          save.parts.find(({ forward }) => TRANSIENT.includes(forward));
         return decision.reason === (failed === undefined ? 'VAPI_UNAVAILABLE' : reason[failed.forward]);
       }),
     ).toEqual(none(FORWARD_STATES));
@@ -253,16 +255,16 @@ describe('going forward', () => {
   test('every decision that is recorded says whether something may still arrive', () => {
     expect(
       violations('APPLYING', (decision, save) => {
-        const ambiguous = save.taken || some(save, (agent) => agent.ambiguous);
+        const ambiguous = save.taken || some(save, (part) => part.ambiguous);
         return !('ambiguous' in decision) || decision.ambiguous === ambiguous;
       }),
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('names as missing exactly the agents that Vapi does not know', () => {
+  test('names as missing exactly the parts that Vapi does not know', () => {
     expect(
       violations('APPLYING', (decision, save) => {
-        const missing = roles(save, ({ forward, undo }) => forward === 'missing' || undo === 'missing');
+        const missing = keys(save, ({ forward, undo }) => forward === 'missing' || undo === 'missing');
         return decision.do !== 'abort' || decision.missing.join() === missing;
       }),
     ).toEqual(none(FORWARD_STATES));
@@ -273,7 +275,9 @@ describe('going forward', () => {
       violations(
         'APPLYING',
         (decision, save) =>
-          decision.do !== 'hand_over' || !decision.quarantine || some(save, ({ creates }) => creates),
+          decision.do !== 'hand_over' ||
+          !decision.quarantine ||
+          some(save, ({ action }) => action === 'create'),
       ),
     ).toEqual(none(FORWARD_STATES));
   });
@@ -281,7 +285,8 @@ describe('going forward', () => {
   test('whoever takes a creation over waits for its quarantine before anything is sent', () => {
     expect(
       violations('APPLYING', (decision, save) => {
-        const mayStillArrive = save.taken && !save.quarantined && some(save, ({ creates }) => creates);
+        const mayStillArrive =
+          save.taken && !save.quarantined && some(save, ({ action }) => action === 'create');
         return !mayStillArrive || (decision.do === 'hand_over' && decision.quarantine);
       }),
     ).toEqual(none(FORWARD_STATES));
@@ -300,8 +305,8 @@ describe('going back', () => {
   test('undoes exactly what was touched and not yet tried, before any verdict', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
-        const untried = roles(save, ({ touched, undo }) => touched && undo === 'pending');
-        return decision.do === 'undo' ? decision.roles.join() === untried : untried === '';
+        const untried = keys(save, ({ touched, undo }) => touched && undo === 'pending');
+        return decision.do === 'undo' ? decision.keys.join() === untried : untried === '';
       }),
     ).toEqual(none(BACKWARD_STATES));
   });
@@ -318,7 +323,7 @@ describe('going back', () => {
   test('calls a person exactly where Vapi refused, and nothing is left to try', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
-        const touched = save.agents.filter((agent) => agent.touched);
+        const touched = save.parts.filter((part) => part.touched);
         const refused = touched.some(({ undo }) => undo === 'refused');
         const open = touched.some(({ undo }) => ['pending', 'unknown', 'blocked'].includes(undo));
         return (decision.do === 'attention') === (refused && !open);
@@ -338,10 +343,148 @@ describe('going back', () => {
   test('a close after anything that may still arrive leaves a fence', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
-        const ambiguous = save.taken || some(save, (agent) => agent.ambiguous);
+        const ambiguous = save.taken || some(save, (part) => part.ambiguous);
         return decision.do !== 'close' || decision.ambiguous === ambiguous;
       }),
     ).toEqual(none(BACKWARD_STATES));
+  });
+});
+
+/** Three parts: two in stage 0 and one in stage 1, in every combination of what they may have come to. */
+function* staged(
+  status: 'APPLYING' | 'ROLLING_BACK',
+  last: Partial<PartProgress> = {},
+): Generator<SagaProgress> {
+  const forwards: Forward[] = [...FORWARD, 'lost'];
+  const undos: Undo[] = status === 'ROLLING_BACK' ? UNDO : ['pending'];
+  const part = (
+    key: string,
+    stage: number,
+    forward: Forward,
+    undo: Undo,
+    touched: boolean,
+  ): PartProgress => ({
+    ...{ key, stage, pivot: false, lookOnly: false, action: 'replace', forward, undo, touched },
+    ambiguous: forward === 'unknown',
+  });
+  for (const taken of BOTH)
+    for (const pastDeadline of BOTH)
+      for (const one of forwards)
+        for (const two of forwards)
+          for (const undoOne of undos)
+            for (const undoTwo of undos)
+              for (const touched of BOTH)
+                yield {
+                  ...{ status, taken, quarantined: true, pastDeadline, released: false },
+                  parts: [
+                    part('tool', 0, one, undoOne, true),
+                    { ...part('agent', 1, two, undoTwo, touched), ...last },
+                  ],
+                };
+}
+
+describe('stages', () => {
+  test('a stage is sent only once every part of the stages before it is applied', () => {
+    for (const saga of staged('APPLYING')) {
+      const decision = decide(saga);
+      if (decision.do !== 'send' || !decision.keys.includes('agent')) continue;
+      expect(saga.parts[0]?.forward).toBe('applied');
+      expect(decision.keys).toEqual(['agent']);
+    }
+  });
+
+  test('the next stage is sent as soon as the stages before it are applied', () => {
+    let checked = 0;
+    for (const saga of staged('APPLYING')) {
+      const [tool, part] = saga.parts;
+      if (tool?.forward !== 'applied' || part?.forward !== 'pending') continue;
+      expect(decide(saga)).toEqual({ do: 'send', keys: ['agent'] });
+      checked += 1;
+    }
+    expect(checked).toBe(8);
+  });
+
+  test('a stage is undone only once every touched part of the stages after it is undone', () => {
+    for (const saga of staged('ROLLING_BACK')) {
+      const decision = decide(saga);
+      if (decision.do !== 'undo' || !decision.keys.includes('tool')) continue;
+      const part = saga.parts[1] as PartProgress;
+      expect(part.touched ? ['done', 'missing'] : ['done', 'missing', part.undo]).toContain(part.undo);
+      expect(decision.keys).toEqual(['tool']);
+    }
+  });
+
+  test('a refused undo leaves the stages before it as they are', () => {
+    let checked = 0;
+    for (const saga of staged('ROLLING_BACK')) {
+      const [tool, part] = saga.parts;
+      if (!part?.touched || part.undo !== 'refused' || tool?.undo !== 'pending') continue;
+      expect(decide(saga).do).toBe('attention');
+      checked += 1;
+    }
+    expect(checked).toBeGreaterThan(0);
+  });
+});
+
+describe('pivots', () => {
+  const PIVOT = { pivot: true, action: 'remove' } as const;
+
+  test('nothing is undone once a pivot may have been sent', () => {
+    for (const saga of staged('APPLYING', { ...PIVOT, touched: true })) {
+      expect(decide(saga).do).not.toBe('abort');
+    }
+  });
+
+  test('a pivot that was refused before anything reached Vapi can be turned back', () => {
+    let checked = 0;
+    for (const saga of staged('APPLYING', { ...PIVOT, touched: false, forward: 'rejected' })) {
+      const [tool] = saga.parts;
+      if (tool?.forward !== 'applied') continue;
+      expect(decide(saga).do).toBe('abort');
+      checked += 1;
+    }
+    expect(checked).toBeGreaterThan(0);
+  });
+
+  test('a person is needed where Vapi refuses a pivot that may have been sent, and never for less', () => {
+    for (const saga of staged('APPLYING', { ...PIVOT, touched: true })) {
+      const isRefused = saga.parts.some(({ forward }) => [...DEFINITE, 'lost'].includes(forward));
+      expect(decide(saga).do === 'attention').toBe(isRefused);
+    }
+  });
+
+  test('a removal that finds nothing is done', () => {
+    const [part] = [...staged('APPLYING', PIVOT)][0]?.parts.slice(1) ?? [];
+    expect(afterSend(part as PartProgress, 'gone', 'DELETE')).toMatchObject({
+      forward: 'applied',
+      again: false,
+    });
+    expect(afterSend(part as PartProgress, 'unknown', 'DELETE')).toMatchObject({
+      forward: 'unknown',
+      again: true,
+    });
+  });
+});
+
+describe('a creation that only its first owner may send', () => {
+  const PURCHASE = { action: 'create', lookOnly: true } as const;
+
+  test('is not sent again after a takeover, but looked for once the quarantine is over', () => {
+    for (const saga of staged('APPLYING', PURCHASE)) {
+      if (!saga.taken) continue;
+      expect(decide({ ...saga, quarantined: false })).toMatchObject({ do: 'hand_over', quarantine: true });
+    }
+  });
+
+  test('that is lost aborts its saga, or needs a person if it is a pivot', () => {
+    for (const saga of staged('APPLYING', { ...PURCHASE, forward: 'lost', touched: true })) {
+      if (saga.parts[0]?.forward !== 'applied') continue;
+      expect(decide(saga)).toMatchObject({ do: 'abort', reason: 'OUTCOME_UNKNOWN' });
+      const purchase = saga.parts.map((part) => ({ ...part, pivot: part.stage === 1 }));
+      expect(decide({ ...saga, parts: purchase })).toMatchObject({
+        ...{ do: 'attention', reason: 'OUTCOME_UNKNOWN' },
+      });
+    }
   });
 });
 
@@ -365,7 +508,7 @@ describe('stopping', () => {
 
 describe('the table of transitions', () => {
   /** Where each decision may lead. A send, an undo and a hand-over leave the status as it is. */
-  const LEADS_TO: Readonly<Record<Decision['do'], readonly SaveStatus[]>> = {
+  const LEADS_TO: Readonly<Record<Decision['do'], readonly SagaStatus[]>> = {
     commit: ['COMMITTED'],
     abort: ['ROLLING_BACK', 'ROLLED_BACK'],
     attention: ['NEEDS_ATTENTION'],
@@ -376,8 +519,10 @@ describe('the table of transitions', () => {
   test.each(['APPLYING', 'ROLLING_BACK'] as const)(
     'of %s is what its decisions can cause, no more',
     (status) => {
-      const caused = new Set<SaveStatus>();
+      const caused = new Set<SagaStatus>();
       for (const save of progress(status)) for (const next of LEADS_TO[decide(save).do]) caused.add(next);
+      const pivots = staged(status, { pivot: true, touched: true });
+      for (const save of pivots) for (const next of LEADS_TO[decide(save).do]) caused.add(next);
       expect([...caused].sort()).toEqual([...TRANSITIONS[status]].sort());
     },
   );
@@ -394,11 +539,11 @@ describe('the table of transitions', () => {
 });
 
 test('deciding changes nothing: the same state, frozen, gets the same answer', () => {
-  const save: SaveProgress = Object.freeze({
+  const save: SagaProgress = Object.freeze({
     status: 'APPLYING',
-    agents: Object.freeze(
-      agents('INBOUND', ['pending']).slice(0, 2).map(Object.freeze),
-    ) as unknown as AgentProgress[],
+    parts: Object.freeze(
+      parts('first', ['pending']).slice(0, 2).map(Object.freeze),
+    ) as unknown as PartProgress[],
     ...{ taken: false, quarantined: false, pastDeadline: false, released: false },
   });
   expect(decide(save)).toEqual(decide(save));

@@ -1,12 +1,11 @@
-import type { AgentRole } from '../../domain/agents/agent-config.ts';
-import type { SaveFailureReason, SaveStatus } from '../../domain/agents/save.ts';
+import type { PartAction, SagaFailureReason, SagaStatus } from '../../domain/saga.ts';
 
 /**
- * The protocol's decisions, pure: from what is known of a save to the one thing to do next. The runner (run.ts) carries them
- * out against the ports; the explorer walks through everything that they allow.
+ * The decisions of the protocol, as pure functions: from what is known of a saga to the one thing to do next. The runner (run.ts)
+ * carries them out against the ports; the explorer walks through everything that they allow.
  */
 
-/** What going forward came to for one agent. All but `applied`, `differed` and `unknown` mean: this attempt changed nothing. */
+/** What going forward came to for one part. All but `applied`, `differed` and `unknown` mean: this attempt changed nothing. */
 export type Forward =
   | 'pending'
   | 'applied'
@@ -16,24 +15,40 @@ export type Forward =
   | 'unauthorized'
   | 'rate_limited'
   | 'unreachable'
-  | 'unknown';
+  | 'unknown'
+  /** Not found after the quarantine, and not to be sent a second time. */
+  | 'lost';
 
-/** What undoing came to for one agent. */
+/** What undoing came to for one part. */
 export type Undo = 'pending' | 'done' | 'missing' | 'refused' | 'blocked' | 'unknown';
 
-export interface AgentProgress {
-  role: AgentRole;
-  /** This save makes the assistant (POST, undone by DELETE) instead of changing one (PATCH, undone by PATCH). */
-  creates: boolean;
+/** What is fixed about a part before the saga begins. */
+export interface PartPlan {
+  /** Names the part within its saga. */
+  key: string;
+  /** A stage is sent when every part of the stages before it is applied, and undone before them. */
+  stage: number;
+  /** Cannot be undone, such as a purchase or a removal. A pivot is alone in the last stage of its saga. */
+  pivot: boolean;
+  /**
+   * Only the first owner may send this creation, because it costs money or needs a secret that is not stored. Every later owner
+   * only looks for what was created.
+   */
+  lookOnly: boolean;
+}
+
+export interface PartProgress extends PartPlan {
+  /** Changes from `replace` to `create` where the resource is gone and may be created anew. */
+  action: PartAction;
   forward: Forward;
   undo: Undo;
-  /** Some request of this save may have changed the assistant. */
+  /** Some request of this saga may have changed the resource. */
   touched: boolean;
-  /** Some request of this save got no answer, and may still be applied. */
+  /** Some request of this saga got no answer, and may still be applied. */
   ambiguous: boolean;
-  /** Leave to make a new assistant, should the one that is to be changed turn out to be gone. */
+  /** Permission to create a new resource if the one that is to be replaced turns out to be gone. */
   recreate?: boolean | undefined;
-  /** The assistant that was to be changed is gone; where there is leave, the save makes a new one from then on. */
+  /** The resource that was to be replaced is gone; where there is permission, the saga creates a new one from then on. */
   gone?: boolean | undefined;
 }
 
@@ -48,17 +63,19 @@ export type Answer =
   | 'not_sent'
   | 'unknown';
 
+export type Request = 'POST' | 'PATCH' | 'DELETE';
+
 /**
- * One agent after a request that goes forward was answered. `again`: the same bytes may be sent once more without harm; a POST
- * without an answer may not, because a second one could make a second assistant.
+ * One part after a request that goes forward was answered. `again`: the same bytes may be sent once more without harm; a POST
+ * without an answer may not, because a second one could create a second resource.
  */
 export function afterSend(
-  agent: Readonly<AgentProgress>,
+  part: Readonly<PartProgress>,
   answer: Answer,
-  request: 'POST' | 'PATCH',
-): Partial<Pick<AgentProgress, 'creates' | 'gone'>> &
-  Pick<AgentProgress, 'forward' | 'touched' | 'ambiguous'> & { again: boolean } {
-  const { touched, ambiguous } = agent;
+  request: Request,
+): Partial<Pick<PartProgress, 'action' | 'gone'>> &
+  Pick<PartProgress, 'forward' | 'touched' | 'ambiguous'> & { again: boolean } {
+  const { touched, ambiguous } = part;
   switch (answer) {
     case 'matches':
       return { forward: 'applied', touched: true, ambiguous, again: false };
@@ -67,9 +84,11 @@ export function afterSend(
     case 'refused':
       return { forward: 'rejected', touched, ambiguous, again: false };
     case 'gone':
-      // With leave the agent has yet to be sent, as a creation: what that needs first, the next decision says.
-      if (agent.recreate === true && !agent.creates) {
-        return { forward: 'pending', creates: true, gone: true, touched, ambiguous, again: false };
+      // Nobody has it any more, which is what a removal wants.
+      if (request === 'DELETE') return { forward: 'applied', touched: true, ambiguous, again: false };
+      // With permission the part has yet to be sent, as a creation: what that needs first, the next decision says.
+      if (part.recreate === true && part.action === 'replace') {
+        return { forward: 'pending', action: 'create', gone: true, touched, ambiguous, again: false };
       }
       return { forward: 'missing', touched, ambiguous, again: false };
     case 'unauthorized':
@@ -80,25 +99,25 @@ export function afterSend(
     case 'not_sent':
       return { forward: ambiguous ? 'unknown' : 'unreachable', touched, ambiguous, again: true };
     case 'unknown':
-      return { forward: 'unknown', touched: true, ambiguous: true, again: request === 'PATCH' };
+      return { forward: 'unknown', touched: true, ambiguous: true, again: request !== 'POST' };
   }
 }
 
-/** One agent after a request that undoes was answered. The same bytes again never harm here: a DELETE is of one id, for good. */
+/** One part after a request that undoes was answered. The same bytes again never harm here: a DELETE is of one id, for good. */
 export function afterUndo(
-  agent: Readonly<AgentProgress>,
+  part: Readonly<PartProgress>,
   answer: Answer,
   request: 'PATCH' | 'DELETE',
-): Partial<Pick<AgentProgress, 'creates' | 'gone'>> &
-  Pick<AgentProgress, 'undo' | 'ambiguous'> & { again: boolean } {
-  const { undo, ambiguous } = agent;
+): Partial<Pick<PartProgress, 'action' | 'gone'>> &
+  Pick<PartProgress, 'undo' | 'ambiguous'> & { again: boolean } {
+  const { undo, ambiguous } = part;
   switch (answer) {
     case 'matches':
       return { undo: 'done', ambiguous, again: false };
     case 'gone':
-      // An earlier owner may have used its leave: what it made is undone as a creation.
-      if (request === 'PATCH' && agent.recreate === true) {
-        return { undo: 'pending', creates: true, gone: true, ambiguous, again: false };
+      // An earlier owner may have used its permission: what it created is undone as a creation.
+      if (request === 'PATCH' && part.recreate === true) {
+        return { undo: 'pending', action: 'create', gone: true, ambiguous, again: false };
       }
       return { undo: request === 'DELETE' ? 'done' : 'missing', ambiguous, again: false };
     case 'differs':
@@ -115,9 +134,9 @@ export function afterUndo(
   }
 }
 
-export interface SaveProgress {
-  status: SaveStatus;
-  agents: AgentProgress[];
+export interface SagaProgress {
+  status: SagaStatus;
+  parts: PartProgress[];
   /** Taken over from another owner: nobody knows what that one sent. */
   taken: boolean;
   /** A stored quarantine is over: what an earlier owner sent is applied or dead. */
@@ -128,105 +147,132 @@ export interface SaveProgress {
 }
 
 export type Decision =
-  | { do: 'send'; roles: AgentRole[] }
+  | { do: 'send'; keys: string[] }
   | { do: 'commit'; ambiguous: boolean }
   | {
       do: 'abort';
-      reason: SaveFailureReason;
+      reason: SagaFailureReason;
       ambiguous: boolean;
       nothingApplied: boolean;
-      missing: AgentRole[];
+      missing: string[];
     }
   | { do: 'hand_over'; ambiguous: boolean; quarantine: boolean }
-  | { do: 'undo'; roles: AgentRole[] }
-  | { do: 'attention'; ambiguous: boolean }
-  | { do: 'close'; missing: AgentRole[]; ambiguous: boolean }
+  | { do: 'undo'; keys: string[] }
+  | { do: 'attention'; reason: SagaFailureReason; ambiguous: boolean }
+  | { do: 'close'; missing: string[]; ambiguous: boolean }
   | { do: 'stop' };
 
-const REASON: Readonly<Partial<Record<Forward, SaveFailureReason>>> = {
+const REASON: Readonly<Partial<Record<Forward, SagaFailureReason>>> = {
   rejected: 'VAPI_REJECTED',
   differed: 'VAPI_ANSWER_DIFFERED',
-  missing: 'ASSISTANT_MISSING',
+  missing: 'RESOURCE_MISSING',
+  lost: 'OUTCOME_UNKNOWN',
   unauthorized: 'VAPI_UNAUTHORIZED',
   rate_limited: 'VAPI_RATE_LIMITED',
   unreachable: 'VAPI_UNAVAILABLE',
 };
 
-/** Ends a save whoever meets it. The others end it only for its first owner: recovery can wait for better times. */
-const DEFINITE: ReadonlySet<Forward> = new Set(['rejected', 'differed', 'missing']);
+/** Ends a saga whoever meets it. The others end it only for its first owner: recovery can wait for better times. */
+const DEFINITE: ReadonlySet<Forward> = new Set(['rejected', 'differed', 'missing', 'lost']);
 const TRANSIENT: ReadonlySet<Forward> = new Set(['unauthorized', 'rate_limited', 'unreachable']);
 
 /** What to do next. Total: every state has exactly one answer. */
-export function decide(save: SaveProgress): Decision {
-  if (save.released) return { do: 'stop' };
-  if (save.status === 'APPLYING') return forward(save);
-  if (save.status === 'ROLLING_BACK') return backward(save);
+export function decide(saga: SagaProgress): Decision {
+  if (saga.released) return { do: 'stop' };
+  if (saga.status === 'APPLYING') return forward(saga);
+  if (saga.status === 'ROLLING_BACK') return backward(saga);
   return { do: 'stop' };
 }
 
-function forward(save: SaveProgress): Decision {
-  const { agents, taken } = save;
-  const ambiguous = taken || agents.some((agent) => agent.ambiguous);
-  // A POST of the last owner may still be on its way, and a second one would make a second assistant.
-  if (taken && !save.quarantined && agents.some((agent) => agent.creates)) {
+function forward(saga: SagaProgress): Decision {
+  const { parts, taken } = saga;
+  const ambiguous = taken || parts.some((part) => part.ambiguous);
+  // A POST of the last owner may still be on its way: a second one would create a second resource, and a look would miss it.
+  if (taken && !saga.quarantined && parts.some((part) => part.action === 'create')) {
     return { do: 'hand_over', ambiguous, quarantine: true };
   }
-  const untried = agents.filter((agent) => agent.forward === 'pending');
-  // Nothing is made for a save that cannot be kept any more.
-  const hopeless = agents.some((agent) => DEFINITE.has(agent.forward));
-  if (untried.length > 0 && !hopeless) return { do: 'send', roles: untried.map((agent) => agent.role) };
-  if (agents.every((agent) => agent.forward === 'applied')) return { do: 'commit', ambiguous };
+  // Nothing more is sent for a saga that cannot be kept.
+  const definite = parts.find((part) => DEFINITE.has(part.forward));
+  const next = definite === undefined ? nextToSend(parts) : [];
+  if (next.length > 0) return { do: 'send', keys: keysOf(next) };
+  if (parts.every((part) => part.forward === 'applied')) return { do: 'commit', ambiguous };
 
-  const patience = taken && !save.pastDeadline;
-  const failed =
-    agents.find((agent) => DEFINITE.has(agent.forward)) ??
-    (patience ? undefined : agents.find((agent) => TRANSIENT.has(agent.forward)));
-  if (failed !== undefined || (taken && save.pastDeadline)) {
+  // Once a pivot may have been sent there is no way back. What Vapi refuses then, only a person can end.
+  if (parts.some((part) => part.pivot && part.touched)) {
+    if (definite !== undefined) {
+      return { do: 'attention', reason: reasonOf(definite), ambiguous };
+    }
+    return handOver(parts, ambiguous);
+  }
+
+  const patience = taken && !saga.pastDeadline;
+  const failed = definite ?? (patience ? undefined : parts.find((part) => TRANSIENT.has(part.forward)));
+  if (failed !== undefined || (taken && saga.pastDeadline)) {
     return {
       do: 'abort',
-      reason: REASON[failed?.forward ?? 'unreachable'] ?? 'VAPI_UNAVAILABLE',
+      reason: reasonOf(failed),
       ambiguous,
-      nothingApplied: !ambiguous && agents.every((agent) => !agent.touched),
-      missing: missingAgents(agents),
+      nothingApplied: !ambiguous && parts.every((part) => !part.touched),
+      missing: missingParts(parts),
     };
   }
   // The outcome is unknown and the lease leaves no room for another attempt.
-  return {
-    do: 'hand_over',
-    ambiguous,
-    quarantine: agents.some((agent) => agent.creates && agent.forward === 'unknown'),
-  };
+  return handOver(parts, ambiguous);
 }
 
-function backward(save: SaveProgress): Decision {
-  const { agents } = save;
-  const touched = agents.filter((agent) => agent.touched);
-  const untried = touched.filter((agent) => agent.undo === 'pending');
-  if (untried.length > 0) return { do: 'undo', roles: untried.map((agent) => agent.role) };
-  if (touched.some((agent) => agent.undo === 'unknown' || agent.undo === 'blocked')) {
+/** The untried parts of the first stage that is not complete. */
+function nextToSend(parts: PartProgress[]): PartProgress[] {
+  const open = parts.filter((part) => part.forward !== 'applied');
+  const stage = Math.min(...open.map((part) => part.stage));
+  return open.filter((part) => part.stage === stage && part.forward === 'pending');
+}
+
+function handOver(parts: PartProgress[], ambiguous: boolean): Decision {
+  const quarantine = parts.some((part) => part.action === 'create' && part.forward === 'unknown');
+  return { do: 'hand_over', ambiguous, quarantine };
+}
+
+function backward(saga: SagaProgress): Decision {
+  const { parts } = saga;
+  const touched = parts.filter((part) => part.touched);
+  const open = touched.filter((part) => part.undo !== 'done' && part.undo !== 'missing');
+  const stage = Math.max(...open.map((part) => part.stage));
+  const current = open.filter((part) => part.stage === stage);
+  const untried = current.filter((part) => part.undo === 'pending');
+  if (untried.length > 0) return { do: 'undo', keys: keysOf(untried) };
+  if (current.some((part) => part.undo === 'unknown' || part.undo === 'blocked')) {
     return { do: 'hand_over', ambiguous: true, quarantine: false };
   }
-  const ambiguous = save.taken || agents.some((agent) => agent.ambiguous);
-  if (touched.some((agent) => agent.undo === 'refused')) return { do: 'attention', ambiguous };
-  return { do: 'close', missing: missingAgents(agents), ambiguous };
+  const ambiguous = saga.taken || parts.some((part) => part.ambiguous);
+  // The stages before stay as they are, because what could not be undone may need them.
+  if (current.length > 0) return { do: 'attention', reason: 'VAPI_REJECTED', ambiguous };
+  return { do: 'close', missing: missingParts(parts), ambiguous };
 }
 
-function missingAgents(agents: AgentProgress[]): AgentRole[] {
-  return agents
-    .filter((agent) => agent.forward === 'missing' || agent.undo === 'missing' || agent.gone === true)
-    .map((agent) => agent.role);
+function reasonOf(failed: PartProgress | undefined): SagaFailureReason {
+  return REASON[failed?.forward ?? 'unreachable'] ?? 'VAPI_UNAVAILABLE';
 }
 
-/** Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). */
-export const TRANSITIONS: Readonly<Record<SaveStatus, readonly SaveStatus[]>> = {
-  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK'],
+function missingParts(parts: PartProgress[]): string[] {
+  return keysOf(
+    parts.filter((part) => part.forward === 'missing' || part.undo === 'missing' || part.gone === true),
+  );
+}
+
+function keysOf(parts: PartProgress[]): string[] {
+  return parts.map((part) => part.key);
+}
+
+/** The statuses that each status can change to. The database functions hold the same table, and a test compares the two. */
+export const TRANSITIONS: Readonly<Record<SagaStatus, readonly SagaStatus[]>> = {
+  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'],
   ROLLING_BACK: ['ROLLED_BACK', 'NEEDS_ATTENTION'],
   NEEDS_ATTENTION: ['COMMITTED', 'ROLLED_BACK'],
   COMMITTED: [],
   ROLLED_BACK: [],
 };
 
-/** A save that is over: it never changes again. */
-export function isClosed(status: SaveStatus): boolean {
+/** A saga that is over: it never changes again. */
+export function isClosed(status: SagaStatus): boolean {
   return TRANSITIONS[status].length === 0;
 }

@@ -1,49 +1,42 @@
-import type { AgentRole } from '../../domain/agents/agent-config.ts';
-import type {
-  AgentRecord,
-  SaveFailure,
-  SaveFailureReason,
-  SaveImage,
-  SaveRecord,
-  SaveStatus,
-  TransactionResult,
-} from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import { boundedText } from '../../domain/text.ts';
+import type {
+  PartImage,
+  PartResult,
+  SagaFailure,
+  SagaFailureReason,
+  SagaRecord,
+  SagaStatus,
+} from '../../domain/saga.ts';
 import type { Admission } from '../../ports/admission.ts';
-import {
-  DatabaseError,
-  type SaveJournal,
-  type SaveRef,
-  type TransitionOutcome,
-  ValueRefusedError,
-} from '../../ports/agents/save-journal.ts';
+import { DatabaseError, ValueRefusedError } from '../../ports/database.ts';
+import type { SagaJournal, SagaRef, TransitionOutcome } from '../../ports/saga-journal.ts';
 import type { Clock, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
-import { differences, observedForm, stampOf } from '../agents/compare.ts';
-import { renderAssistant } from '../agents/render.ts';
+import type { ProviderReply } from '../../ports/voice-provider.ts';
+import type { Found, Part, SagaKind, Written } from './participant.ts';
 import {
-  type AgentProgress,
   type Answer,
   afterSend,
   afterUndo,
   type Decision,
   decide,
   isClosed,
-  type SaveProgress,
+  type PartProgress,
+  type Request,
+  type SagaProgress,
   TRANSITIONS,
 } from './protocol.ts';
 import { fitsLease, lateTimeMs, type SagaSettings } from './settings.ts';
+import { NO_TIME, NOT_STORABLE, toldForward, toldUndo } from './told.ts';
+import { backoffMs, sendRetryMs, undoRetryMs } from './waits.ts';
 
 /**
- * Carries a begun save to its end, or to the point where another owner must go on. The same code serves the request that began
- * the save and the recovery that took it over: protocol.ts decides, this file acts.
+ * Carries a begun saga to its end, or to the point where another owner must go on. The same code serves the request that began
+ * the saga and the recovery that took it over: protocol.ts decides, this file acts.
  */
 
-export interface RunPorts {
-  journal: SaveJournal;
-  voice: VoiceProvider;
+export interface RunPorts<Row> {
+  journal: SagaJournal<Row>;
   /** Absent: requests take no turns. */
   admission?: Admission | undefined;
   clock: Clock;
@@ -53,11 +46,11 @@ export interface RunPorts {
   settings: SagaSettings;
 }
 
-/** A save and the right to act on it. */
-export interface HeldSave {
+/** A saga and the right to act on it. */
+export interface HeldSaga {
   orgId: string;
-  save: SaveRecord;
-  images: SaveImage[];
+  saga: SagaRecord;
+  images: PartImage[];
   deployment: string;
   /** Both clocks, read before the first attempt to get the lease: the lease cannot have begun earlier. */
   leaseFrom: Instant;
@@ -76,84 +69,74 @@ export function instant(clock: Clock): Instant {
   return { wall: clock.now(), monotonic: clock.monotonic() };
 }
 
-/** Where a run left its save. `agents` only where it is COMMITTED. */
-export interface RunEnd {
-  save: SaveRecord;
-  agents: AgentRecord[];
+/** Where a run left its saga. `rows`: what was committed; empty unless it is COMMITTED. */
+export interface RunEnd<Row> {
+  saga: SagaRecord;
+  rows: Row[];
 }
 
-/** One agent of a running save: the protocol's view of it, and what acting on it needs. */
-interface Target extends AgentProgress {
-  image: SaveImage;
-  /** The complete document that this save puts into Vapi. */
-  after: JsonObject;
-  /** Known only once Vapi has answered, where the save creates the assistant. */
-  assistantId: string | null;
+/** One part of a running saga: the protocol's view of it, and what acting on it needs. */
+interface Target extends PartProgress {
+  image: PartImage;
+  part: Part;
+  /** Known only once Vapi has answered, where the saga creates the resource. */
+  remoteId: string | null;
   observed: JsonObject | null;
   error: string | null;
   /** A write is on its way, forward or back: what Vapi holds at this moment is not known. */
   sending: boolean;
 }
 
-/** Begins the error of an agent that Vapi refused; Vapi's messages follow. */
-export const REFUSED = 'Vapi refused it: ';
+/** How far the clocks of the two sides may differ, milliseconds. */
+const CLOCK_DIFFERENCE_MS = 10 * 60_000;
+const PAGE_SIZE = 1_000;
 
-/** Why a save was not made where no answer says why. */
-const NO_TIME = 'Vapi could not be reached in time.';
-/** In place of text that the database refuses. */
-const WITHHELD = 'The save was not made. What Vapi answered cannot be stored.';
-
-export class SaveRun {
-  readonly #ports: RunPorts;
-  readonly #held: HeldSave;
-  readonly #ref: SaveRef;
+export class SagaRun<Row> {
+  readonly #ports: RunPorts<Row>;
+  readonly #held: HeldSaga;
+  readonly #kind: SagaKind;
+  readonly #ref: SagaRef;
   readonly #targets: Target[];
-  /** Whose first request had its turn before the save began. */
+  /** Whose first request had its turn before the saga began. */
   readonly #admitted: Set<Target>;
-  #save: SaveRecord;
+  #saga: SagaRecord;
   #leaseFrom: Instant;
   #leaseMs: number;
   #released = false;
   #committing = false;
-  #agents: AgentRecord[] = [];
+  #rows: Row[] = [];
 
-  constructor(ports: RunPorts, held: HeldSave) {
+  constructor(ports: RunPorts<Row>, kind: SagaKind, held: HeldSaga) {
     this.#ports = ports;
+    this.#kind = kind;
     this.#held = held;
-    this.#save = held.save;
+    this.#saga = held.saga;
     this.#leaseFrom = held.leaseFrom;
     this.#leaseMs = held.leaseMs;
-    this.#ref = { orgId: held.orgId, saveId: held.save.id, epoch: held.save.epoch };
-    this.#targets = held.images.map((image) => ({
-      image,
-      role: image.role,
-      creates: image.assistantId === null,
-      recreate: image.recreate,
-      forward: 'pending',
-      undo: 'pending',
-      touched: held.taken,
-      ambiguous: false,
-      after: renderAssistant(held.save.mappingVersion, image.after.config, {
-        deployment: held.deployment,
-        orgId: held.orgId,
-        agentId: image.agentId,
-        role: image.role,
-        saveId: held.save.id,
-        revision: image.after.revision,
-      }),
-      assistantId: image.assistantId,
-      observed: null,
-      sending: false,
-      error: held.save.results.find((result) => result.role === image.role)?.error ?? null,
-    }));
+    this.#ref = { orgId: held.orgId, sagaId: held.saga.id, epoch: held.saga.epoch };
+    this.#targets = held.images.map((image) => this.#target(image));
     this.#admitted = new Set(held.taken ? [] : this.#targets);
   }
 
-  /** The save as it is known at this moment, for a caller who cannot wait for its end. */
-  get current(): SaveRecord {
-    if (isClosed(this.#save.status)) return this.#save;
+  #target(image: PartImage): Target {
+    const { orgId, deployment, saga, taken } = this.#held;
+    const { id: sagaId, mappingVersion } = saga;
+    const part = this.#kind.open({ deployment, orgId, sagaId, mappingVersion }, image);
     return {
-      ...this.#save,
+      ...{ key: image.key, stage: part.stage, pivot: part.pivot, lookOnly: part.lookOnly },
+      action: part.removes ? 'remove' : image.remoteId === null ? 'create' : 'replace',
+      recreate: image.recreate,
+      ...{ forward: 'pending', undo: 'pending', touched: taken, ambiguous: false },
+      ...{ image, part, remoteId: image.remoteId, observed: null, sending: false },
+      error: saga.results.find((result) => result.key === image.key)?.error ?? null,
+    };
+  }
+
+  /** The saga as it is known at this moment, for a caller who cannot wait for its end. */
+  get current(): SagaRecord {
+    if (isClosed(this.#saga.status)) return this.#saga;
+    return {
+      ...this.#saga,
       results: this.#results().map((result) => ({
         ...result,
         // A commit without an answer may have happened.
@@ -163,18 +146,18 @@ export class SaveRun {
   }
 
   /** Runs to the end, or until the lease is given up. Bounded by the lease; never throws for what Vapi or the network does. */
-  async run(): Promise<RunEnd> {
+  async run(): Promise<RunEnd<Row>> {
     for (;;) {
       const decision = decide(this.#progress());
-      if (decision.do === 'stop') return { save: this.current, agents: this.#agents };
+      if (decision.do === 'stop') return { saga: this.current, rows: this.#rows };
       await this.#carryOut(decision);
     }
   }
 
-  #progress(): SaveProgress {
+  #progress(): SagaProgress {
     return {
-      status: this.#save.status,
-      agents: this.#targets,
+      status: this.#saga.status,
+      parts: this.#targets,
       taken: this.#held.taken,
       quarantined: this.#held.quarantined,
       pastDeadline: this.#held.pastDeadline,
@@ -182,273 +165,239 @@ export class SaveRun {
     };
   }
 
-  async #carryOut(decision: Exclude<Decision, { do: 'stop' }>): Promise<void> {
-    const { journal, settings } = this.#ports;
-    const lateMs = lateTimeMs(settings);
+  #carryOut(decision: Exclude<Decision, { do: 'stop' }>): Promise<unknown> {
     switch (decision.do) {
       case 'send':
-        // All at once, and all to the end: a sibling is never cancelled, because its outcome must be known.
-        await Promise.all(this.#chosen(decision.roles).map((target) => this.#send(target)));
-        return;
+        // All at once, and all to the end: a part is never cancelled, because its outcome must be known.
+        return Promise.all(this.#chosen(decision.keys).map((target) => this.#send(target)));
       case 'undo':
-        await Promise.all(this.#chosen(decision.roles).map((target) => this.#undo(target)));
-        return;
-      case 'commit': {
-        this.#committing = true;
-        const agents = this.#targets.map((target) => {
-          if (target.assistantId === null || target.observed === null) {
-            throw new Error(`save ${this.#ref.saveId}: ${target.role} is to be committed without an answer`);
-          }
-          return { role: target.role, assistantId: target.assistantId, observed: target.observed };
-        });
-        await this.#transition('commit', () =>
-          journal.commit(this.#ref, { agents, ambiguous: decision.ambiguous, lateMs }),
-        );
-        return;
-      }
-      case 'abort': {
-        const leaseFrom = instant(this.#ports.clock);
-        const failure = this.#failure(decision.reason);
-        await this.#transition('abort', (words) =>
-          journal.abort(this.#ref, {
-            failure: words ? failure : { ...failure, message: WITHHELD },
-            results: this.#told(words, decision.nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
-            missing: decision.missing,
-            ambiguous: decision.ambiguous,
-            lateMs,
-            leaseMs: settings.leaseMs,
-            nothingApplied: decision.nothingApplied,
-          }),
-        );
-        this.#leaseFrom = leaseFrom;
-        this.#leaseMs = settings.leaseMs;
-        // The quarantine is stored, not slept: recovery undoes it, after that.
-        if (decision.ambiguous) this.#released = true;
-        return;
-      }
+        return Promise.all(this.#chosen(decision.keys).map((target) => this.#undo(target)));
+      case 'commit':
+        return this.#commit(decision);
+      case 'abort':
+        return this.#abort(decision);
       case 'close':
-        await this.#transition('close', (words) =>
-          journal.rolledBack(this.#ref, {
-            results: this.#told(words, 'ROLLED_BACK'),
-            missing: decision.missing,
-            ambiguous: decision.ambiguous,
-            lateMs,
-          }),
-        );
-        return;
-      case 'attention': {
-        const failure: SaveFailure = {
-          ...(this.#save.failure ?? this.#failure('VAPI_REJECTED')),
-          message: 'Vapi refuses to take the previous configuration back. A person must settle this save.',
-          retryable: false,
-        };
-        await this.#transition('attention', (words) =>
-          journal.needsAttention(this.#ref, {
-            results: this.#told(words),
-            failure,
-            ambiguous: decision.ambiguous,
-            lateMs,
-          }),
-        );
-        // Another owner has it, or recovery will: no person is needed yet.
-        if (this.#save.status !== 'NEEDS_ATTENTION') return;
-        this.#ports.meter.count('save.needs_attention');
-        this.#ports.log.error(
-          { saveId: this.#ref.saveId, orgId: this.#ref.orgId, event: 'save.needs_attention' },
-          'a save cannot be undone and needs a person',
-        );
-        return;
-      }
+        return this.#close(decision);
+      case 'attention':
+        return this.#attention(decision);
       case 'hand_over':
-        await this.#transition('hold', (words) =>
-          journal.hold(this.#ref, {
-            results: this.#told(words),
-            ambiguous: decision.ambiguous,
-            notBeforeMs: decision.quarantine ? lateMs : 0,
-          }),
-        );
-        this.#released = true;
-        return;
+        return this.#handOver(decision);
     }
   }
 
-  #chosen(roles: AgentRole[]): Target[] {
-    return this.#targets.filter((target) => roles.includes(target.role));
+  #chosen(keys: string[]): Target[] {
+    return this.#targets.filter((target) => keys.includes(target.key));
+  }
+
+  get #lateMs(): number {
+    return lateTimeMs(this.#ports.settings);
+  }
+
+  async #commit({ ambiguous }: Decision & { do: 'commit' }): Promise<void> {
+    this.#committing = true;
+    const parts = this.#targets.map(({ key, remoteId, observed }) => {
+      if (remoteId === null || observed === null) {
+        throw new Error(`saga ${this.#ref.sagaId}: ${key} is to be committed without an answer`);
+      }
+      return { key, remoteId, observed };
+    });
+    await this.#transition('commit', () =>
+      this.#ports.journal.commit(this.#ref, { parts, ambiguous, lateMs: this.#lateMs }),
+    );
+  }
+
+  async #abort(decision: Decision & { do: 'abort' }): Promise<void> {
+    const { missing, ambiguous, nothingApplied } = decision;
+    const { leaseMs } = this.#ports.settings;
+    const leaseFrom = instant(this.#ports.clock);
+    const failure = this.#failure(decision.reason);
+    const withheld = `${this.#kind.words.notMade} ${NOT_STORABLE}`;
+    await this.#transition('abort', (words) =>
+      this.#ports.journal.abort(this.#ref, {
+        failure: words ? failure : { ...failure, message: withheld },
+        results: this.#told(words, nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
+        ...{ missing, ambiguous, nothingApplied, leaseMs, lateMs: this.#lateMs },
+      }),
+    );
+    this.#leaseFrom = leaseFrom;
+    this.#leaseMs = leaseMs;
+    // The quarantine is stored, not slept: recovery undoes it, after that.
+    if (ambiguous) this.#released = true;
+  }
+
+  async #close({ missing, ambiguous }: Decision & { do: 'close' }): Promise<void> {
+    await this.#transition('close', (words) =>
+      this.#ports.journal.rolledBack(this.#ref, {
+        results: this.#told(words, 'ROLLED_BACK'),
+        ...{ missing, ambiguous, lateMs: this.#lateMs },
+      }),
+    );
+  }
+
+  async #attention({ reason, ambiguous }: Decision & { do: 'attention' }): Promise<void> {
+    const failure: SagaFailure = {
+      ...(this.#saga.failure ?? this.#failure(reason)),
+      message: this.#kind.words.needsAttention,
+      retryable: false,
+    };
+    await this.#transition('attention', (words) =>
+      this.#ports.journal.needsAttention(this.#ref, {
+        results: this.#told(words),
+        ...{ failure, ambiguous, lateMs: this.#lateMs },
+      }),
+    );
+    // Another owner has it, or recovery will: no person is needed yet.
+    if (this.#saga.status !== 'NEEDS_ATTENTION') return;
+    this.#ports.meter.count('save.needs_attention');
+    this.#ports.log.error(
+      { saveId: this.#ref.sagaId, orgId: this.#ref.orgId, event: 'save.needs_attention' },
+      'a save cannot be ended and needs a person',
+    );
+  }
+
+  async #handOver({ ambiguous, quarantine }: Decision & { do: 'hand_over' }): Promise<void> {
+    await this.#transition('hold', (words) =>
+      this.#ports.journal.hold(this.#ref, {
+        results: this.#told(words),
+        ambiguous,
+        notBeforeMs: quarantine ? this.#lateMs : 0,
+      }),
+    );
+    this.#released = true;
   }
 
   /**
-   * One transition, repeated while its fate is unknown: it is idempotent by id and epoch. If the database stays away for a
-   * whole lease, the save is left to recovery, which finds everything it needs in the journal. What Vapi answered is in some
-   * transitions as text. No text may keep a save open, so where the database refuses a value, `call` is told to leave it out.
+   * One transition, repeated while its outcome is unknown: it is idempotent by id and epoch. If the database stays away for a
+   * whole lease, the saga is left to recovery, which finds everything it needs in the journal. What Vapi answered is in some
+   * transitions as text. No text may keep a saga open, so where the database refuses a value, `call` is told to leave it out.
    */
-  async #transition(name: string, call: (words: boolean) => Promise<TransitionOutcome>): Promise<void> {
+  async #transition(name: string, call: (words: boolean) => Promise<TransitionOutcome<Row>>): Promise<void> {
     const { clock, log, settings } = this.#ports;
-    const before = this.#save.status;
+    const { sagaId: saveId } = this.#ref;
     const from = instant(clock);
     let words = true;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const answer = await call(words);
-        if (answer.outcome === 'NO_SAVE') throw new Error(`save ${this.#ref.saveId} is not in the journal`);
-        if (answer.outcome === 'STALE') {
-          // Another owner has it now; what it has become is the truth.
-          log.warn(
-            { saveId: this.#ref.saveId, transition: name, status: answer.save.status },
-            'lost the save to another owner',
-          );
-          this.#released = true;
-        } else if (answer.save.status !== before) {
-          this.#assertAllowed(before, answer.save.status);
-        }
-        this.#save = answer.save;
-        this.#agents = answer.save.status === 'COMMITTED' ? (answer.agents ?? []) : [];
+        this.#learn(name, await call(words));
         return;
       } catch (error) {
         if (error instanceof ValueRefusedError && words) {
           words = false;
           log.error(
-            { saveId: this.#ref.saveId, transition: name, event: 'save.words_refused', err: error },
+            { saveId, transition: name, event: 'save.words_refused', err: error },
             'the database refused the text of a transition; it is repeated without',
           );
           continue;
         }
         if (!(error instanceof DatabaseError)) throw error;
-        log.warn(
-          { saveId: this.#ref.saveId, transition: name, code: error.code, attempt },
-          'the database did not answer',
-        );
+        log.warn({ saveId, transition: name, code: error.code, attempt }, 'the database did not answer');
         if (elapsed(clock, from) > settings.leaseMs) {
           this.#released = true;
           return;
         }
-        await clock.sleep(this.#backoff(attempt, 50, 2_000));
+        await clock.sleep(backoffMs(attempt, 50, 2_000, this.#ports.random.next()));
       }
     }
   }
 
-  #assertAllowed(from: SaveStatus, to: SaveStatus): void {
-    if (!TRANSITIONS[from].includes(to)) {
-      throw new Error(
-        `save ${this.#ref.saveId} went from ${from} to ${to}, which the protocol does not know`,
-      );
+  /** Takes in what a transition came to. Throws where the journal and the protocol disagree. */
+  #learn(transition: string, answer: TransitionOutcome<Row>): void {
+    const { sagaId: saveId } = this.#ref;
+    if (answer.outcome === 'NO_SAGA') throw new Error(`saga ${saveId} is not in the journal`);
+    const [from, to] = [this.#saga.status, answer.saga.status];
+    if (answer.outcome === 'STALE') {
+      // Another owner has it now; what it has become is the truth.
+      this.#ports.log.warn({ saveId, transition, status: to }, 'lost the save to another owner');
+      this.#released = true;
+    } else if (from !== to && !TRANSITIONS[from].includes(to)) {
+      throw new Error(`saga ${saveId} went from ${from} to ${to}, which the protocol does not know`);
     }
+    this.#saga = answer.saga;
+    this.#rows = to === 'COMMITTED' ? (answer.rows ?? []) : [];
   }
 
   /** The lease still holds when a request sent now has ended, by the slower-judging of the two clocks. */
-  #guard(waitMs = 0): boolean {
-    const { clock, voice } = this.#ports;
-    return fitsLease(elapsed(clock, this.#leaseFrom) + waitMs, {
-      requestTimeoutMs: voice.timeoutMs,
+  #guard({ part }: Target, waitMs = 0): boolean {
+    return fitsLease(elapsed(this.#ports.clock, this.#leaseFrom) + waitMs, {
+      requestTimeoutMs: part.timeoutMs,
       leaseMs: this.#leaseMs,
     });
   }
 
   /** A turn for one more request, and then the guard: nothing may queue between that and the write. */
-  async #cleared(): Promise<boolean> {
-    const { admission, clock, voice } = this.#ports;
-    const leftMs = this.#leaseMs - elapsed(clock, this.#leaseFrom) - voice.timeoutMs;
+  async #cleared(target: Target): Promise<boolean> {
+    const { admission, clock } = this.#ports;
+    const leftMs = this.#leaseMs - elapsed(clock, this.#leaseFrom) - target.part.timeoutMs;
     if (admission !== undefined && !(await admission.turn(leftMs))) return false;
-    return this.#guard();
+    return this.#guard(target);
   }
 
-  #backoff(attempt: number, baseMs: number, mostMs: number): number {
-    const full = Math.min(mostMs, baseMs * 2 ** Math.min(attempt, 16));
-    return Math.round(full / 2 + (full / 2) * this.#ports.random.next());
-  }
-
-  /** As told, but never at once, whatever was told; slower each time where nothing was. */
-  #afterLimit(toldMs: number | null, attempt: number): number {
-    return toldMs === null
-      ? this.#backoff(attempt, 2_000, 60_000)
-      : Math.max(toldMs, this.#backoff(attempt, 250, 5_000));
-  }
-
-  /** Puts one agent's content into Vapi, again and again while that is harmless and the lease allows it. */
+  /** Carries one part forward, again and again while that is harmless and the lease allows it. */
   async #send(target: Target): Promise<void> {
-    if (target.creates && this.#held.taken && target.assistantId === null) {
+    if (target.action === 'create' && this.#held.taken && target.remoteId === null) {
       if (!(await this.#adopt(target))) return;
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
-      if (!(this.#admitted.delete(target) ? this.#guard() : await this.#cleared())) return;
+      if (!(this.#admitted.delete(target) ? this.#guard(target) : await this.#cleared(target))) return;
       target.sending = true;
-      const reply =
-        target.assistantId === null
-          ? await this.#ports.voice.createAssistant(target.after)
-          : await this.#ports.voice.updateAssistant(target.assistantId, target.after);
+      const [request, reply] = await this.#sendOnce(target);
       target.sending = false;
-      const waitMs = this.#learnForward(target, reply, attempt);
-      if (waitMs === null || !this.#guard(waitMs)) return;
+      if (!this.#learnForward(target, request, reply)) return;
+      const waitMs = sendRetryMs(reply, attempt, this.#ports.random.next());
+      if (!this.#guard(target, waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
   }
 
-  /** Takes a reply in. Answers how long to wait before the same bytes may be sent again; null = do not. */
-  #learnForward(target: Target, reply: ProviderReply<ProviderAssistant>, attempt: number): number | null {
-    const request = target.assistantId === null ? 'POST' : 'PATCH';
-    let answer: Answer;
-    let waitMs = this.#backoff(attempt, 250, 5_000);
-    switch (reply.kind) {
-      case 'ok': {
-        target.assistantId = reply.value.id;
-        target.observed = observedForm(reply.value);
-        const found = differences(target.after, reply.value);
-        answer = found.length === 0 ? 'matches' : 'differs';
-        target.error = found.length === 0 ? null : `Vapi answered with other content at ${pathsOf(found)}.`;
-        break;
-      }
-      case 'refused':
-        answer = reply.kind;
-        target.error = `${REFUSED}${boundedText(reply.messages.join('; '), 500)}`;
-        break;
-      case 'gone':
-        answer = reply.kind;
-        target.error =
-          'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.';
-        break;
-      case 'unauthorized':
-        answer = reply.kind;
-        this.#ports.meter.count('vapi.unauthorized');
-        target.error = 'Vapi refused our key.';
-        break;
-      case 'rate_limited':
-        answer = reply.kind;
-        waitMs = this.#afterLimit(reply.retryAfterMs, attempt);
-        target.error = 'Vapi is limiting our requests.';
-        break;
-      case 'not_sent':
-        answer = reply.kind;
-        target.error = `Vapi cannot be reached (${reply.code}).`;
-        break;
-      case 'unknown':
-        answer = reply.kind;
-        target.error = `Vapi did not answer (${reply.code}); whether it took the change is not known yet.`;
-        break;
+  async #sendOnce({ action, part, remoteId }: Target): Promise<[Request, ProviderReply<Written | unknown>]> {
+    if (action === 'remove') {
+      if (remoteId === null) throw new Error('there is nothing to remove');
+      return ['DELETE', await part.remove(remoteId)];
     }
+    return remoteId === null ? ['POST', await part.create()] : ['PATCH', await part.replace(remoteId)];
+  }
+
+  /** Takes a reply in. True: the same bytes may be sent again. */
+  #learnForward(target: Target, request: Request, reply: ProviderReply<Written | unknown>): boolean {
+    if (request === 'DELETE') target.observed = {};
+    else if (reply.kind === 'ok') {
+      const { remoteId, observed } = reply.value as Written;
+      target.remoteId = remoteId;
+      target.observed = observed;
+    }
+    if (reply.kind === 'unauthorized') this.#ports.meter.count('vapi.unauthorized');
+    const { answer, error } = toldForward(reply, this.#kind.words);
     const { again, ...progress } = afterSend(target, answer, request);
-    if (progress.gone === true) target.assistantId = null;
+    target.error = progress.forward === 'applied' ? null : error;
+    if (progress.gone === true) target.remoteId = null;
     Object.assign(target, progress);
-    return again ? waitMs : null;
+    return again;
   }
 
   /**
-   * An earlier owner may have created the assistant, with only the stamp to tell. Found: it is ours to fill; several: the
-   * oldest stays. False: Vapi could not be asked, so nothing may be created now.
+   * An earlier owner may have created the resource, with only the stamp to tell. Found: it is ours to fill; several: the
+   * oldest stays. False: nothing may be created now, because Vapi could not be asked, or because only the first owner may.
    */
   async #adopt(target: Target): Promise<boolean> {
     const found = await this.#stamped(target);
     if (found.kind !== 'ok') {
       target.forward = 'unknown';
-      target.error = 'Vapi could not be asked whether the assistant exists already.';
+      target.error = 'Vapi could not be asked whether it exists already.';
       return false;
     }
     const [oldest, ...others] = found.value;
     for (const other of others) {
-      if (!(await this.#cleared())) return this.#undecided(target);
-      const reply = await this.#ports.voice.deleteAssistant(other.id);
+      if (!(await this.#cleared(target))) return this.#undecided(target);
+      const reply = await target.part.remove(other.remoteId);
       if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#undecided(target);
     }
-    target.assistantId = oldest?.id ?? null;
+    target.remoteId = oldest?.remoteId ?? null;
+    if (oldest === undefined && target.lookOnly) {
+      target.forward = 'lost';
+      target.error = 'Vapi does not show what this save asked for, and it must not be asked for twice.';
+      return false;
+    }
     return true;
   }
 
@@ -457,91 +406,53 @@ export class SaveRun {
     return false;
   }
 
-  #isStamped(assistant: ProviderAssistant, target: Target): boolean {
-    const stamp = stampOf(assistant);
-    return stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId;
-  }
-
-  /** Assistants with the stamp of this save for this agent, oldest first. The clocks of the two sides may differ by minutes. */
-  async #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
-    const pageSize = 1_000;
-    const since = new Date(Date.parse(this.#save.startedAt) - 10 * 60_000).toISOString();
-    const found = new Map<string, ProviderAssistant>();
+  /** Resources with the stamp of this saga for this part, oldest first. */
+  async #stamped(target: Target): Promise<ProviderReply<Found[]>> {
+    const since = new Date(Date.parse(this.#saga.startedAt) - CLOCK_DIFFERENCE_MS).toISOString();
+    const found = new Map<string, Found>();
     let before: string | undefined;
     for (;;) {
-      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
-      const page = await this.#ports.voice.listAssistants({
-        limit: pageSize,
+      if (!(await this.#cleared(target))) return { kind: 'not_sent', code: 'LEASE' };
+      const page = await target.part.list({
+        limit: PAGE_SIZE,
         createdAtGe: since,
         ...(before === undefined ? {} : { createdAtLe: before }),
       });
       if (page.kind !== 'ok') return page;
-      const times = page.value.map((assistant) => String(assistant['createdAt'])).sort();
-      for (const assistant of page.value) {
-        if (this.#isStamped(assistant, target)) found.set(assistant.id, assistant);
-      }
-      if (page.value.length < pageSize || times[0] === before) break;
+      const times = page.value.map(({ createdAt }) => createdAt).sort();
+      for (const one of page.value) if (one.stamped) found.set(one.remoteId, one);
+      if (page.value.length < PAGE_SIZE || times[0] === before) break;
       before = times[0];
     }
     // Whoever looks must find the same one to be the oldest.
-    const age = (assistant: ProviderAssistant) => `${assistant['createdAt']} ${assistant.id}`;
+    const age = ({ createdAt, remoteId }: Found) => `${createdAt} ${remoteId}`;
     return { kind: 'ok', value: [...found.values()].sort((a, b) => (age(a) < age(b) ? -1 : 1)) };
   }
 
-  /** Puts back what the database says, wherever this save may have changed it. */
+  /** Puts back what the database says, wherever this saga may have changed it. */
   async #undo(target: Target): Promise<void> {
     target.undo = 'blocked';
     for (let attempt = 0; ; attempt += 1) {
+      const creates = target.action === 'create';
       // What a creation needs is asked for one by one.
-      if (!(target.creates ? this.#guard() : await this.#cleared())) return;
+      if (!(creates ? this.#guard(target) : await this.#cleared(target))) return;
       target.sending = true;
-      const waitMs = target.creates
-        ? await this.#undoCreate(target, attempt)
-        : await this.#undoUpdate(target, attempt);
+      const waitMs = await (creates ? this.#undoCreate(target, attempt) : this.#restore(target, attempt));
       target.sending = false;
-      if (waitMs === null || !this.#guard(waitMs)) return;
+      if (waitMs === null || !this.#guard(target, waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
   }
 
-  async #undoUpdate(target: Target, attempt: number): Promise<number | null> {
-    const { before } = target.image;
-    if (target.assistantId === null || before === null) throw new Error('there is nothing to go back to');
-    const document = renderAssistant(before.mappingVersion, before.config, {
-      deployment: this.#held.deployment,
-      orgId: this.#held.orgId,
-      agentId: target.image.agentId,
-      role: target.role,
-      saveId: before.saveId,
-      revision: before.revision,
-    });
-    const reply = await this.#ports.voice.updateAssistant(target.assistantId, document);
-    if (reply.kind !== 'ok') return this.#learnUndo(target, reply.kind, reply, attempt, 'PATCH');
-    const found = differences(document, reply.value);
-    if (found.length > 0) {
-      target.error = `Vapi answered the previous configuration with other content at ${pathsOf(found)}.`;
+  /** As `#undo`, once. Returns how long to wait before the next attempt, milliseconds; null = there is none. */
+  async #restore(target: Target, attempt: number): Promise<number | null> {
+    if (target.remoteId === null || target.image.before === null) {
+      throw new Error('there is nothing to go back to');
     }
-    return this.#learnUndo(target, found.length === 0 ? 'matches' : 'differs', reply, attempt, 'PATCH');
-  }
-
-  /**
-   * What this save has made for this agent, as its stamp shows. What an answer called it is not enough to delete by: it may be
-   * somebody else's.
-   */
-  async #made(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
-    const made: ProviderAssistant[] = [];
-    if (target.assistantId !== null) {
-      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
-      const reply = await this.#ports.voice.getAssistant(target.assistantId);
-      if (reply.kind !== 'ok' && reply.kind !== 'gone') return reply;
-      if (reply.kind === 'ok' && this.#isStamped(reply.value, target)) made.push(reply.value);
-      // An earlier owner may have made another.
-      if ((reply.kind === 'gone' || made.length > 0) && !this.#held.taken) return { kind: 'ok', value: made };
-    }
-    const found = await this.#stamped(target);
-    if (found.kind !== 'ok') return found;
-    const others = found.value.filter(({ id }) => id !== made[0]?.id);
-    return { kind: 'ok', value: [...made, ...others] };
+    const reply = await target.part.restore(target.remoteId);
+    const { answer, error } = toldUndo(reply);
+    target.error = error ?? target.error;
+    return this.#learnUndo(target, answer, reply, attempt, 'PATCH');
   }
 
   async #undoCreate(target: Target, attempt: number): Promise<number | null> {
@@ -551,20 +462,42 @@ export class SaveRun {
       const asked = made.kind === 'unauthorized' || made.kind === 'rate_limited' ? made.kind : 'not_sent';
       return this.#learnUndo(target, asked, made, attempt, 'DELETE');
     }
-    const ids = made.value.map((assistant) => assistant.id);
+    const ids = made.value.map(({ remoteId }) => remoteId);
     // Known from here on, so that a refusal can name what is left.
-    target.assistantId = ids[0] ?? null;
+    target.remoteId = ids[0] ?? null;
     for (const id of ids) {
-      if (!(await this.#cleared())) return null;
-      const reply = await this.#ports.voice.deleteAssistant(id);
-      if (reply.kind !== 'ok' && reply.kind !== 'gone')
-        return this.#learnUndo(target, reply.kind, reply, attempt, 'DELETE');
+      if (!(await this.#cleared(target))) return null;
+      const reply = await target.part.remove(id);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone') {
+        const { answer, error } = toldUndo(reply);
+        target.error = error ?? target.error;
+        return this.#learnUndo(target, answer, reply, attempt, 'DELETE');
+      }
     }
     target.undo = 'done';
     return null;
   }
 
-  /** As `#learnForward`. */
+  /**
+   * What this saga has created for this part, as its stamp shows. What an answer called it is not enough to delete by: it may be
+   * somebody else's.
+   */
+  async #made(target: Target): Promise<ProviderReply<Found[]>> {
+    const made: Found[] = [];
+    if (target.remoteId !== null) {
+      if (!(await this.#cleared(target))) return { kind: 'not_sent', code: 'LEASE' };
+      const reply = await target.part.look(target.remoteId);
+      if (reply.kind !== 'ok' && reply.kind !== 'gone') return reply;
+      if (reply.kind === 'ok' && reply.value.stamped) made.push(reply.value);
+      // An earlier owner may have created another.
+      if ((reply.kind === 'gone' || made.length > 0) && !this.#held.taken) return { kind: 'ok', value: made };
+    }
+    const found = await this.#stamped(target);
+    if (found.kind !== 'ok') return found;
+    const others = found.value.filter(({ remoteId }) => remoteId !== made[0]?.remoteId);
+    return { kind: 'ok', value: [...made, ...others] };
+  }
+
   #learnUndo(
     target: Target,
     answer: Answer,
@@ -572,72 +505,60 @@ export class SaveRun {
     attempt: number,
     request: 'PATCH' | 'DELETE',
   ): number | null {
-    if (reply.kind === 'refused') {
-      target.error = `Vapi refused to take the previous configuration back: ${boundedText(reply.messages.join('; '), 500)}`;
-    }
     if (reply.kind === 'unauthorized') this.#ports.meter.count('vapi.unauthorized');
     const { again, ...progress } = afterUndo(target, answer, request);
-    if (progress.gone === true) target.assistantId = null;
+    if (progress.gone === true) target.remoteId = null;
     Object.assign(target, progress);
-    if (!again) return null;
-    if (reply.kind === 'rate_limited') return this.#afterLimit(reply.retryAfterMs, attempt);
-    return answer === 'not_sent' ? this.#backoff(attempt, 500, 10_000) : this.#backoff(attempt, 250, 5_000);
+    return again ? undoRetryMs(reply, answer, attempt, this.#ports.random.next()) : null;
   }
 
-  #failure(reason: SaveFailureReason): SaveFailure {
+  #failure(reason: SagaFailureReason): SagaFailure {
     const told = this.#targets.find((target) => target.error !== null)?.error ?? NO_TIME;
     return {
       reason,
-      message: `The save was not made. ${told}`,
+      message: `${this.#kind.words.notMade} ${told}`,
       retryable:
         reason === 'VAPI_UNAVAILABLE' || reason === 'VAPI_RATE_LIMITED' || reason === 'VAPI_ANSWER_DIFFERED',
     };
   }
 
-  /** What is true of each agent now, or will be once the save has this status. */
-  #results(status: SaveStatus = this.#save.status): TransactionResult[] {
+  /** What is true of each part now, or will be once the saga has this status. */
+  #results(status: SagaStatus = this.#saga.status): PartResult[] {
     const silent = this.#targets.every((target) => target.error === null);
+    const untold = (target: Target) =>
+      silent && target.forward !== 'applied' ? NO_TIME : this.#kind.words.otherFailed;
     return this.#targets.map((target) => ({
-      role: target.role,
-      agentId: target.image.agentId,
+      key: target.key,
+      resourceId: target.image.resourceId,
       success: false,
-      vapiSynced: this.#inVapi(target, status),
+      vapiSynced: inVapi(target, status),
       dbUpdated: false,
-      assistantId: status === 'ROLLED_BACK' && target.creates ? null : target.assistantId,
+      remoteId: status === 'ROLLED_BACK' && target.action === 'create' ? null : target.remoteId,
       error: target.error ?? (status === 'APPLYING' ? null : untold(target)),
       revision: null,
     }));
-
-    /** The error of an agent that has none of its own. */
-    function untold(target: Target): string {
-      return silent && target.forward !== 'applied'
-        ? NO_TIME
-        : 'Not kept: the other agent could not be saved.';
-    }
   }
 
   /** The results for the journal; without words: nothing in them that Vapi wrote. */
-  #told(words: boolean, status?: SaveStatus): TransactionResult[] {
+  #told(words: boolean, status?: SagaStatus): PartResult[] {
     const results = this.#results(status);
     if (words) return results;
-    const ours = new Set(this.#targets.map((target) => target.image.assistantId));
+    const ours = new Set(this.#targets.map((target) => target.image.remoteId));
+    const withheld = `${this.#kind.words.notMade} ${NOT_STORABLE}`;
     return results.map((result) => ({
       ...result,
-      assistantId: ours.has(result.assistantId) ? result.assistantId : null,
-      error: result.error === null ? null : WITHHELD,
+      remoteId: ours.has(result.remoteId) ? result.remoteId : null,
+      error: result.error === null ? null : withheld,
     }));
-  }
-
-  #inVapi(target: Target, status: SaveStatus): boolean | null {
-    if (status === 'ROLLED_BACK' || target.undo === 'done' || target.undo === 'missing') return false;
-    if (target.sending) return null;
-    if (target.forward === 'applied' && !target.ambiguous) return true;
-    return target.touched || target.forward === 'pending' ? null : false;
   }
 }
 
-function pathsOf(found: { path: string }[]): string {
-  return boundedText(found.map((entry) => entry.path).join(', '), 500);
+/** Is the saga's content in Vapi, once the saga has this status? Null: that is not known. */
+function inVapi(target: Target, status: SagaStatus): boolean | null {
+  if (status === 'ROLLED_BACK' || target.undo === 'done' || target.undo === 'missing') return false;
+  if (target.sending) return null;
+  if (target.forward === 'applied' && !target.ambiguous) return true;
+  return target.touched || target.forward === 'pending' ? null : false;
 }
 
 function elapsed(clock: Clock, from: Instant): number {

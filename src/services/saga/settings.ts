@@ -1,10 +1,10 @@
 /** The times of the protocol, milliseconds. */
 export interface SagaSettings {
-  /** How long a save may go without a sign of life before recovery takes it. */
+  /** How long a saga may go without a sign of life before recovery takes it. */
   leaseMs: number;
   /** After this, recovery stops going forward and goes back. */
   deadlineMs: number;
-  /** An undecided save is answered as pending after this. */
+  /** An undecided saga is answered as pending after this. */
   answerMs: number;
   /** How long after its timeout a request may still be applied. Assumed; to be measured on a live account. */
   lateMs: number;
@@ -27,7 +27,7 @@ export function fitsLease(
 const SLOW_DATABASE_MS = 6_000;
 
 /**
- * The lease of whoever takes a save over. One owner must be able to do all that cannot be divided between two: find the assistant
+ * The lease of whoever takes a saga over. One owner must be able to do all that cannot be divided between two: find the resource
  * gone, look for what an earlier owner made, write. If every step took its whole time and the lease ended in between, the
  * next owner would begin at the beginning, and so on for ever (test/explorer shows it). The database is given what a
  * save needs it to be anyway, or no save could begin.
@@ -43,8 +43,8 @@ export function lateTimeMs(settings: SagaSettings): number {
 }
 
 /**
- * Combinations under which a save could not end, each with the reason, in which settings are named and never quoted. Empty = fine.
- * A quarantine may be longer than the lease: it is stored, and recovery takes the save with a fresh lease after it.
+ * Combinations under which a saga could not end, each with the reason, in which settings are named and never quoted. Empty = fine.
+ * A quarantine may be longer than the lease: it is stored, and recovery takes the saga with a fresh lease after it.
  */
 export function settingsProblems(settings: SagaSettings): { setting: keyof SagaSettings; problem: string }[] {
   const problems: { setting: keyof SagaSettings; problem: string }[] = [];

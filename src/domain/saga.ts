@@ -1,0 +1,76 @@
+import type { JsonObject } from './json.ts';
+
+/**
+ * A saga is what one mutation wants to be true in both systems. It consists of parts, each of which is one remote resource.
+ * These are the words of every saga, whatever its parts are.
+ */
+
+export type SagaStatus = 'APPLYING' | 'COMMITTED' | 'ROLLING_BACK' | 'ROLLED_BACK' | 'NEEDS_ATTENTION';
+
+/** What a part does to its remote resource. */
+export type PartAction = 'create' | 'replace' | 'remove';
+
+export const SAGA_FAILURE_REASONS = [
+  'VAPI_REJECTED',
+  'VAPI_ANSWER_DIFFERED',
+  'VAPI_UNAVAILABLE',
+  'VAPI_RATE_LIMITED',
+  'VAPI_UNAUTHORIZED',
+  'RESOURCE_MISSING',
+  'OUTCOME_UNKNOWN',
+] as const;
+export type SagaFailureReason = (typeof SAGA_FAILURE_REASONS)[number];
+
+export interface SagaFailure {
+  reason: SagaFailureReason;
+  message: string;
+  retryable: boolean;
+}
+
+/** What a saga came to for one part. `null` means not known yet. */
+export interface PartResult {
+  /** Names the part within its saga. */
+  key: string;
+  /** Our id of the resource. */
+  resourceId: string;
+  success: boolean;
+  /** Is this saga's content in Vapi now? */
+  vapiSynced: boolean | null;
+  /** Is this saga's content in the database now? */
+  dbUpdated: boolean | null;
+  /** Vapi's id of the resource. */
+  remoteId: string | null;
+  error: string | null;
+  /** The revision that the saga made or confirmed; null unless it committed. */
+  revision: number | null;
+}
+
+export interface SagaRecord {
+  id: string;
+  status: SagaStatus;
+  epoch: number;
+  /** Which kind of change this is, and who asked for it. The engine does not read it. */
+  kind: string;
+  ambiguous: boolean;
+  mappingVersion: number;
+  results: PartResult[];
+  failure: SagaFailure | null;
+  /** ISO-8601. */
+  startedAt: string;
+  finishedAt: string | null;
+}
+
+/** What a saga found and what it wants, for one part: enough to finish it or to undo it. */
+export interface PartImage {
+  key: string;
+  /** What kind of resource it is, which decides the participant. */
+  resource: string;
+  resourceId: string;
+  /** Null: the remote resource is to be created. */
+  remoteId: string | null;
+  /** Permission to create a new remote resource if the one named here turns out to be gone. */
+  recreate: boolean;
+  /** The committed content and its stamp; null where there was none. */
+  before: { content: JsonObject; revision: number; sagaId: string; mappingVersion: number } | null;
+  after: { content: JsonObject; revision: number };
+}

@@ -1,0 +1,111 @@
+import type { JsonObject } from '../domain/json.ts';
+import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../domain/saga.ts';
+
+/** The journal of sagas: one method for each transition, each of them one transaction in the database. */
+
+/** What a saga holds once it has begun or was taken over. */
+export interface OpenSaga {
+  saga: SagaRecord;
+  images: PartImage[];
+  /** Names this deployment in stamps. */
+  deployment: string;
+}
+
+/**
+ * A transition that took place, was repeated, or came too late (`STALE`: another epoch or status; `NO_SAGA`). `TOO_EARLY`, of
+ * `settle` only: a request of the saga may still be applied, until `notBeforeMs` from now. `rows`: what a commit wrote.
+ */
+export type TransitionOutcome<Row = unknown> =
+  | {
+      outcome: SagaStatus | 'HELD' | 'STALE' | 'TOO_EARLY';
+      saga: SagaRecord;
+      rows?: Row[] | undefined;
+      notBeforeMs?: number | null | undefined;
+    }
+  | { outcome: 'NO_SAGA' };
+
+export interface CommittedPart {
+  key: string;
+  remoteId: string;
+  /** The normal form of what Vapi answered, without the stamp. */
+  observed: JsonObject;
+}
+
+export interface TakenSaga extends OpenSaga {
+  outcome: 'TAKEN';
+  /** A stored quarantine is over. */
+  quarantined: boolean;
+  pastDeadline: boolean;
+}
+
+/** Which saga, and the fencing token under which the caller holds it. */
+export interface SagaRef {
+  orgId: string;
+  sagaId: string;
+  epoch: number;
+}
+
+/**
+ * Every method may throw `DatabaseError` and nothing else that is expected. Each is idempotent for its arguments, so after
+ * an error of unknown outcome it may be called again.
+ */
+export interface SagaJournal<Row = unknown> {
+  commit(
+    ref: SagaRef,
+    request: { parts: CommittedPart[]; ambiguous: boolean; lateMs: number },
+  ): Promise<TransitionOutcome<Row>>;
+  abort(
+    ref: SagaRef,
+    request: {
+      failure: SagaFailure;
+      results: PartResult[];
+      missing: string[];
+      ambiguous: boolean;
+      lateMs: number;
+      leaseMs: number;
+      nothingApplied: boolean;
+    },
+  ): Promise<TransitionOutcome<Row>>;
+  rolledBack(
+    ref: SagaRef,
+    request: { results: PartResult[]; missing: string[]; ambiguous: boolean; lateMs: number },
+  ): Promise<TransitionOutcome<Row>>;
+  needsAttention(
+    ref: SagaRef,
+    request: { results: PartResult[]; failure: SagaFailure; ambiguous: boolean; lateMs: number },
+  ): Promise<TransitionOutcome<Row>>;
+  hold(
+    ref: SagaRef,
+    request: { results: PartResult[]; ambiguous: boolean; notBeforeMs: number },
+  ): Promise<TransitionOutcome<Row>>;
+  due(limit: number): Promise<{ orgId: string; sagaId: string }[]>;
+  takeover(
+    orgId: string,
+    sagaId: string,
+    owner: string,
+    leaseMs: number,
+  ): Promise<TakenSaga | { outcome: 'BUSY' | 'NOT_DUE' }>;
+  /** What a saga found and wanted, for whoever settles it. */
+  inspect(
+    orgId: string,
+    sagaId: string,
+  ): Promise<
+    | ({
+        outcome: 'FOUND';
+        /** Above zero: a request of the saga may still be applied, so what Vapi shows now proves nothing. */
+        notBeforeMs: number | null;
+      } & OpenSaga)
+    | { outcome: 'NO_SAGA' }
+  >;
+  settle(
+    ref: SagaRef,
+    status: 'COMMITTED' | 'ROLLED_BACK',
+    request: {
+      parts?: CommittedPart[];
+      results?: PartResult[];
+      /** Keys of parts whose remote resource is gone; for ROLLED_BACK. */
+      missing?: string[];
+      lateMs: number;
+    },
+  ): Promise<TransitionOutcome<Row>>;
+}
