@@ -4,7 +4,7 @@ import type { DriftPolicy } from './ports/sweep-store.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
-import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
+import { type ReadGate, type SharedReads, shareReads } from './services/reads/share-reads.ts';
 import type { Verdict } from './services/reconciliation/look.ts';
 import type { ExecutorPorts } from './services/saves/execute.ts';
 
@@ -14,7 +14,7 @@ export interface Tenant {
   /** From the verified token's `app_metadata.org_id`, and from nowhere else. */
   orgId: string;
   /** Through a client of the caller's own: row-level security decides. Each read goes to the database once a request. */
-  reads: TenantReads;
+  reads: SharedReads;
   /** The same, by id, each row once a request. */
   loaders: Loaders;
 }

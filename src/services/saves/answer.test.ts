@@ -97,7 +97,12 @@ const refusals: [SaveOutcome, abstract new (...args: never[]) => Error, object][
 describe('answerOf', () => {
   test('what was committed', () => {
     const save = record('COMMITTED');
-    expect(answerOf({ kind: 'committed', save, agents: [agent] })).toEqual({ save, agents: [agent] });
+    const told = { save, revisions: [agent], replay: false };
+    expect(answerOf({ kind: 'committed', save, agents: [agent] })).toEqual(told);
+    expect(answerOf({ kind: 'committed', save, agents: [agent], replay: true })).toEqual({
+      ...told,
+      replay: true,
+    });
   });
 
   test.each(refusals)('%o', (outcome, Expected, told) => {

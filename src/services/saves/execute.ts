@@ -49,7 +49,8 @@ export interface SaveOptions {
 
 /** The save's fate, or why it did not begin. */
 export type SaveOutcome =
-  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[] }
+  /** `replay`: an earlier request made the save, so `agents`, which are as the save left them, may have changed since. */
+  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[]; replay?: true }
   | { kind: 'failed'; save: SaveRecord; failure: SaveFailure }
   | { kind: 'pending'; save: SaveRecord; retryAfterMs: number | null }
   | { kind: 'revision_conflict'; agents: AgentRecord[] }
@@ -113,7 +114,7 @@ export async function executeTransactionalAgentUpdate<Db>(
     known = () => begun.save;
     try {
       if (begun.outcome !== 'BEGUN') {
-        if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
+        if (isClosed(begun.save.status)) return replayOf(begun.save, begun.agents);
         const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
           known = () => running;
@@ -286,9 +287,14 @@ async function awaitEnd(
     if (again.outcome !== 'REPLAY') break;
     save = again.save;
     learn(save);
-    if (isClosed(save.status)) return outcomeOf(save, again.agents);
+    if (isClosed(save.status)) return replayOf(save, again.agents);
   }
   return outcomeOf(save, []);
+}
+
+function replayOf(save: SaveRecord, agents: AgentRecord[]): SaveOutcome {
+  const outcome = outcomeOf(save, agents);
+  return outcome.kind === 'committed' ? { ...outcome, replay: true } : outcome;
 }
 
 /** A save's record as an answer. */
