@@ -33,6 +33,7 @@ import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
+import { DatabaseWatch } from './services/database-watch.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import { look, type Verdict } from './services/reconciliation/look.ts';
 import { type SweepReport, sweep } from './services/reconciliation/sweep.ts';
@@ -109,13 +110,18 @@ export function createApp(config: AppConfig): App {
 
   const owner = systemIds.uuid();
   const registry = createRpcReplicaRegistry(serviceClient);
-  /** False: without the database no save begins either; others tell of it. */
+  const database = new DatabaseWatch({ log, meter, host: new URL(config.supabase.url).host });
+  /** False: without the database no save begins either. */
   const beat = (): Promise<boolean> =>
     takeShare(registry, (...share) => pacer?.share(...share), systemClock, owner).then(
-      () => true,
+      () => {
+        database.works();
+        return true;
+      },
       (error: unknown) => {
-        if (error instanceof DatabaseError) return false;
-        throw error;
+        if (!(error instanceof DatabaseError)) throw error;
+        database.fails(error);
+        return false;
       },
     );
   const renew = () => Promise.race([beat().catch(() => false), systemClock.sleep(BEAT_MS).then(() => false)]);
@@ -207,8 +213,14 @@ export function createApp(config: AppConfig): App {
       readiness = {
         at: systemClock.monotonic(),
         ready: journal.due(0).then(
-          () => true,
-          () => false,
+          () => {
+            database.works();
+            return true;
+          },
+          (error: unknown) => {
+            database.fails(error);
+            return false;
+          },
         ),
       };
     }
@@ -340,7 +352,8 @@ export function createApp(config: AppConfig): App {
     server,
     start: () => {
       if (pacer !== undefined) {
-        pacer.share(0);
+        // None until the first beat, and as if it had lapsed: a save that comes first asks for the share itself.
+        pacer.share(0, 0);
         executorPorts.track(forever('replica', BEAT_MS, beat));
       }
       const turnKey = async () => {
