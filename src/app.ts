@@ -164,6 +164,7 @@ export function createApp(config: AppConfig): App {
     random: systemRandom,
     log,
     meter,
+    saves: metrics.saves,
     settings,
     owner,
     track: (work) => {

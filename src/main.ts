@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DestinationStream } from 'pino';
 import type { SupabaseConfig } from './adapters/supabase/clients.ts';
 import { preflight } from './adapters/supabase/preflight.ts';
 import { createLogger } from './adapters/system/logger.ts';
@@ -61,7 +62,7 @@ async function main(config: Config): Promise<void> {
   const secrets = [vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret].filter(
     (secret): secret is Secret => secret !== null,
   );
-  const log = createLogger(config.logLevel, secrets);
+  const log = createLogger(config.logLevel, secrets, await destination());
   report = (line) => log.error({}, line);
   const checked = config.supabase === null ? null : await preflight(config.supabase);
   if (checked?.state === 'misconfigured')
@@ -137,6 +138,13 @@ async function main(config: Config): Promise<void> {
       .then(() => embedded?.stop())
       .then(() => process.exit(0));
   };
+}
+
+/** For a person at a terminal, readable lines; otherwise undefined, which means JSON. */
+async function destination(): Promise<DestinationStream | undefined> {
+  // Not installed without development dependencies.
+  const terminal = await import('./local/terminal-log.ts').catch(() => undefined);
+  return terminal?.isForTerminal(process.stdout, process.env) ? terminal.terminalLog() : undefined;
 }
 
 /** Ends the process where what answers at last shows that the configuration is wrong. */

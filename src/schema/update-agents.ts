@@ -1,10 +1,12 @@
 import type { AppContext } from '../context.ts';
-import { LIMITS } from '../domain/agent-config.ts';
+import { LIMITS, type SaveInput } from '../domain/agent-config.ts';
 import type { AgentRecord } from '../domain/save.ts';
 import { parseSaveInput } from '../services/agents/parse-save-input.ts';
+import { ValidationError } from '../services/errors.ts';
 import { answerOf, type SaveAnswer } from '../services/saves/answer.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../services/saves/build.ts';
 import { executeTransactionalAgentUpdate } from '../services/saves/execute.ts';
+import { SaveReport } from '../services/saves/report.ts';
 import { AgentRef, AgentRevisionRef, type AgentView, settled } from './agent.ts';
 import { builder, tenantOf } from './builder.ts';
 import { AGENTS_COST, SAVE_COST } from './cost.ts';
@@ -110,6 +112,18 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
   }),
 });
 
+/** Throws `ValidationError`. The log and the metrics have one entry for each save that is refused, for this reason too. */
+function parsed(ports: AppContext['executorPorts'], orgId: string, input: unknown): SaveInput {
+  try {
+    return parseSaveInput(input);
+  } catch (error) {
+    if (error instanceof ValidationError) {
+      new SaveReport(ports, { orgId, roles: [], kind: 'USER' }).ended('request', { kind: 'invalid' });
+    }
+    throw error;
+  }
+}
+
 builder.mutationField('updateAgents', (t) =>
   t.field({
     type: UpdateAgentsSuccess,
@@ -120,7 +134,7 @@ builder.mutationField('updateAgents', (t) =>
     resolve: async (_root, args, context) => {
       const { orgId, userId, reads } = tenantOf(context);
       reads.forget();
-      const { inbound, outbound, idempotencyKey } = parseSaveInput(args.input);
+      const { inbound, outbound, idempotencyKey } = parsed(context.executorPorts, orgId, args.input);
       const updates = buildTransactionalUpdates(orgId, ANY_AGENTS, inbound, outbound);
       const outcome = await executeTransactionalAgentUpdate(
         context.serviceClient,

@@ -238,6 +238,21 @@ describe('the same key, the same input', () => {
       expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(2);
       expect(lockstep.vapi.store.all()).toHaveLength(2);
       await expectLockstep(lockstep, caller.orgId);
+
+      const lines = quick.log
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter(({ saveId, outcome }) => saveId === pending.id && outcome !== undefined);
+      expect(lines.map(({ event, by, outcome }) => [event, by, outcome])).toEqual([
+        ['save.pending', 'request', 'pending'],
+        ['save.ended', 'recovery', 'committed'],
+        ['save.ended', 'request', 'replayed'],
+      ]);
+      expect(lines[1]).toMatchObject({
+        orgId: caller.orgId,
+        revisions: { INBOUND: 1, OUTBOUND: 1 },
+        openMs: expect.any(Number),
+        ms: { vapi: expect.any(Number), commit: expect.any(Number), total: expect.any(Number) },
+      });
     } finally {
       await quick.stop();
     }
