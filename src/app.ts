@@ -318,7 +318,7 @@ export function createApp(config: AppConfig): App {
       // Well past everything that a late request of a closed save could still do.
       orphanAgeMs: 2 * lateTimeMs(settings),
     });
-    if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep', ...report }, 'swept');
+    if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep.done', ...report }, 'swept');
     return report;
   };
   /** Sweeps at start and then at every interval; sooner if this attempt could not take place. */
