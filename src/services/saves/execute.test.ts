@@ -934,7 +934,11 @@ describe('what a save leaves in the log and in the metrics', () => {
       begin: (_nth, clock) => void clock.advance(30),
       commit: (_nth, clock) => {
         clock.advance(20);
-        return { outcome: 'COMMITTED', save: record(run.saveId(), 'COMMITTED', { results }), agents: [AGENT] };
+        return {
+          outcome: 'COMMITTED',
+          save: record(run.saveId(), 'COMMITTED', { results }),
+          agents: [AGENT],
+        };
       },
     });
     await run.answer();
