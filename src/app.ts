@@ -26,7 +26,7 @@ import { DatabaseError } from './ports/save-journal.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
-import { createGraphiqlPage } from './server/graphiql.ts';
+import { createGraphiqlPage, type DemoUser } from './server/graphiql.ts';
 import { createGraphql, EXAMPLES } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
@@ -61,7 +61,13 @@ export interface AppConfig {
   reconcileIntervalMs: number;
   corsOrigins: string[];
   log: Log;
-  exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
+  /** Users as whom GraphiQL can sign in, and the headers of each; in local mode only. */
+  demo?: Demo | undefined;
+}
+
+export interface Demo {
+  users: readonly DemoUser[];
+  headersOf(email: string): Promise<Record<string, string>>;
 }
 
 export interface App {
@@ -239,9 +245,13 @@ export function createApp(config: AppConfig): App {
     }),
     page:
       edge.graphiql && edge.persistedDocuments === null
-        ? createGraphiqlPage(EXAMPLES, config.exampleHeaders !== undefined)
+        ? createGraphiqlPage(EXAMPLES, config.demo?.users ?? [])
         : undefined,
-    demoHeaders: config.exampleHeaders,
+    demoHeaders: async (email) => {
+      const users = config.demo?.users ?? [];
+      const user = email === null ? users[0] : users.find((one) => one.email === email);
+      return user === undefined || config.demo === undefined ? null : config.demo.headersOf(user.email);
+    },
     checkToken: async (authorization) => {
       if (authorization === undefined) return 'ANONYMOUS';
       const token = bearerToken(authorization);

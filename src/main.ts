@@ -84,7 +84,7 @@ async function main(config: Config): Promise<void> {
     reconcileIntervalMs: config.reconcileIntervalMs,
     corsOrigins: config.corsOrigins,
     log,
-    exampleHeaders: embedded !== null && isLoopback(config.host) ? embedded.exampleHeaders : undefined,
+    demo: embedded !== null && isLoopback(config.host) ? embedded.demo : undefined,
   });
 
   await app.checkKey();
@@ -213,7 +213,7 @@ function welcome(url: string, { supabase, vapi }: Embedded): string {
   return `
 Lockstep is ready.
 
-  GraphiQL   ${url}/graphql   (opens signed in, with an example to run)
+  GraphiQL   ${url}/graphql   (signed in as either demo user, with examples to run)
   Supabase   ${supabase.url}   publishable key ${supabase.publishableKey}
   Vapi       ${vapi === null ? 'as VAPI_BASE_URL says' : `${vapi.baseUrl}   (a stand-in; nothing leaves this machine)`}
   Sign in    owner@north.example or owner@south.example, password lockstep-demo
