@@ -181,3 +181,14 @@ export class DatabaseError extends Error {
     this.sent = sent;
   }
 }
+
+/** The database refuses a key of this server, so nothing happened. It passes when an operator corrects the key. */
+export class KeyRefusedError extends DatabaseError {
+  /** The environment variable that holds the key. */
+  readonly variable: string;
+
+  constructor(variable: string) {
+    super('KEY_REFUSED', false, `The database refuses the key in ${variable}.`);
+    this.variable = variable;
+  }
+}

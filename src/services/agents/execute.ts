@@ -11,13 +11,14 @@ import {
   type SaveLimit,
 } from '../../ports/agents/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
-import type { Meter } from '../../ports/telemetry.ts';
+import type { Meter, SaveEndedBy, SaveMeter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { isClosed } from '../saga/protocol.ts';
-import { instant, type RunPorts, SaveRun } from '../saga/run.ts';
+import { instant, type RunJournal, type RunPorts, SaveRun } from '../saga/run.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { MAPPING_VERSION } from './render.ts';
+import { SaveReport } from './report.ts';
 
 /** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
 export interface ExecutorPorts<Db> {
@@ -30,6 +31,8 @@ export interface ExecutorPorts<Db> {
   random: Random;
   log: Log;
   meter: Meter;
+  /** Absent: nothing is measured. */
+  saves?: SaveMeter | undefined;
   settings: SagaSettings;
   /** Names this process in the journal. */
   owner: string;
@@ -49,8 +52,9 @@ export interface SaveOptions {
 
 /** The save's fate, or why it did not begin. */
 export type SaveOutcome =
-  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[] }
-  | { kind: 'failed'; save: SaveRecord; failure: SaveFailure }
+  /** `replay`: an earlier request made the save, so `agents`, which are as the save left them, may have changed since. */
+  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[]; replay?: true }
+  | { kind: 'failed'; save: SaveRecord; failure: SaveFailure; replay?: true }
   | { kind: 'pending'; save: SaveRecord; retryAfterMs: number | null }
   | { kind: 'revision_conflict'; agents: AgentRecord[] }
   | { kind: 'in_progress'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
@@ -85,16 +89,25 @@ export async function executeTransactionalAgentUpdate<Db>(
   if (first === undefined || updates.some((update) => update.orgId !== first.orgId)) {
     throw new Error('a save names at least one agent, all of one organization');
   }
-  if (vapiApiKey === null) return { kind: 'not_configured' };
+  const report = new SaveReport(ports, {
+    orgId: first.orgId,
+    roles: updates.map(({ role }) => role),
+    kind: options.kind ?? 'USER',
+  });
+  const refused = (outcome: SaveOutcome): SaveOutcome => {
+    report.ended('request', outcome);
+    return outcome;
+  };
+  if (vapiApiKey === null) return refused({ kind: 'not_configured' });
 
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
   const arrived = ports.clock.monotonic();
-  const admitted = await admittedInTime(ports, first.orgId, updates.length);
+  const admitted = await report.time('waiting', () => admittedInTime(ports, first.orgId, updates.length));
   if (!admitted.admitted) {
     const { retryAfterMs, unreachable } = admitted;
-    return { kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs };
+    return refused({ kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs });
   }
   const { unused, done } = admitted;
   const saveId = ports.ids.uuid();
@@ -104,7 +117,7 @@ export async function executeTransactionalAgentUpdate<Db>(
 
   async function save(orgId: string): Promise<SaveOutcome> {
     const ask = () => begin(journal, orgId, saveId, updates, options);
-    const begun = await ask().catch((error: unknown) => {
+    const begun = await report.time('begin', ask).catch((error: unknown) => {
       unused();
       throw error;
     });
@@ -113,13 +126,13 @@ export async function executeTransactionalAgentUpdate<Db>(
     known = () => begun.save;
     try {
       if (begun.outcome !== 'BEGUN') {
-        if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
+        if (isClosed(begun.save.status)) return replayOf(begun.save, begun.agents);
         const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
           known = () => running;
         });
       }
-      const run = new SaveRun(runPorts(ports, journal, voice), {
+      const run = new SaveRun(runPorts(ports, report.journal(journal), report.voice(voice)), {
         orgId,
         save: begun.save,
         images: begun.images,
@@ -140,13 +153,36 @@ export async function executeTransactionalAgentUpdate<Db>(
     }
   }
 
-  const work = save(first.orgId).finally(done);
+  let by: SaveEndedBy = 'request';
+  let isOver = false;
+  const ended = (outcome: SaveOutcome | { kind: 'defect' }) => {
+    isOver = true;
+    done();
+    report.ended(by, outcome, saveId);
+  };
+  const work = save(first.orgId).then(
+    (outcome) => {
+      ended(outcome);
+      return outcome;
+    },
+    (error: unknown) => {
+      ended({ kind: 'defect' });
+      throw error;
+    },
+  );
   ports.track(work);
   const answered = new AbortController();
   const tooLate = ports.clock
     // From the arrival: waiting for a turn counts.
     .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
-    .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
+    .then((): SaveOutcome | Promise<SaveOutcome> => {
+      // A save that has just closed is not pending: its answer comes in a moment.
+      if (isOver || isClosed(known().status)) return work;
+      const pending: SaveOutcome = { kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS };
+      report.ended(by, pending, saveId);
+      by = 'background';
+      return pending;
+    });
   return Promise.race([work, tooLate]).finally(() => answered.abort());
 }
 
@@ -205,7 +241,7 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
 
 export function runPorts(
   ports: Pick<RunPorts, 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'>,
-  journal: SaveJournal,
+  journal: RunJournal,
   voice: VoiceProvider,
 ): RunPorts {
   const { admission, clock, random, log, meter, settings } = ports;
@@ -286,9 +322,15 @@ async function awaitEnd(
     if (again.outcome !== 'REPLAY') break;
     save = again.save;
     learn(save);
-    if (isClosed(save.status)) return outcomeOf(save, again.agents);
+    if (isClosed(save.status)) return replayOf(save, again.agents);
   }
   return outcomeOf(save, []);
+}
+
+/** Of a closed save. */
+function replayOf(save: SaveRecord, agents: AgentRecord[]): SaveOutcome {
+  const outcome = outcomeOf(save, agents);
+  return outcome.kind === 'committed' || outcome.kind === 'failed' ? { ...outcome, replay: true } : outcome;
 }
 
 /** A save's record as an answer. */

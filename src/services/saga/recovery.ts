@@ -1,7 +1,8 @@
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import { DatabaseError } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
-import { type ExecutorPorts, runPorts } from '../agents/execute.ts';
+import { type ExecutorPorts, outcomeOf, runPorts } from '../agents/execute.ts';
+import { SaveReport } from '../agents/report.ts';
 import { instant, SaveRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
@@ -45,13 +46,18 @@ export async function recoverAbandonedSaves<Db>(
       ports.meter.count('save.taken_over');
       const { epoch, status } = taken.save;
       ports.log.info({ saveId, epoch, status }, 'taking over an abandoned save');
-      const run = new SaveRun(runPorts(ports, journal, voice), {
+      const report = new SaveReport(ports, {
+        orgId,
+        roles: taken.images.map(({ role }) => role),
+        kind: taken.save.kind,
+      });
+      const run = new SaveRun(runPorts(ports, report.journal(journal), report.voice(voice)), {
         ...taken,
         ...{ orgId, leaseFrom, leaseMs, taken: true },
       });
       const end = await run.run();
       if (end.save.finishedAt !== null) round.finished += 1;
-      ports.log.info({ saveId, status: end.save.status }, 'left an abandoned save');
+      report.ended('recovery', outcomeOf(end.save, end.agents));
     } catch (error) {
       if (error instanceof DatabaseError) {
         ports.log.warn({ saveId, code: error.code }, 'the database did not answer recovery');

@@ -41,8 +41,11 @@ import { fitsLease, lateTimeMs, type SagaSettings } from './settings.ts';
  * the save and the recovery that took it over: protocol.ts decides, this file acts.
  */
 
+/** The transitions of a save that has begun. */
+export type RunJournal = Pick<SaveJournal, 'commit' | 'abort' | 'rolledBack' | 'needsAttention' | 'hold'>;
+
 export interface RunPorts {
-  journal: SaveJournal;
+  journal: RunJournal;
   voice: VoiceProvider;
   /** Absent: requests take no turns. */
   admission?: Admission | undefined;
