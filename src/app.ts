@@ -26,7 +26,7 @@ import { RefusedTokenError } from './ports/auth.ts';
 import type { Log } from './ports/system.ts';
 import { SAVE_COST } from './schema/cost.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
-import { createGraphiqlPage } from './server/graphiql.ts';
+import { createGraphiqlPage, type DemoUser } from './server/graphiql.ts';
 import { createGraphql, EXAMPLES } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
@@ -37,6 +37,7 @@ import { look, type Verdict } from './services/agents/drift/look.ts';
 import { type SweepReport, sweep } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { recoverAbandonedSaves } from './services/agents/recover.ts';
+import { DatabaseWatch } from './services/database-watch.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
@@ -61,7 +62,13 @@ export interface AppConfig {
   reconcileIntervalMs: number;
   corsOrigins: string[];
   log: Log;
-  exampleHeaders?: (() => Promise<Record<string, string>>) | undefined;
+  /** Users as whom GraphiQL can sign in, and the headers of each; in local mode only. */
+  demo?: Demo | undefined;
+}
+
+export interface Demo {
+  users: readonly DemoUser[];
+  headersOf(email: string): Promise<Record<string, string>>;
 }
 
 export interface App {
@@ -110,13 +117,18 @@ export function createApp(config: AppConfig): App {
 
   const owner = systemIds.uuid();
   const registry = createRpcReplicaRegistry(serviceClient);
-  /** False: without the database no save begins either; others tell of it. */
+  const database = new DatabaseWatch({ log, meter, host: new URL(config.supabase.url).host });
+  /** False: without the database no save begins either. */
   const beat = (): Promise<boolean> =>
     takeShare(registry, (...share) => pacer?.share(...share), systemClock, owner).then(
-      () => true,
+      () => {
+        database.works();
+        return true;
+      },
       (error: unknown) => {
-        if (error instanceof DatabaseError) return false;
-        throw error;
+        if (!(error instanceof DatabaseError)) throw error;
+        database.fails(error);
+        return false;
       },
     );
   const renew = () => Promise.race([beat().catch(() => false), systemClock.sleep(BEAT_MS).then(() => false)]);
@@ -159,6 +171,7 @@ export function createApp(config: AppConfig): App {
     random: systemRandom,
     log,
     meter,
+    saves: metrics.saves,
     settings,
     owner,
     track: (work) => {
@@ -208,8 +221,14 @@ export function createApp(config: AppConfig): App {
       readiness = {
         at: systemClock.monotonic(),
         ready: journal.due(0).then(
-          () => true,
-          () => false,
+          () => {
+            database.works();
+            return true;
+          },
+          (error: unknown) => {
+            database.fails(error);
+            return false;
+          },
         ),
       };
     }
@@ -227,9 +246,13 @@ export function createApp(config: AppConfig): App {
     }),
     page:
       edge.graphiql && edge.persistedDocuments === null
-        ? createGraphiqlPage(EXAMPLES, config.exampleHeaders !== undefined)
+        ? createGraphiqlPage(EXAMPLES, config.demo?.users ?? [])
         : undefined,
-    demoHeaders: config.exampleHeaders,
+    demoHeaders: async (email) => {
+      const users = config.demo?.users ?? [];
+      const user = email === null ? users[0] : users.find((one) => one.email === email);
+      return user === undefined || config.demo === undefined ? null : config.demo.headersOf(user.email);
+    },
     checkToken: async (authorization) => {
       if (authorization === undefined) return 'ANONYMOUS';
       const token = bearerToken(authorization);
@@ -306,7 +329,7 @@ export function createApp(config: AppConfig): App {
       // Well past everything that a late request of a closed save could still do.
       orphanAgeMs: 2 * lateTimeMs(settings),
     });
-    if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep', ...report }, 'swept');
+    if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep.done', ...report }, 'swept');
     return report;
   };
   /** Sweeps at start and then at every interval; sooner if this attempt could not take place. */
@@ -341,7 +364,8 @@ export function createApp(config: AppConfig): App {
     server,
     start: () => {
       if (pacer !== undefined) {
-        pacer.share(0);
+        // None until the first beat, and as if it had lapsed: a save that comes first asks for the share itself.
+        pacer.share(0, 0);
         executorPorts.track(forever('replica', BEAT_MS, beat));
       }
       const turnKey = async () => {

@@ -6,7 +6,7 @@ import type { TenantReads } from './ports/tenant-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
-import { type ReadGate, shareReads } from './services/reads/share-reads.ts';
+import { type ReadGate, type SharedReads, shareReads } from './services/reads/share-reads.ts';
 
 /** A signed-in user of one organization, and what they may see. */
 export interface Tenant {
@@ -14,7 +14,7 @@ export interface Tenant {
   /** From the verified token's `app_metadata.org_id`, and from nowhere else. */
   orgId: string;
   /** Through a client of the caller's own: row-level security decides. Each read goes to the database once a request. */
-  reads: TenantReads;
+  reads: SharedReads;
   /** The same, by id, each row once a request. */
   loaders: Loaders;
 }

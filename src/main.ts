@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DestinationStream } from 'pino';
 import type { SupabaseConfig } from './adapters/supabase/clients.ts';
 import { preflight } from './adapters/supabase/preflight.ts';
 import { createLogger } from './adapters/system/logger.ts';
@@ -61,7 +62,7 @@ async function main(config: Config): Promise<void> {
   const secrets = [vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret].filter(
     (secret): secret is Secret => secret !== null,
   );
-  const log = createLogger(config.logLevel, secrets);
+  const log = createLogger(config.logLevel, secrets, await destination());
   report = (line) => log.error({}, line);
   const checked = config.supabase === null ? null : await preflight(config.supabase);
   if (checked?.state === 'misconfigured')
@@ -83,7 +84,7 @@ async function main(config: Config): Promise<void> {
     reconcileIntervalMs: config.reconcileIntervalMs,
     corsOrigins: config.corsOrigins,
     log,
-    exampleHeaders: embedded !== null && isLoopback(config.host) ? embedded.exampleHeaders : undefined,
+    demo: embedded !== null && isLoopback(config.host) ? embedded.demo : undefined,
   });
 
   await app.checkKey();
@@ -137,6 +138,13 @@ async function main(config: Config): Promise<void> {
       .then(() => embedded?.stop())
       .then(() => process.exit(0));
   };
+}
+
+/** For a person at a terminal, readable lines; otherwise undefined, which means JSON. */
+async function destination(): Promise<DestinationStream | undefined> {
+  // Not installed without development dependencies.
+  const terminal = await import('./local/terminal-log.ts').catch(() => undefined);
+  return terminal?.isForTerminal(process.stdout, process.env) ? terminal.terminalLog() : undefined;
 }
 
 /** Ends the process where what answers at last shows that the configuration is wrong. */
@@ -205,7 +213,7 @@ function welcome(url: string, { supabase, vapi }: Embedded): string {
   return `
 Lockstep is ready.
 
-  GraphiQL   ${url}/graphql   (opens signed in, with an example to run)
+  GraphiQL   ${url}/graphql   (signed in as either demo user, with examples to run)
   Supabase   ${supabase.url}   publishable key ${supabase.publishableKey}
   Vapi       ${vapi === null ? 'as VAPI_BASE_URL says' : `${vapi.baseUrl}   (a stand-in; nothing leaves this machine)`}
   Sign in    owner@north.example or owner@south.example, password lockstep-demo

@@ -23,12 +23,20 @@ export interface Embedded {
   supabase: SupabaseConfig;
   /** Null where no stand-in was wanted. */
   vapi: { baseUrl: string; key: Secret } | null;
-  /** The headers of a signed-in demo user. */
-  exampleHeaders(): Promise<Record<string, string>>;
+  /** The demo organizations' users, and the headers of each once signed in. */
+  demo: {
+    users: typeof DEMO_USERS;
+    headersOf(email: string): Promise<Record<string, string>>;
+  };
   stop(): Promise<void>;
 }
 
-export const DEMO_USER = { email: 'owner@north.example', password: 'lockstep-demo' } as const;
+/** As supabase/seed.sql makes them. */
+export const DEMO_USERS = [
+  { email: 'owner@north.example', organization: 'North Dental' },
+  { email: 'owner@south.example', organization: 'South Realty' },
+] as const;
+const DEMO_PASSWORD = 'lockstep-demo';
 
 const SUPABASE_PORT = 54_321;
 const VAPI_PORT = 4_010;
@@ -72,14 +80,17 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
       timeoutMs: options.databaseTimeoutMs,
     },
     vapi: standIn === null ? null : { baseUrl: standIn.url, key: new Secret(key) },
-    exampleHeaders: async () => {
-      const response = await fetch(`${supabase.url}/auth/v1/token?grant_type=password`, {
-        method: 'POST',
-        headers: { apikey: supabase.publishableKey, 'content-type': 'application/json' },
-        body: JSON.stringify(DEMO_USER),
-      });
-      const session = (await response.json()) as { access_token?: string };
-      return { authorization: `Bearer ${session.access_token ?? '<access token>'}` };
+    demo: {
+      users: DEMO_USERS,
+      headersOf: async (email) => {
+        const response = await fetch(`${supabase.url}/auth/v1/token?grant_type=password`, {
+          method: 'POST',
+          headers: { apikey: supabase.publishableKey, 'content-type': 'application/json' },
+          body: JSON.stringify({ email, password: DEMO_PASSWORD }),
+        });
+        const session = (await response.json()) as { access_token?: string };
+        return { authorization: `Bearer ${session.access_token ?? '<access token>'}` };
+      },
     },
     stop: async () => {
       stopping = true;

@@ -16,3 +16,14 @@ export class DatabaseError extends Error {
 
 /** The database refused a value of a call, such as text that it cannot hold; the same call will be refused again. */
 export class ValueRefusedError extends Error {}
+
+/** The database refuses a key of this server, so nothing happened. It passes when an operator corrects the key. */
+export class KeyRefusedError extends DatabaseError {
+  /** The environment variable that holds the key. */
+  readonly variable: string;
+
+  constructor(variable: string) {
+    super('KEY_REFUSED', false, `The database refuses the key in ${variable}.`);
+    this.variable = variable;
+  }
+}

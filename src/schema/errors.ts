@@ -106,7 +106,7 @@ builder.objectType(RateLimitedError, {
 builder.objectType(UnavailableError, {
   name: 'UnavailableError',
   interfaces: [ErrorRef],
-  description: 'The database cannot be reached; nothing began.',
+  description: 'The database cannot be used at the moment; nothing began.',
   fields: (t) => ({ retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }) }),
 });
 

@@ -1,7 +1,7 @@
 import { GraphQLError, type GraphQLErrorOptions } from 'graphql';
 import { createYoga } from 'graphql-yoga';
 import type { AppContext } from '../context.ts';
-import { DatabaseError } from '../ports/agents/save-journal.ts';
+import { DatabaseError, KeyRefusedError } from '../ports/agents/save-journal.ts';
 import { RefusedTokenError } from '../ports/auth.ts';
 import type { Log } from '../ports/system.ts';
 import { ReadsLimitedError } from '../ports/tenant-reads.ts';
@@ -149,7 +149,8 @@ function masked(error: unknown, message: string, log: Log): Error {
     });
   }
   if (original instanceof DatabaseError) {
-    log.warn({ code: original.code }, 'the database did not answer a read');
+    const variable = original instanceof KeyRefusedError ? { variable: original.variable } : {};
+    log.warn({ code: original.code, ...variable }, 'the database did not answer a read');
     return new GraphQLError('The database cannot be reached. Try again shortly.', {
       ...at,
       extensions: { code: 'UNAVAILABLE', http: { status: 503 } },

@@ -798,7 +798,7 @@ describe('what one connection and one caller may cost', () => {
   });
 
   test('sends one buffer of the GraphiQL page, and 304 to a browser that has it', async () => {
-    const served = await serve({ page: createGraphiqlPage(['{ a }'], false) });
+    const served = await serve({ page: createGraphiqlPage(['{ a }'], []) });
     const html = { accept: 'text/html' };
     const page = await served.ask('/graphql', { headers: html });
     const etag = page.headers.get('etag') ?? '';

@@ -9,8 +9,8 @@ export interface HttpOptions {
   graphql: { fetch(request: Request, context: ServerContext): Response | Promise<Response> };
   /** Sends the GraphiQL page. Absent: there is none. */
   page?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
-  /** The headers of a signed-in demo user, for the GraphiQL page; in local mode only. */
-  demoHeaders?: (() => Promise<Record<string, string>>) | undefined;
+  /** The headers of a signed-in demo user, for the GraphiQL page; in local mode only. Without an email: of the first one. */
+  demoHeaders?: ((email: string | null) => Promise<Record<string, string> | null>) | undefined;
   /** What this Authorization header says about the caller. Never throws. */
   checkToken(authorization: string | undefined): Promise<TokenCheck>;
   /** False while draining, or when the database cannot be reached. */
@@ -193,9 +193,7 @@ async function answer(
   const path = (request.url ?? '/').split('?', 1)[0];
   switch (path) {
     case DEMO_HEADERS_PATH:
-      return options.demoHeaders === undefined
-        ? plain(response, 404, { error: 'not found' })
-        : plain(response, 200, await options.demoHeaders());
+      return demoHeaders(request, response, options);
     case '/graphql':
       return graphql(request, response, requestId, options);
     case '/':
@@ -215,6 +213,17 @@ async function answer(
     default:
       return plain(response, 404, { error: 'not found' });
   }
+}
+
+async function demoHeaders(
+  { url }: IncomingMessage,
+  response: ServerResponse,
+  options: Serving,
+): Promise<void> {
+  const email = URL.parse(url ?? '', 'http://localhost')?.searchParams.get('user') ?? null;
+  const headers = (await options.demoHeaders?.(email)) ?? null;
+  if (headers === null) plain(response, 404, { error: 'not found' });
+  else plain(response, 200, headers);
 }
 
 async function graphql(

@@ -1,8 +1,16 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Meter } from '../ports/telemetry.ts';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  COUNTED,
+  type Meter,
+  SAVE_ENDED_BY,
+  SAVE_ENDINGS,
+  SAVE_PHASES,
+  type SaveMeter,
+} from '../ports/telemetry.ts';
 
 export interface Metrics {
   meter: Meter;
+  saves: SaveMeter;
   /** A value that is read when somebody asks. */
   gauge(name: string, help: string, read: () => number): void;
   text(): Promise<{ contentType: string; body: string }>;
@@ -18,7 +26,31 @@ export function createMetrics(): Metrics {
     labelNames: ['event'] as const,
     registers: [registry],
   });
+  const saves = new Counter({
+    name: 'lockstep_saves_total',
+    help: 'Answers about saves, and ends after the answer, by who saw it and how it ended.',
+    labelNames: ['by', 'outcome'] as const,
+    registers: [registry],
+  });
+  const seconds = new Histogram({
+    name: 'lockstep_save_phase_seconds',
+    help: 'What saves spend their time on. The phase "total" is the whole save.',
+    labelNames: ['phase'] as const,
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+    registers: [registry],
+  });
+  // From the start: an increase from nothing to one is none that an alert could see.
+  for (const event of COUNTED) events.inc({ event }, 0);
+  for (const by of SAVE_ENDED_BY) for (const outcome of SAVE_ENDINGS) saves.inc({ by, outcome }, 0);
+  for (const phase of [...SAVE_PHASES, 'total']) seconds.zero({ phase });
   return {
+    saves: {
+      ended: ({ by, ending, totalMs, phases }) => {
+        saves.inc({ by, outcome: ending });
+        for (const [phase, ms] of phases) seconds.observe({ phase }, ms / 1_000);
+        seconds.observe({ phase: 'total' }, totalMs / 1_000);
+      },
+    },
     meter: { count: (event, by = 1) => events.inc({ event }, by) },
     gauge: (name, help, read) => {
       new Gauge({

@@ -7,13 +7,19 @@ import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain
  */
 export abstract class DomainError extends Error {}
 
+/** `issues` has all of them. */
+const NAMED_PATHS = 5;
+
 export class ValidationError extends DomainError {
   readonly issues: ValidationIssue[];
   constructor(issues: ValidationIssue[]) {
+    const [first] = issues;
+    const paths = issues.slice(0, NAMED_PATHS).map(({ path }) => path);
     super(
-      issues.length === 1
-        ? 'One value is wrong; nothing was sent or written.'
-        : `${issues.length} values are wrong; nothing was sent or written.`,
+      issues.length === 1 && first !== undefined
+        ? `One value is wrong; nothing was sent or written. Correct ${first.path}: ${first.message}.`
+        : `${issues.length} values are wrong; nothing was sent or written. Correct ${paths.join(', ')}` +
+            `${issues.length > paths.length ? ' and the other paths of `issues`' : ''}.`,
     );
     this.issues = issues;
   }
@@ -27,11 +33,32 @@ export class RevisionConflictError extends DomainError {
     super(
       existing.length > 0
         ? `${existing.map(({ role, revision }) => `The ${role} agent already exists, at revision ${revision}.`).join(' ')} ` +
-            'Nothing was changed. Save again with that expectedRevision, or without one.'
-        : 'An agent is not at the expected revision: it was saved in the meantime. Nothing was changed. ' +
-            'Look at the current agents and save again.',
+            'Nothing was changed. Save again with that `expectedRevision`, or without one.'
+        : 'An agent is not at its `expectedRevision`: it was saved in the meantime. Nothing was changed. ' +
+            'Look at `agents`, which are the current ones, and save again with their `revision`.',
     );
     this.agents = agents;
+  }
+}
+
+/** What hinders this save is an earlier one, and `status` is that one's. */
+function inProgress(status: SaveStatus): string {
+  switch (status) {
+    case 'NEEDS_ATTENTION':
+      return (
+        'An earlier save of this organization (`saveId`) cannot end by itself: an operator must settle it. ' +
+        'Nothing was changed, and nothing can be saved until then.'
+      );
+    case 'COMMITTED':
+    case 'ROLLED_BACK':
+      return (
+        'The last save of this organization has ended, but one of its requests may still reach Vapi. ' +
+        'Nothing was changed; save again after `retryAfterMs`.'
+      );
+    case 'ROLLING_BACK':
+      return 'Another save of this organization is being undone. Nothing was changed; save again after `retryAfterMs`.';
+    case 'APPLYING':
+      return 'Another save of this organization is in progress. Nothing was changed; save again after `retryAfterMs`.';
   }
 }
 
@@ -40,14 +67,7 @@ export class SaveInProgressError extends DomainError {
   readonly status: SaveStatus;
   readonly retryAfterMs: number | null;
   constructor(saveId: string, status: SaveStatus, retryAfterMs: number | null) {
-    super(
-      status === 'NEEDS_ATTENTION'
-        ? 'An earlier save of this organization needs a person to settle it; until then nothing can be saved.'
-        : status === 'COMMITTED' || status === 'ROLLED_BACK'
-          ? 'The last save of this organization has ended, but one of its requests may still reach Vapi. ' +
-            'Nothing was changed; try again after retryAfterMs.'
-          : 'Another save of this organization is still open. Nothing was changed; try again after retryAfterMs.',
-    );
+    super(inProgress(status));
     this.saveId = saveId;
     this.status = status;
     this.retryAfterMs = retryAfterMs;
@@ -57,7 +77,9 @@ export class SaveInProgressError extends DomainError {
 export class IdempotencyConflictError extends DomainError {
   readonly saveId: string;
   constructor(saveId: string) {
-    super('This idempotency key belongs to a save with other input; use a new key for a new change.');
+    super(
+      '`idempotencyKey` belongs to a save with other input (`saveId`). Nothing was changed; use a new key for a new change.',
+    );
     this.saveId = saveId;
   }
 }
@@ -77,16 +99,29 @@ export class SaveFailedError extends DomainError {
   }
 }
 
+function pending(status: SaveStatus): string {
+  const ask = 'Query `agentSave` with the id of `save` to learn how it ends.';
+  switch (status) {
+    case 'NEEDS_ATTENTION':
+      return (
+        'Vapi refuses to restore the previous configuration, so an operator must settle this save. ' +
+        'Until then this organization cannot save. Query `agentSave` with the id of `save`.'
+      );
+    case 'ROLLING_BACK':
+      return `The save is being undone, and that continues in the background. ${ask}`;
+    case 'APPLYING':
+      return `The save continues in the background, and may still end either way. ${ask}`;
+    case 'COMMITTED':
+    case 'ROLLED_BACK':
+      return 'The save has ended. Query `agentSave` with the id of `save` to learn how.';
+  }
+}
+
 export class SavePendingError extends DomainError {
   readonly save: SaveRecord;
   readonly retryAfterMs: number | null;
   constructor(save: SaveRecord, retryAfterMs: number | null) {
-    super(
-      save.status === 'NEEDS_ATTENTION'
-        ? 'Vapi refuses to restore the previous configuration, so an operator must settle this save. ' +
-            'Until then this organization cannot save. Ask for the save by its id.'
-        : 'The save is still in progress and continues in the background; ask for it by its id.',
-    );
+    super(pending(save.status));
     this.save = save;
     this.retryAfterMs = retryAfterMs;
   }
@@ -95,7 +130,7 @@ export class SavePendingError extends DomainError {
 export class RateLimitedError extends DomainError {
   readonly retryAfterMs: number | null;
   constructor(retryAfterMs: number | null) {
-    super('Too many saves at the moment; nothing was touched. Try again later.');
+    super('Too many saves at the moment; nothing was touched. Save again after `retryAfterMs`.');
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -104,7 +139,7 @@ export class UnavailableError extends DomainError {
   readonly retryAfterMs: number | null;
   constructor(
     retryAfterMs: number | null,
-    message = 'The database cannot be reached; nothing began. Try again later.',
+    message = 'The database cannot be used at the moment; nothing began. Try again after `retryAfterMs`.',
   ) {
     super(message);
     this.retryAfterMs = retryAfterMs;
@@ -122,6 +157,8 @@ export class VoiceProviderNotConfiguredError extends DomainError {
 /** The caller's organization does not exist, or is not theirs. */
 export class NoOrganizationError extends DomainError {
   constructor() {
-    super('Your organization does not exist here.');
+    super(
+      'Your organization does not exist here. An operator must create the one that `app_metadata.org_id` of your token names.',
+    );
   }
 }

@@ -2,7 +2,13 @@
 import { ClientError } from 'graphql-request';
 import { jwtVerify, SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import {
+  type Caller,
+  createTestApp,
+  PATIENT_SETTINGS,
+  supabaseConfig,
+  type TestApp,
+} from '../support/app.ts';
 import { closedPort } from '../support/network.ts';
 import { expectAnswer, readAgents, readSave, type SaveInput, save } from '../support/operations.ts';
 import {
@@ -217,6 +223,99 @@ describe('away while a save is turned back', () => {
     expectAnswer(await save(caller.client, both('after')), 'SaveFailedError');
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
     await expectLockstep(lockstep, caller.orgId);
+  });
+});
+
+describe('the secret key is refused while the server runs', () => {
+  const PACE = {
+    ...{ requestsPerSecond: 50, burst: 100, reserve: 4, recoveryMs: 60_000 },
+    ...{ savesPerMinute: 300, inProgress: 32 },
+  };
+  const readiness = async () => (await fetch(`${lockstep.origin}/ready`)).status;
+  const eventsSince = (from: number) =>
+    lockstep.log
+      .slice(from)
+      .map((line) => JSON.parse(line) as { event?: string; variable?: string; msg: string })
+      .filter(({ event }) => event?.startsWith('database.'));
+
+  test('callers get UnavailableError, /ready is 503 with a reason in the log, and both recover', async () => {
+    const before = await savedBefore();
+    await expect.poll(readiness, { timeout: 60_000 }).toBe(200);
+    const from = lockstep.log.length;
+    lockstep.supabase.outage.begin('key-refused');
+    const answer = expectAnswer(await save(caller.client, both('after')), 'UnavailableError');
+    expect(answer.message).toMatch(/nothing began/);
+    expect(vapiCalls(lockstep)).toEqual([]);
+    expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+    await expect.poll(readiness, { timeout: 60_000 }).toBe(503);
+    expect(eventsSince(from)).toEqual([
+      expect.objectContaining({
+        event: 'database.key_refused',
+        variable: 'SUPABASE_SECRET_KEY',
+        msg: expect.stringContaining('SUPABASE_SECRET_KEY'),
+      }),
+    ]);
+    const metrics = await (await fetch(`${lockstep.origin}/metrics`)).text();
+    expect(metrics).toMatch(/lockstep_events_total\{event="database.key_refused"\} [1-9]/);
+
+    lockstep.supabase.outage.end();
+    await expect.poll(readiness, { timeout: 60_000 }).toBe(200);
+    expect(eventsSince(from).map(({ event }) => event)).toEqual([
+      'database.key_refused',
+      'database.reachable',
+    ]);
+    expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+  });
+
+  test('a save that has begun is carried on: it commits when the key works again', async () => {
+    await savedBefore();
+    const refused = { status: 401, body: { message: 'Invalid API key' } };
+    lockstep.supabase.faults.next('save_commit', refused);
+    lockstep.supabase.faults.next('save_commit', refused);
+    const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
+    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test.each(['key-refused', '503', 'hang'] as const)(
+    'a server with limits that starts meanwhile (%s) never says that there are too many saves',
+    async (kind) => {
+      await savedBefore();
+      lockstep.supabase.outage.begin(kind);
+      const limited = await createTestApp({
+        supabase: lockstep.supabase,
+        vapi: lockstep.vapi,
+        recoveryIntervalMs: 3_600_000,
+        settings: PATIENT_SETTINGS,
+        config: {
+          pace: { ...PACE, waitMs: 300 },
+          // Until the key's account is known, nothing is sent: asked again soon.
+          breaker: { failures: 1_000, openMs: 0, keyRefusals: 1_000, keyRetryMs: 100 },
+        },
+      });
+      try {
+        const client = limited.clientFor(caller.token);
+        const answers = await Promise.all(['a', 'b', 'c'].map((what) => save(client, both(what))));
+        for (const answer of answers) expectAnswer(answer, 'UnavailableError');
+        lockstep.supabase.outage.end();
+        await expect
+          .poll(async () => (await save(client, both('after'))).__typename, { timeout: 60_000 })
+          .toBe('UpdateAgentsSuccess');
+      } finally {
+        lockstep.supabase.outage.end();
+        await limited.stop();
+      }
+    },
+  );
+
+  test('a read whose publishable key is refused is UNAVAILABLE, and the log names the variable', async () => {
+    const from = lockstep.log.length;
+    lockstep.supabase.faults.next('/agents', { status: 401, body: { message: 'Invalid API key' } });
+    expect(await errorOf(readAgents(caller.client))).toMatchObject({
+      status: 503,
+      extensions: { code: 'UNAVAILABLE' },
+    });
+    expect(lockstep.log.slice(from).join()).toContain('SUPABASE_PUBLISHABLE_KEY');
   });
 });
 

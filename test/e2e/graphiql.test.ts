@@ -1,8 +1,9 @@
 /** GraphiQL in a browser: it needs no other host, and its example works. */
 import { createHash } from 'node:crypto';
+import { runInNewContext } from 'node:vm';
 import { type OperationDefinitionNode, parse } from 'graphql';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createTestApp, type TestApp } from '../support/app.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { expectLockstep } from '../support/systems.ts';
 
 interface PageOptions {
@@ -83,30 +84,177 @@ test('its example runs as it stands: both agents are saved, and read back', asyn
   await expectLockstep(lockstep, caller.orgId);
 });
 
-test('it opens signed in where the server says as whom, and nowhere else', async () => {
-  const plain = await openPage(lockstep.url);
-  expect(JSON.parse(plain.options.defaultHeaders)).toEqual({ authorization: 'Bearer <access token>' });
-
-  const caller = await lockstep.newCaller('Demo');
-  const demo = await createTestApp({
-    supabase: lockstep.supabase,
-    vapi: lockstep.vapi,
-    config: { exampleHeaders: async () => ({ authorization: `Bearer ${caller.token}` }) },
+/** The page's own script, run as a browser would: with storage, an address, and a network that the test answers. */
+function runPage(html: string, saved: Record<string, string> = {}, answer = () => new Response('{}')) {
+  const script = /window\.lockstepPage = [\s\S]*?\n\}\)\(\);\n/.exec(html)?.[0];
+  if (script === undefined) throw new Error('the page has no script of ours');
+  const storage = new Map(Object.entries(saved));
+  const sent: { url: string; authorization: string | null }[] = [];
+  const buttons: { textContent: string; onclick: () => void; checked?: string }[] = [];
+  const element = () => ({
+    onclick: () => {},
+    textContent: '',
+    setAttribute(name: string, value: string) {
+      if (name === 'aria-checked') Object.assign(this, { checked: value });
+    },
+    append: () => {},
   });
-  try {
-    const { html } = await openPage(demo.url);
-    expect(html).not.toContain(caller.token);
-    const headers = await fetch(`${demo.origin}/graphiql/demo-headers`);
-    expect((await fetch(`${lockstep.origin}/graphiql/demo-headers`)).status).toBe(404);
-    const response = await fetch(demo.url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...((await headers.json()) as object) },
-      body: JSON.stringify({ query: '{ organization { name } }' }),
+  const window = {
+    fetch: async (url: string, init: RequestInit = {}) => {
+      sent.push({ url, authorization: new Headers(init.headers).get('authorization') });
+      const email = /user=(.*)$/.exec(url)?.[1];
+      if (email === undefined) return answer();
+      const at = sent.filter((one) => one.url === url).length;
+      return Response.json({ authorization: `Bearer ${token(`${decodeURIComponent(email)} ${at}`)}` });
+    },
+  } as { fetch: typeof fetch; lockstepPage: { reopen(options: object): object; showMenu(): void } };
+  runInNewContext(script, {
+    ...{ window, Headers, URL, atob, Map, Date: Object.assign(() => '', { now: () => NOW }) },
+    location: { href: 'http://127.0.0.1/graphql' },
+    localStorage: {
+      getItem: (key: string) => storage.get(key) ?? null,
+      setItem: (key: string, value: string) => void storage.set(key, value),
+      removeItem: (key: string) => void storage.delete(key),
+    },
+    document: {
+      createElement: () => {
+        const made = element();
+        buttons.push(made);
+        return made;
+      },
+      body: { append: () => {} },
+    },
+  });
+  const { reopen, showMenu } = window.lockstepPage;
+  showMenu();
+  return { window, reopen, storage, sent, buttons: buttons.filter(({ textContent }) => textContent !== '') };
+}
+
+const NOW = Date.parse('2026-01-01T12:00:00Z');
+/** Of this user, and valid for so many milliseconds more. */
+function token(of: string, ms = 3_600_000): string {
+  const claims = Buffer.from(JSON.stringify({ of, exp: (NOW + ms) / 1_000 })).toString('base64url');
+  return `header.${claims}.signature`;
+}
+const userOf = (authorization: string | null | undefined) =>
+  (JSON.parse(Buffer.from(authorization?.split('.')[1] ?? 'e30=', 'base64url').toString()) as { of: string })
+    .of;
+
+describe('where the server has demo users', () => {
+  let demo: TestApp;
+  const callers: Caller[] = [];
+  let html: string;
+  beforeAll(async () => {
+    for (const name of ['North', 'South']) callers.push(await lockstep.newCaller(name));
+    const users = ['North', 'South'].map((organization) => ({
+      organization,
+      email: `owner@${organization.toLowerCase()}.example`,
+    }));
+    demo = await createTestApp({
+      supabase: lockstep.supabase,
+      vapi: lockstep.vapi,
+      config: {
+        demo: {
+          users,
+          headersOf: async (email) => ({
+            authorization: `Bearer ${callers[users.findIndex((user) => user.email === email)]?.token}`,
+          }),
+        },
+      },
     });
-    expect(await response.json()).toEqual({ data: { organization: { name: 'Demo' } } });
-  } finally {
-    await demo.stop();
-  }
+    ({ html } = await openPage(demo.url));
+  });
+  afterAll(() => demo.stop());
+
+  test('each of them can be signed in, no token is part of the page, and nobody else is answered', async () => {
+    for (const { token } of callers) expect(html).not.toContain(token);
+    const headersOf = (query: string) => fetch(`${demo.origin}/graphiql/demo-headers${query}`);
+    for (const [query, name] of [
+      ['', 'North'],
+      ['?user=owner%40north.example', 'North'],
+      ['?user=owner%40south.example', 'South'],
+    ] as const) {
+      const response = await fetch(demo.url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...((await (await headersOf(query)).json()) as object) },
+        body: JSON.stringify({ query: '{ organization { name } }' }),
+      });
+      expect(await response.json()).toEqual({ data: { organization: { name } } });
+    }
+    expect((await headersOf('?user=stranger')).status).toBe(404);
+    expect((await fetch(`${lockstep.origin}/graphiql/demo-headers`)).status).toBe(404);
+  });
+
+  test('a click on an organization sends the next requests as its user, also after a reload', async () => {
+    const page = runPage(html);
+    expect(page.buttons.map(({ textContent, checked }) => [textContent, checked])).toEqual([
+      ['North', 'true'],
+      ['South', 'false'],
+    ]);
+    await page.window.fetch('/graphql');
+    page.buttons[1]?.onclick();
+    expect(page.buttons.map(({ checked }) => checked)).toEqual(['false', 'true']);
+    await page.window.fetch('/graphql');
+    await page.window.fetch('/graphql');
+    const queries = page.sent.filter(({ url }) => url === '/graphql');
+    expect(queries.map(({ authorization }) => userOf(authorization))).toEqual([
+      'owner@north.example 1',
+      'owner@south.example 1',
+      'owner@south.example 1',
+    ]);
+    const again = runPage(html, Object.fromEntries(page.storage));
+    expect(again.buttons.map(({ checked }) => checked)).toEqual(['false', 'true']);
+    // The choice is all that is kept.
+    expect([...page.storage]).toEqual([['lockstep:user', 'owner@south.example']]);
+  });
+
+  test('a token that the server refuses is renewed once, and one that the user has written is left alone', async () => {
+    let status = 401;
+    const page = runPage(html, {}, () => new Response('{}', { status }));
+    expect((await page.window.fetch('/graphql')).status).toBe(401);
+    const queries = () => page.sent.filter(({ url }) => url === '/graphql').map((one) => userOf(one.authorization));
+    expect(queries()).toEqual(['owner@north.example 1', 'owner@north.example 2']);
+    status = 200;
+    const own = { headers: { authorization: `Bearer ${token('me')}` } };
+    await page.window.fetch('/graphql', own);
+    const expired = { headers: { authorization: `Bearer ${token('me', -1)}` } };
+    await page.window.fetch('/graphql', expired);
+    expect(queries().slice(2)).toEqual(['me', 'owner@north.example 2']);
+  });
+
+  test('a reload opens the tab that was open, drops empty ones, and keeps no expired token', () => {
+    const tab = (id: string, query: string | null, authorization: string) => ({
+      ...{ id, query, variables: null, headers: JSON.stringify({ authorization, 'x-other': '1' }) },
+    });
+    const tabs = [
+      tab('a', '{ a }', `Bearer ${token('me', -1)}`),
+      tab('b', '{ b }', `Bearer ${token('me')}`),
+      tab('c', null, ''),
+    ];
+    const state = (activeTabIndex: number) => ({
+      'graphiql:tabState': JSON.stringify({ activeTabIndex, tabs }),
+    });
+    const page = runPage(html, state(1));
+    const options = { defaultHeaders: '{}', endpoint: '/graphql' };
+    expect(page.reopen(options)).toEqual({
+      ...options,
+      ...{ query: '{ b }', initialVariables: '', initialHeaders: tabs[1]?.headers },
+    });
+    const kept = JSON.parse(page.storage.get('graphiql:tabState') ?? '') as {
+      tabs: { id: string; headers: string }[];
+    };
+    expect(kept.tabs.map(({ id }) => id)).toEqual(['a', 'b']);
+    expect(JSON.parse(kept.tabs[0]?.headers ?? '')).toEqual({ 'x-other': '1' });
+    // The open tab was the empty one.
+    expect(runPage(html, state(2)).reopen(options)).toMatchObject({ query: '{ a }' });
+    expect(runPage(html).reopen(options)).toEqual(options);
+  });
+});
+
+test('without demo users the page asks for a token and has no menu', async () => {
+  const { html, options } = await openPage(lockstep.url);
+  expect(JSON.parse(options.defaultHeaders)).toEqual({ authorization: 'Bearer <access token>' });
+  expect(runPage(html).buttons).toEqual([]);
 });
 
 test('a client that asks for JSON gets no page', async () => {

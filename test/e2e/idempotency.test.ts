@@ -1,9 +1,19 @@
 /** The same key and the same input: one save, one answer. */
 import { randomUUID } from 'node:crypto';
+import { Kind, parse, print, type SelectionNode, visit } from 'graphql';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Caller, createTestApp, PATIENT_SETTINGS, type TestApp } from '../support/app.ts';
 import { gate } from '../support/gate.ts';
-import { expectAnswer, readSave, type SaveInput, save } from '../support/operations.ts';
+import {
+  type Agent,
+  type AgentRevision,
+  expectAnswer,
+  readSave,
+  SAVE,
+  type SaveAnswer,
+  type SaveInput,
+  save,
+} from '../support/operations.ts';
 import { databaseCalls, expectLockstep, forgetRequests, systemsOf, vapiCalls } from '../support/systems.ts';
 
 let lockstep: TestApp;
@@ -27,6 +37,53 @@ const both = (what: string): SaveInput => ({
 });
 const committed = async (input: SaveInput) =>
   expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+const asRevision = ({ id, lastSyncedAt, sync: _sync, ...content }: Agent): AgentRevision => ({
+  ...content,
+  agentId: id,
+  savedAt: lastSyncedAt,
+});
+
+/** Every selection with `__typename`, as those clients send it. */
+const withTypeNames = (document: string): string =>
+  print(
+    visit(parse(document), {
+      SelectionSet: (node) => ({
+        ...node,
+        selections: [
+          { kind: Kind.FIELD, name: { kind: Kind.NAME, value: '__typename' } },
+          ...node.selections,
+        ] satisfies SelectionNode[],
+      }),
+    }),
+  );
+
+/** As Apollo, urql and Relay keep answers: an object with a type and an id is one entry, and the last answer about it counts. */
+class NormalizedCache {
+  readonly #entries = new Map<string, object>();
+  readonly #revisions = new Map<string, number[]>();
+
+  write(value: unknown): void {
+    if (typeof value !== 'object' || value === null) return;
+    const { __typename, id, revision } = value as Record<string, unknown>;
+    if (typeof __typename === 'string' && typeof id === 'string') {
+      const key = `${__typename}:${id}`;
+      this.#entries.set(key, { ...this.#entries.get(key), ...value });
+      if (typeof revision === 'number') {
+        this.#revisions.set(id, [...(this.#revisions.get(id) ?? []), revision]);
+      }
+    }
+    for (const part of Object.values(value)) this.write(part);
+  }
+
+  read(type: string, id: string): object | undefined {
+    return this.#entries.get(`${type}:${id}`);
+  }
+
+  /** By id, the revisions in the order in which they were written. */
+  get revisionsSeen(): [string, number[]][] {
+    return [...this.#revisions];
+  }
+}
 const savesOf = async (orgId: string) => {
   const [row] = await lockstep.supabase.sql<{ count: number }[]>`
     select count(*)::int from public.agent_saves where org_id = ${orgId}`;
@@ -34,21 +91,75 @@ const savesOf = async (orgId: string) => {
 };
 
 describe('the same key, the same input', () => {
-  test('the same answer, with nothing sent and nothing written; whatever came in between', async () => {
+  test('a repeated save returns the same answer, sends nothing and writes nothing', async () => {
     const first = await committed({ ...both('one'), idempotencyKey });
     await forgetRequests(lockstep);
     const before = await systemsOf(lockstep, caller.orgId);
     expect(await save(caller.client, { ...both('one'), idempotencyKey })).toEqual(first);
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'GET agents', 'GET agent_saves']);
     expect(vapiCalls(lockstep)).toEqual([]);
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
+  });
 
-    await committed(both('two'));
-    expect(await save(caller.client, { ...both('one'), idempotencyKey })).toEqual(first);
+  test('a repeated save returns what it left as revisions, and the agents as they are now', async () => {
+    const first = await committed({ ...both('one'), idempotencyKey });
+    expect(first.revisions).toEqual(first.agents.map(asRevision));
+    const second = await committed(both('two'));
+    const again = expectAnswer(
+      await save(caller.client, { ...both('one'), idempotencyKey }),
+      'UpdateAgentsSuccess',
+    );
+    expect(again).toEqual({ ...first, agents: second.agents });
     expect((await expectLockstep(lockstep, caller.orgId)).agents).toMatchObject([
       { revision: 2, config: { systemPrompt: 'Inbound, two' } },
       { revision: 2 },
     ]);
+  });
+
+  test('a repeated save lists only the agents that it names', async () => {
+    await committed(both('before'));
+    const input = { inbound: { systemPrompt: 'Inbound, one' }, idempotencyKey };
+    await committed(input);
+    const { agents, revisions } = expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+    expect(agents.map(({ role }) => role)).toEqual(['INBOUND']);
+    expect(revisions.map(({ role }) => role)).toEqual(['INBOUND']);
+  });
+
+  test('a repeated save reads the agents after the saves before it in the same document', async () => {
+    const input = { ...both('one'), idempotencyKey };
+    const first = await committed(input);
+    const one =
+      'updateAgents(input: $one) { ... on UpdateAgentsSuccess { agents { revision sync { status } } } }';
+    const two = 'updateAgents(input: $two) { __typename }';
+    const { before, after } = await caller.client.request<Record<'before' | 'after', unknown>>(
+      `mutation ($one: UpdateAgentsInput!, $two: UpdateAgentsInput!) { before: ${one} two: ${two} after: ${one} }`,
+      { one: input, two: both('two') },
+    );
+    const at = (revision: number) => first.agents.map(() => ({ revision, sync: { status: 'IN_SYNC' } }));
+    expect(before).toEqual({ agents: at(1) });
+    expect(after).toEqual({ agents: at(2) });
+  });
+
+  test('no answer takes a cache back that knows objects by their type and id', async () => {
+    const cache = new NormalizedCache();
+    const remember = async (input: SaveInput) => {
+      const answer = await caller.client.request<{ updateAgents: SaveAnswer }>(withTypeNames(SAVE), {
+        input,
+      });
+      expectAnswer(answer.updateAgents, 'UpdateAgentsSuccess');
+      cache.write(answer);
+    };
+    await remember({ ...both('one'), idempotencyKey });
+    await remember(both('two'));
+    await remember({ ...both('one'), idempotencyKey });
+    const { agents } = await caller.client.request<{ agents: Agent[] }>(
+      '{ agents { __typename id name systemPrompt revision } }',
+    );
+    for (const agent of agents) {
+      const cached = cache.read('Agent', agent.id);
+      expect(cached).toMatchObject({ systemPrompt: agent.systemPrompt, revision: 2 });
+    }
+    expect(cache.revisionsSeen).toEqual(agents.map(({ id }) => [id, [1, 2, 2]]));
   });
 
   test('written in another order, or with defaults spelled out, it is the same input', async () => {
@@ -127,6 +238,21 @@ describe('the same key, the same input', () => {
       expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(2);
       expect(lockstep.vapi.store.all()).toHaveLength(2);
       await expectLockstep(lockstep, caller.orgId);
+
+      const lines = quick.log
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter(({ saveId, outcome }) => saveId === pending.id && outcome !== undefined);
+      expect(lines.map(({ event, by, outcome }) => [event, by, outcome])).toEqual([
+        ['save.pending', 'request', 'pending'],
+        ['save.ended', 'recovery', 'committed'],
+        ['save.ended', 'request', 'replayed'],
+      ]);
+      expect(lines[1]).toMatchObject({
+        orgId: caller.orgId,
+        revisions: { INBOUND: 1, OUTBOUND: 1 },
+        openMs: expect.any(Number),
+        ms: { vapi: expect.any(Number), commit: expect.any(Number), total: expect.any(Number) },
+      });
     } finally {
       await quick.stop();
     }
@@ -148,8 +274,8 @@ describe('the same key, the same input', () => {
     const input = { ...both('same'), idempotencyKey };
     const first = await save(caller.client, input);
     expectAnswer(first, 'UpdateAgentsSuccess');
-    await committed(both('other'));
-    expect(await save(caller.client, input)).toEqual(first);
+    const { agents } = await committed(both('other'));
+    expect(await save(caller.client, input)).toEqual({ ...first, agents });
   });
 });
 

@@ -100,6 +100,41 @@ describe('what it costs', () => {
   });
 });
 
+describe('what it leaves for operators', () => {
+  const sample = (metrics: string, name: string) =>
+    Number(metrics.split('\n').find((line) => line.startsWith(`${name} `))?.slice(name.length));
+  const metricsNow = async () => (await fetch(`${lockstep.origin}/metrics`)).text();
+
+  test('one line in the log, one count by outcome, and a duration for each phase', async () => {
+    const from = lockstep.log.length;
+    const before = await metricsNow();
+    const { save: made } = await committed(both('logged'));
+    await save(caller.client, { inbound: { name: '' } });
+    await save(caller.client, { inbound: { expectedRevision: 7, systemPrompt: 'Inbound, refused' } });
+    const lines = lockstep.log
+      .slice(from)
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ event }) => String(event).startsWith('save.'));
+    expect(lines).toMatchObject([
+      {
+        ...{ event: 'save.ended', outcome: 'committed', by: 'request', saveId: made.id },
+        ...{ orgId: caller.orgId, revisions: { INBOUND: 1, OUTBOUND: 1 }, requestId: expect.any(String) },
+        ms: expect.objectContaining({ begin: expect.any(Number), vapi: expect.any(Number) }),
+      },
+      { event: 'save.refused', outcome: 'invalid', orgId: caller.orgId },
+      { event: 'save.refused', outcome: 'revision_conflict', orgId: caller.orgId },
+    ]);
+    const after = await metricsNow();
+    const rise = (name: string) => sample(after, name) - sample(before, name);
+    for (const outcome of ['committed', 'invalid', 'revision_conflict']) {
+      expect(rise(`lockstep_saves_total{by="request",outcome="${outcome}"}`), outcome).toBe(1);
+    }
+    expect(rise('lockstep_save_phase_seconds_count{phase="vapi"}')).toBe(1);
+    expect(rise('lockstep_save_phase_seconds_count{phase="begin"}')).toBe(2);
+    expect(rise('lockstep_save_phase_seconds_count{phase="total"}')).toBe(3);
+  });
+});
+
 describe('what it does', () => {
   test('[2.1] each of three saves puts itself into both systems, not the save before it', async () => {
     for (const [index, what] of ['one', 'two', 'three'].entries()) {

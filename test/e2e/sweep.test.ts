@@ -436,7 +436,7 @@ describe('the sweep', () => {
       const first = await replica();
       lockstep.vapi.dashboardEdit(id, { name: 'Edited while the first replica ran' });
       await expect
-        .poll(() => first.log.some((line) => line.includes('"event":"sweep"')), { timeout: 120_000 })
+        .poll(() => first.log.some((line) => line.includes('"event":"sweep.done"')), { timeout: 120_000 })
         .toBe(true);
       await first.stop();
       lockstep.vapi.dashboardEdit(id, { name: 'Edited while no replica ran' });

@@ -691,6 +691,29 @@ describe('replicas', () => {
   });
 });
 
+describe('while the database is away', () => {
+  const unreachable = { admitted: false, retryAfterMs: 2_000, unreachable: true };
+
+  test('a save that waits behind saves in progress is refused as unreachable, not as too much', async () => {
+    const clock = new VirtualClock();
+    const { pacer } = start({ inProgress: 1, waitMs: 5_000 }, clock, async () => false);
+    pacer.share(1, REPLICA_TTL_MS);
+    expect((await pacer.admit('a', 1)).admitted).toBe(true);
+    const waiting = Array.from({ length: 8 }, () => pacer.admit('b', 1));
+    await clock.until(5_000);
+    expect(await Promise.all(waiting)).toEqual(waiting.map(() => unreachable));
+  });
+
+  test('a save that finds its organization’s queue full is refused as unreachable', async () => {
+    const clock = new VirtualClock();
+    const { pacer } = start({ inProgress: 0, waitMs: 60_000 }, clock, async () => false);
+    pacer.share(1, REPLICA_TTL_MS);
+    for (let save = 0; save < 8; save += 1) void pacer.admit('b', 1);
+    await clock.until(REPLICA_TTL_MS);
+    expect(await pacer.admit('b', 1)).toEqual(unreachable);
+  });
+});
+
 describe('saves in progress', () => {
   test('are at most as many as set, the others wait, and the next begins when one is done', async () => {
     const { clock, pacer } = start({ inProgress: 2, burst: 1_000, waitMs: 5_000 });

@@ -29,6 +29,12 @@ export interface Agent {
   };
 }
 
+/** What one save left of an agent. */
+export interface AgentRevision extends Omit<Agent, 'id' | 'lastSyncedAt' | 'sync'> {
+  agentId: string;
+  savedAt: string | null;
+}
+
 export interface TransactionResult {
   role: AgentRole;
   agentId: string;
@@ -49,7 +55,7 @@ export interface AgentSave {
 
 /** What `updateAgents` may answer: contract.graphql's union. */
 export type SaveAnswer =
-  | { __typename: 'UpdateAgentsSuccess'; save: AgentSave; agents: Agent[] }
+  | { __typename: 'UpdateAgentsSuccess'; save: AgentSave; agents: Agent[]; revisions: AgentRevision[] }
   | { __typename: 'ValidationError'; message: string; issues: { path: string; message: string }[] }
   | { __typename: 'RevisionConflictError'; message: string; agents: Agent[] }
   | {
@@ -125,13 +131,22 @@ const AGENT_FIELDS = gql`
   }
 `;
 
+const REVISION_FIELDS = gql`
+  fragment RevisionFields on AgentRevision {
+    agentId role name systemPrompt firstMessage language maxDurationSeconds
+    voice { provider voiceId stability similarityBoost }
+    model { provider name temperature maxTokens }
+    vapiAssistantId revision savedAt
+  }
+`;
+
 /** Selects every field of every possible answer (a test holds that). */
 export const SAVE = gql`
   mutation Save($input: UpdateAgentsInput!) {
     updateAgents(input: $input) {
       __typename
       ... on Error { message }
-      ... on UpdateAgentsSuccess { save { ...SaveFields } agents { ...AgentFields } }
+      ... on UpdateAgentsSuccess { save { ...SaveFields } agents { ...AgentFields } revisions { ...RevisionFields } }
       ... on ValidationError { issues { path message } }
       ... on RevisionConflictError { agents { ...AgentFields } }
       ... on SaveInProgressError { saveId status retryAfterMs }
@@ -144,6 +159,7 @@ export const SAVE = gql`
   }
   ${SAVE_FIELDS}
   ${AGENT_FIELDS}
+  ${REVISION_FIELDS}
 `;
 
 const AGENTS = gql`

@@ -30,6 +30,9 @@ export type Fault =
   /** The call takes effect at once; its answer comes after this time. */
   | { readonly answerAfterMs: number };
 
+/** How Supabase fails: `key-refused` for the requests with the secret key, the others for every request. */
+export type Outage = 'reset' | '503' | 'hang' | 'key-refused';
+
 export interface CreateUser {
   readonly email?: string;
   readonly password?: string;
@@ -69,7 +72,7 @@ export interface TestSupabase extends SupabaseKeys {
   };
   readonly outage: {
     /** From now: every request is cut off, answered 503 as PostgREST does without a database, or left hanging. */
-    readonly begin: (kind?: 'reset' | '503' | 'hang') => void;
+    readonly begin: (kind?: Outage) => void;
     /** Hanging requests go on. */
     readonly end: () => void;
   };
@@ -92,7 +95,7 @@ export async function createTestSupabase(): Promise<TestSupabase> {
   const keys = makeKeys();
   const requests: RecordedRequest[] = [];
   const faults: { matches: (request: RecordedRequest) => boolean; fault: Fault }[] = [];
-  let outage: { kind: 'reset' | '503' | 'hang'; over: Promise<void>; end: () => void } | undefined;
+  let outage: { kind: Outage; over: Promise<void>; end: () => void } | undefined;
 
   const api = await serveSupabase({
     adminUrl: url(database, SUPERUSER),
@@ -104,6 +107,10 @@ export async function createTestSupabase(): Promise<TestSupabase> {
       if (outage?.kind === 'reset') return undefined;
       if (outage?.kind === '503') {
         return Response.json({ code: 'PGRST001', message: 'Database client error.' }, { status: 503 });
+      }
+      // As a hosted project's gateway answers a secret key that was revoked.
+      if (outage?.kind === 'key-refused' && request.headers.get('apikey') === keys.secretKey) {
+        return Response.json({ message: 'Invalid API key' }, { status: 401 });
       }
       if (outage?.kind === 'hang') await outage.over;
       const { pathname } = new URL(request.url);

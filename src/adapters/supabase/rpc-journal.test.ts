@@ -20,6 +20,7 @@ import {
   type BeginOutcome,
   type BeginRequest,
   DatabaseError,
+  KeyRefusedError,
   type SaveJournal,
   type SaveRef,
 } from '../../ports/agents/save-journal.ts';
@@ -71,14 +72,23 @@ describe('databaseError', () => {
   });
 
   test.each<[string | undefined, number]>([
+    ['PGRST301', 401],
+    [undefined, 401],
+    [undefined, 403],
+  ])('%s (%i): the key is refused, nothing happened, and the error names the variable', (code, status) => {
+    expect(told(code, status)).toEqual({ code: 'KEY_REFUSED', sent: false });
+    const error = databaseError({ code: code as string, message: 'said by the gateway' }, status);
+    expect(error).toBeInstanceOf(KeyRefusedError);
+    expect((error as KeyRefusedError).variable).toBe('SUPABASE_SECRET_KEY');
+  });
+
+  test.each<[string | undefined, number]>([
     ['P0001', 400],
     ['23505', 409],
     ['23514', 400],
     ['42501', 403],
     ['42883', 404],
     ['PGRST202', 404],
-    ['PGRST301', 401],
-    [undefined, 401],
     [undefined, 404],
     [undefined, 413],
   ])('%s (%i) will be the same next time: a defect, not an outage', (code, status) => {
@@ -555,12 +565,11 @@ describe('against real functions', () => {
       expect(supabase.requests.all).toHaveLength(1);
     });
 
-    test('a wrong service key is a misconfiguration, not an outage; neither is told with the key', async () => {
+    test('a wrong service key is refused under the name of its variable, without its value', async () => {
       const secretKey = new Secret('sb_secret_canary-of-somebody-else');
       const stranger = createRpcJournal(createServiceClient({ ...supabaseConfig(supabase), secretKey }));
       const thrown = await error(stranger.due(1));
-      expect(thrown).toBeInstanceOf(Error);
-      expect(thrown).not.toBeInstanceOf(DatabaseError);
+      expect(thrown).toMatchObject({ code: 'KEY_REFUSED', variable: 'SUPABASE_SECRET_KEY', sent: false });
       expect(String(thrown)).not.toContain('canary');
     });
   });

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   type BeginOutcome,
   DatabaseError,
+  KeyRefusedError,
   type SaveJournal,
   type SaveRef,
   type TakenSave,
@@ -84,11 +85,17 @@ async function call<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
 }
 
 /**
- * What a failed call means. Only "the database, or the way to it, is not there now" is a DatabaseError; a refusal that will be
- * the same next time (no such function, a broken invariant, a wrong key) is a defect or a misconfiguration, and throws as such.
+ * What a failed call means. A DatabaseError says that the database, or the way to it, is away now, or that it refuses the key in
+ * `variable`. A refusal that will be the same next time (no such function, a broken invariant) is a defect, and throws as such.
  */
-export function databaseError(error: { code: string; message: string }, status: number): Error {
+export function databaseError(
+  error: { code: string; message: string },
+  status: number,
+  variable: 'SUPABASE_SECRET_KEY' | 'SUPABASE_PUBLISHABLE_KEY' = 'SUPABASE_SECRET_KEY',
+): Error {
   const { code } = error;
+  // 403 without a code is the gateway's; with one it is a privilege that Postgres denies, which is a defect.
+  if (status === 401 || (status === 403 && !code)) return new KeyRefusedError(variable);
   if (code === NOT_SENT || NO_CONNECTION.has(code)) return new DatabaseError(code, false);
   if (code === NO_ANSWER || status === 0) return new DatabaseError(code || NO_ANSWER, true);
   // supabase-js calls it an error where a success has a body that is no JSON.

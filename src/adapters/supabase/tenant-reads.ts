@@ -104,7 +104,7 @@ const TOKEN_REFUSED = new Set(['PGRST301', 'PGRST303']);
 function readError(error: PostgrestError, status: number): Error {
   return status === 401 && TOKEN_REFUSED.has(error.code)
     ? new RefusedTokenError(false)
-    : databaseError(error, status);
+    : databaseError(error, status, 'SUPABASE_PUBLISHABLE_KEY');
 }
 
 interface Answer<Row> {

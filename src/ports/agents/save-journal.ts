@@ -10,7 +10,7 @@ import type {
 } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 
-export { DatabaseError, ValueRefusedError } from '../database.ts';
+export { DatabaseError, KeyRefusedError, ValueRefusedError } from '../database.ts';
 
 /** The journal of saves: one method for each transition, each of them one transaction in the database. */
 

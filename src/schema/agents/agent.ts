@@ -66,6 +66,29 @@ const AgentSyncRef = builder.objectRef<AgentView>('AgentSync').implement({
   }),
 });
 
+/** The revision of an agent that a save left. It has no id of its own, so that no cache takes it for the agent. */
+export const AgentRevisionRef = builder.objectRef<AgentRecord>('AgentRevision').implement({
+  description: 'An agent as one save left it. It never changes.',
+  fields: (t) => ({
+    agentId: t.exposeID('id'),
+    role: t.expose('role', { type: AgentRoleRef }),
+    revision: t.exposeInt('revision'),
+    name: t.string({ resolve: ({ config }) => config.name }),
+    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
+    firstMessage: t.string({
+      nullable: true,
+      description: 'Null: the agent waits for the caller to speak.',
+      resolve: ({ config }) => config.firstMessage,
+    }),
+    voice: t.field({ type: VoiceRef, resolve: ({ config }) => config.voice }),
+    model: t.field({ type: ModelRef, resolve: ({ config }) => config.model }),
+    language: t.string({ resolve: ({ config }) => config.language }),
+    maxDurationSeconds: t.int({ resolve: ({ config }) => config.maxDurationSeconds }),
+    vapiAssistantId: t.exposeString('assistantId', { nullable: true }),
+    savedAt: t.expose('lastSyncedAt', { type: 'DateTime', nullable: true }),
+  }),
+});
+
 export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
   fields: (t) => ({
     id: t.exposeID('id'),

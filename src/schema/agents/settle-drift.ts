@@ -37,6 +37,7 @@ builder.mutationField('settleDrift', (t) =>
     errors: { types: SAVE_ERRORS, union: { name: 'SettleDriftResult' } },
     resolve: async (_root, { input }, context) => {
       const { orgId, userId, reads } = tenantOf(context);
+      reads.forget();
       const wish = { ...input, idempotencyKey: parseIdempotencyKey(input.idempotencyKey) };
       const ports: SettleDriftPorts = {
         look: context.reconciliation.look,

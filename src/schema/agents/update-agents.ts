@@ -1,12 +1,16 @@
-import { LIMITS } from '../../domain/agents/agent-config.ts';
+import type { AppContext } from '../../context.ts';
+import { LIMITS, type SaveInput } from '../../domain/agents/agent-config.ts';
+import type { AgentRecord } from '../../domain/agents/save.ts';
 import { answerOf, type SaveAnswer } from '../../services/agents/answer.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../services/agents/build.ts';
 import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
 import { parseSaveInput } from '../../services/agents/parse-save-input.ts';
+import { SaveReport } from '../../services/agents/report.ts';
+import { ValidationError } from '../../services/errors.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { AGENTS_COST, SAVE_COST } from '../cost.ts';
 import { SAVE_ERRORS } from '../errors.ts';
-import { AgentRef, settled } from './agent.ts';
+import { AgentRef, AgentRevisionRef, type AgentView, settled } from './agent.ts';
 import { AgentSaveRef } from './save.ts';
 
 const VoiceInput = builder.inputType('VoiceInput', {
@@ -72,11 +76,20 @@ const UpdateAgentsInput = builder.inputType('UpdateAgentsInput', {
     outbound: t.field({ type: AgentConfigInput }),
     idempotencyKey: t.string({
       description:
-        'The same key and the same input give the same save and the same answer, also after a failure; the same key with ' +
-        'another input is an error. Only a save that began uses its key up: refusals before that do not.',
+        'The same key and the same input give the same save and the same answer, also after a failure; only `agents` are always ' +
+        'the present ones. The same key with another input is an error. Only a save that began uses its key up: refusals before that do not.',
     }),
   }),
 });
+
+/**
+ * The agents of a repeated answer. They must not be shown as the save left them: a client's cache, which knows an agent by its
+ * id, would go back in time.
+ */
+async function presentAgents(context: AppContext, revisions: AgentRecord[]): Promise<AgentView[]> {
+  const ids = new Set(revisions.map(({ id }) => id));
+  return (await tenantOf(context).reads.agents()).filter(({ id }) => ids.has(id));
+}
 
 export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSuccess').implement({
   fields: (t) => ({
@@ -84,11 +97,32 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
     agents: t.field({
       type: [AgentRef],
       complexity: AGENTS_COST,
-      description: 'The agents that were named, as this save left them.',
-      resolve: ({ agents }) => settled(agents),
+      description:
+        'The agents that the save named, as they are now. If the answer repeats the answer of an earlier save, a later ' +
+        'save may have changed them: `revisions` has what this save left.',
+      resolve: ({ revisions, replay }, _args, context) =>
+        replay ? presentAgents(context, revisions) : settled(revisions),
+    }),
+    revisions: t.field({
+      type: [AgentRevisionRef],
+      complexity: AGENTS_COST,
+      description: 'What this save left, agent by agent. It is the same in every answer about this save.',
+      resolve: ({ revisions }) => revisions,
     }),
   }),
 });
+
+/** Throws `ValidationError`. The log and the metrics have one entry for each save that is refused, for this reason too. */
+function parsed(ports: AppContext['executorPorts'], orgId: string, input: unknown): SaveInput {
+  try {
+    return parseSaveInput(input);
+  } catch (error) {
+    if (error instanceof ValidationError) {
+      new SaveReport(ports, { orgId, roles: [], kind: 'USER' }).ended('request', { kind: 'invalid' });
+    }
+    throw error;
+  }
+}
 
 builder.mutationField('updateAgents', (t) =>
   t.field({
@@ -98,8 +132,9 @@ builder.mutationField('updateAgents', (t) =>
     args: { input: t.arg({ type: UpdateAgentsInput, required: true }) },
     errors: { types: SAVE_ERRORS, union: { name: 'UpdateAgentsResult' } },
     resolve: async (_root, args, context) => {
-      const { orgId, userId } = tenantOf(context);
-      const { inbound, outbound, idempotencyKey } = parseSaveInput(args.input);
+      const { orgId, userId, reads } = tenantOf(context);
+      reads.forget();
+      const { inbound, outbound, idempotencyKey } = parsed(context.executorPorts, orgId, args.input);
       const updates = buildTransactionalUpdates(orgId, ANY_AGENTS, inbound, outbound);
       const outcome = await executeTransactionalAgentUpdate(
         context.serviceClient,

@@ -101,11 +101,7 @@ export class Pacer implements Admission {
     this.#organizations.set(orgId, queue);
     const waited = await this.#wait(queue, requests, withinMs);
     if (queue.length === 0 && this.#organizations.get(orgId) === queue) this.#organizations.delete(orgId);
-    if (waited === 'no_share') {
-      this.#meter.count('admission.refused');
-      return { admitted: false, retryAfterMs: JOINING_MS, unreachable: true };
-    }
-    if (waited === 'late') return this.#refusal(orgId, requests);
+    if (waited !== 'granted') return this.#refusal(orgId, requests, waited);
     let isDone = false;
     return {
       admitted: true,
@@ -216,7 +212,7 @@ export class Pacer implements Admission {
     for (;;) {
       const next = this.#next(now);
       if (next === undefined) return;
-      if (next.orgId !== undefined && now >= this.#shareUntil && this.#renew !== undefined) {
+      if (next.orgId !== undefined && this.#isLapsed(now) && this.#renew !== undefined) {
         void this.#renewThenPump(this.#renew);
         return;
       }
@@ -229,6 +225,11 @@ export class Pacer implements Admission {
       }
       this.#grant(next, now);
     }
+  }
+
+  /** Other replicas may have this replica's share: it has not reached the database for too long. */
+  #isLapsed(now: number): boolean {
+    return now >= this.#shareUntil && this.#renew !== undefined;
   }
 
   #grant({ queue, waiting, orgId }: Next, now: number): void {
@@ -313,8 +314,12 @@ export class Pacer implements Admission {
   }
 
   /** When another try would be admitted, if nobody else came: after the pause, and after everybody who is waiting now. */
-  #refusal(orgId: string, requests: number): Refused {
+  #refusal(orgId: string, requests: number, waited: Waited = 'late'): Refused {
     this.#meter.count('admission.refused');
+    // Without the database nobody knows whether there is too much, so the refusal must not say so.
+    if (waited === 'no_share' || this.#isLapsed(this.#clock.monotonic())) {
+      return { admitted: false, retryAfterMs: JOINING_MS, unreachable: true };
+    }
     this.#fill();
     const turnMs = this.#share === 0 ? JOINING_MS : this.#turnMs(orgId, requests, this.#filledAt);
     const ms = this.#pauseMs() + Math.min(turnMs, MOST_TOLD_MS);

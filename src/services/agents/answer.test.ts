@@ -47,13 +47,13 @@ const refusals: [SaveOutcome, abstract new (...args: never[]) => Error, object][
       saveId: 's',
       status: 'APPLYING',
       retryAfterMs: 7,
-      message: expect.stringContaining('try again') as string,
+      message: expect.stringContaining('save again after') as string,
     },
   ],
   [
     { kind: 'in_progress', saveId: 's', status: 'NEEDS_ATTENTION', retryAfterMs: null },
     errors.SaveInProgressError,
-    { retryAfterMs: null, message: expect.stringContaining('a person') as string },
+    { retryAfterMs: null, message: expect.stringContaining('an operator must settle') as string },
   ],
   [
     { kind: 'in_progress', saveId: 's', status: 'COMMITTED', retryAfterMs: 7 },
@@ -80,7 +80,8 @@ const refusals: [SaveOutcome, abstract new (...args: never[]) => Error, object][
         { path: 'input.inbound.systemPrompt', message: 'the first save of an agent needs systemPrompt' },
         { path: 'input.outbound.systemPrompt', message: 'the first save of an agent needs systemPrompt' },
       ],
-      message: '2 values are wrong; nothing was sent or written.',
+      message:
+        '2 values are wrong; nothing was sent or written. Correct input.inbound.systemPrompt, input.outbound.systemPrompt.',
     },
   ],
   [
@@ -97,7 +98,12 @@ const refusals: [SaveOutcome, abstract new (...args: never[]) => Error, object][
 describe('answerOf', () => {
   test('what was committed', () => {
     const save = record('COMMITTED');
-    expect(answerOf({ kind: 'committed', save, agents: [agent] })).toEqual({ save, agents: [agent] });
+    const told = { save, revisions: [agent], replay: false };
+    expect(answerOf({ kind: 'committed', save, agents: [agent] })).toEqual(told);
+    expect(answerOf({ kind: 'committed', save, agents: [agent], replay: true })).toEqual({
+      ...told,
+      replay: true,
+    });
   });
 
   test.each(refusals)('%o', (outcome, Expected, told) => {

@@ -16,10 +16,13 @@ import { REFUSED } from '../saga/told.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import type { SaveOutcome } from './execute.ts';
 
-/** What a caller is told of a save that was made. */
+/** What a caller learns of a save that was made. */
 export interface SaveAnswer {
   save: SaveRecord;
-  agents: AgentRecord[];
+  /** The agents as this save left them. */
+  revisions: AgentRecord[];
+  /** An earlier request made the save: the agents may have changed since. */
+  replay: boolean;
 }
 
 /**
@@ -32,7 +35,7 @@ export function answerOf(
 ): SaveAnswer {
   switch (outcome.kind) {
     case 'committed':
-      return { save: outcome.save, agents: outcome.agents };
+      return { save: outcome.save, revisions: outcome.agents, replay: outcome.replay === true };
     case 'failed':
       throw new SaveFailedError(outcome.save, outcome.failure, issuesOf(outcome.save));
     case 'pending':

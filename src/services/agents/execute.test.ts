@@ -17,7 +17,7 @@ import {
   ValueRefusedError,
 } from '../../ports/agents/save-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
-import type { Counted } from '../../ports/telemetry.ts';
+import type { Counted, SaveMeter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
@@ -52,6 +52,11 @@ class ManualClock implements Clock {
         resolve();
       });
     });
+  }
+
+  /** Whoever sleeps wakes now, as if its time had come. */
+  wakeAll(): void {
+    for (const { wake } of this.#sleepers.splice(0)) wake();
   }
 
   advance(ms: number): void {
@@ -174,6 +179,7 @@ function start(world: Partial<World>) {
   const requests: { method: string; role: Role; at: number; document: JsonObject | null }[] = [];
   const logged: { level: string; fields: object; message: string }[] = [];
   const counted: Counted[] = [];
+  const measured: Parameters<SaveMeter['ended']>[0][] = [];
   const tracked: Promise<unknown>[] = [];
   let inFlight = 0;
   let mostInFlight = 0;
@@ -267,6 +273,7 @@ function start(world: Partial<World>) {
     random: { next: () => 0.5 },
     log,
     meter: { count: (event) => void counted.push(event) },
+    saves: { ended: (save) => void measured.push(save) },
     settings,
     owner: 'this process',
     track: (work) => void tracked.push(work.catch(() => undefined)),
@@ -287,7 +294,12 @@ function start(world: Partial<World>) {
     (error: unknown) => ({ error, at: clock.mono, journaled: calls.map(({ name }) => name) }),
   );
   return {
-    ...{ clock, calls, requests, logged, counted, ports, settings },
+    ...{ clock, calls, requests, logged, measured, counted, ports, settings },
+    /** The lines about how the save ended. */
+    reported: () =>
+      logged
+        .filter(({ fields }) => /^save\.(ended|pending|refused)$/.test(String(Reflect.get(fields, 'event'))))
+        .map(({ level, fields }) => ({ level, ...fields })),
     mostInFlight: () => mostInFlight,
     saveId: () => saveId,
     turns: () => turns,
@@ -913,5 +925,127 @@ describe('a transition whose text the database refuses', () => {
       event: 'save.words_refused',
       transition: name === 'rolledBack' ? 'close' : name === 'needsAttention' ? 'attention' : name,
     });
+  });
+});
+
+describe('what a save leaves in the log and in the metrics', () => {
+  test('one line with its ids, how it ended, its revisions and how long each phase took', async () => {
+    const results = [
+      {
+        ...{ role: 'INBOUND' as const, agentId: agentId('INBOUND'), success: true, vapiSynced: true },
+        ...{ dbUpdated: true, assistantId: 'x', error: null, revision: 4 },
+      },
+    ];
+    const run = start({
+      admitMs: 50,
+      begin: (_nth, clock) => void clock.advance(30),
+      commit: (_nth, clock) => {
+        clock.advance(20);
+        return {
+          outcome: 'COMMITTED',
+          save: record(run.saveId(), 'COMMITTED', { results }),
+          agents: [AGENT],
+        };
+      },
+    });
+    await run.answer();
+    expect(run.reported()).toEqual([
+      {
+        ...{ level: 'info', event: 'save.ended', by: 'request', outcome: 'committed' },
+        ...{ saveId: run.saveId(), orgId: ORG, roles: ['INBOUND'], kind: 'USER' },
+        ...{ status: 'COMMITTED', epoch: 1, ambiguous: false, revisions: { INBOUND: 4 }, openMs: 0 },
+        ms: { waiting: 50, begin: 30, vapi: 200, commit: 20, total: 300 },
+      },
+    ]);
+    expect(run.measured).toEqual([
+      {
+        ...{ by: 'request', ending: 'committed', totalMs: 300 },
+        phases: new Map([
+          ['waiting', 50],
+          ['begin', 30],
+          ['vapi', 200],
+          ['commit', 20],
+        ]),
+      },
+    ]);
+  });
+
+  test('requests side by side count once: the time of Vapi is that of the slowest', async () => {
+    const run = start({ roles: ['INBOUND', 'OUTBOUND'] });
+    await run.answer();
+    expect(run.reported()).toMatchObject([{ roles: ['INBOUND', 'OUTBOUND'], ms: { vapi: 200, total: 200 } }]);
+  });
+
+  test('a failed save: a warning with the reason, and nothing of what Vapi said', async () => {
+    const run = start({
+      reply: () => ({ kind: 'refused', status: 400, messages: ['the secret prompt is bad'] }),
+      abort: () => ({
+        outcome: 'ROLLED_BACK',
+        save: record(run.saveId(), 'ROLLED_BACK', {
+          failure: { reason: 'VAPI_REJECTED', message: 'the secret prompt is bad', retryable: false },
+        }),
+      }),
+    });
+    await run.answer();
+    expect(run.reported()).toMatchObject([
+      { level: 'warn', event: 'save.ended', outcome: 'failed', reason: 'VAPI_REJECTED' },
+    ]);
+    expect(JSON.stringify(run.logged)).not.toContain('secret prompt');
+  });
+
+  test('a save that is answered as pending: a line then, and another at its end', async () => {
+    const run = start({ settings: { answerMs: 100 } });
+    await run.answer();
+    expect(run.reported()).toMatchObject([
+      { level: 'warn', event: 'save.pending', by: 'request', outcome: 'pending', saveId: run.saveId() },
+    ]);
+    await run.end();
+    expect(run.reported().slice(1)).toMatchObject([
+      { level: 'info', event: 'save.ended', by: 'background', outcome: 'committed', saveId: run.saveId() },
+    ]);
+    expect(run.measured.map(({ by, ending }) => [by, ending])).toEqual([
+      ['request', 'pending'],
+      ['background', 'committed'],
+    ]);
+  });
+
+  test.each<[BeginOutcome, string, string]>([
+    [
+      { outcome: 'IN_PROGRESS', saveId: 'other', status: 'APPLYING', retryAfterMs: 7 },
+      'save.refused',
+      'in_progress',
+    ],
+    [{ outcome: 'RATE_LIMITED', retryAfterMs: 7 }, 'save.refused', 'rate_limited'],
+    [{ outcome: 'REPLAY', save: record('other', 'COMMITTED'), agents: [] }, 'save.ended', 'replayed'],
+  ])('%o: one line, with the time that it took to learn so', async (begun, event, outcome) => {
+    const run = start({
+      begin: (_nth, clock) => {
+        clock.advance(30);
+        return begun;
+      },
+    });
+    await run.answer();
+    expect(run.reported()).toMatchObject([{ event, outcome, orgId: ORG, ms: { begin: 30, total: 30 } }]);
+    expect(run.measured).toHaveLength(1);
+  });
+
+  test('a save is never answered as pending once it has closed, whatever the moment', async () => {
+    for (let microtasks = 0; microtasks < 30; microtasks += 1) {
+      const run = start({
+        commit: (_nth, clock) => {
+          let left = microtasks;
+          const step = () => {
+            if (left === 0) return clock.wakeAll();
+            left -= 1;
+            queueMicrotask(step);
+          };
+          step();
+          return undefined;
+        },
+      });
+      const { outcome } = await run.answer();
+      if (outcome.kind === 'pending') expect(outcome.save.status).toBe('APPLYING');
+      else expect(outcome.kind).toBe('committed');
+    }
   });
 });

@@ -11,14 +11,15 @@ import {
   type SaveLimit,
 } from '../../ports/agents/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
-import type { Meter } from '../../ports/telemetry.ts';
+import type { Meter, SaveEndedBy, SaveMeter } from '../../ports/telemetry.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { isClosed } from '../saga/protocol.ts';
-import { instant, type RunPorts, SagaRun } from '../saga/run.ts';
+import { instant, type RunJournal, type RunPorts, SagaRun } from '../saga/run.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { agentSaga } from './participant.ts';
 import { MAPPING_VERSION } from './render.ts';
+import { SaveReport } from './report.ts';
 import { openSagaOf, sagaJournalOf, saveOf } from './saga-journal.ts';
 
 /** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
@@ -32,6 +33,8 @@ export interface ExecutorPorts<Db> {
   random: Random;
   log: Log;
   meter: Meter;
+  /** Absent: nothing is measured. */
+  saves?: SaveMeter | undefined;
   settings: SagaSettings;
   /** Names this process in the journal. */
   owner: string;
@@ -51,8 +54,9 @@ export interface SaveOptions {
 
 /** The save's fate, or why it did not begin. */
 export type SaveOutcome =
-  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[] }
-  | { kind: 'failed'; save: SaveRecord; failure: SaveFailure }
+  /** `replay`: an earlier request made the save, so `agents`, which are as the save left them, may have changed since. */
+  | { kind: 'committed'; save: SaveRecord; agents: AgentRecord[]; replay?: true }
+  | { kind: 'failed'; save: SaveRecord; failure: SaveFailure; replay?: true }
   | { kind: 'pending'; save: SaveRecord; retryAfterMs: number | null }
   | { kind: 'revision_conflict'; agents: AgentRecord[] }
   | { kind: 'in_progress'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
@@ -87,16 +91,25 @@ export async function executeTransactionalAgentUpdate<Db>(
   if (first === undefined || updates.some((update) => update.orgId !== first.orgId)) {
     throw new Error('a save names at least one agent, all of one organization');
   }
-  if (vapiApiKey === null) return { kind: 'not_configured' };
+  const report = new SaveReport(ports, {
+    orgId: first.orgId,
+    roles: updates.map(({ role }) => role),
+    kind: options.kind ?? 'USER',
+  });
+  const refused = (outcome: SaveOutcome): SaveOutcome => {
+    report.ended('request', outcome);
+    return outcome;
+  };
+  if (vapiApiKey === null) return refused({ kind: 'not_configured' });
 
   const journal = ports.openJournal(supabase);
   // Before the save begins: what cannot be set up must not leave one behind.
   const voice = ports.openVoiceProvider(vapiApiKey);
   const arrived = ports.clock.monotonic();
-  const admitted = await admittedInTime(ports, first.orgId, updates.length);
+  const admitted = await report.time('waiting', () => admittedInTime(ports, first.orgId, updates.length));
   if (!admitted.admitted) {
     const { retryAfterMs, unreachable } = admitted;
-    return { kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs };
+    return refused({ kind: unreachable === true ? 'unavailable' : 'rate_limited', retryAfterMs });
   }
   const { unused, done } = admitted;
   const saveId = ports.ids.uuid();
@@ -106,7 +119,7 @@ export async function executeTransactionalAgentUpdate<Db>(
 
   async function save(orgId: string): Promise<SaveOutcome> {
     const ask = () => begin(journal, orgId, saveId, updates, options);
-    const begun = await ask().catch((error: unknown) => {
+    const begun = await report.time('begin', ask).catch((error: unknown) => {
       unused();
       throw error;
     });
@@ -115,13 +128,14 @@ export async function executeTransactionalAgentUpdate<Db>(
     known = () => begun.save;
     try {
       if (begun.outcome !== 'BEGUN') {
-        if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);
+        if (isClosed(begun.save.status)) return replayOf(begun.save, begun.agents);
         const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
           known = () => running;
         });
       }
-      const run = new SagaRun(runPorts(ports, journal), agentSaga(voice), {
+      const sagas = report.journal(sagaJournalOf(journal));
+      const run = new SagaRun(runPorts(ports, sagas), agentSaga(report.voice(voice)), {
         ...{ orgId, ...openSagaOf(begun), leaseFrom, leaseMs: ports.settings.leaseMs },
         ...{ taken: false, quarantined: false, pastDeadline: false },
       });
@@ -135,13 +149,36 @@ export async function executeTransactionalAgentUpdate<Db>(
     }
   }
 
-  const work = save(first.orgId).finally(done);
+  let by: SaveEndedBy = 'request';
+  let isOver = false;
+  const ended = (outcome: SaveOutcome | { kind: 'defect' }) => {
+    isOver = true;
+    done();
+    report.ended(by, outcome, saveId);
+  };
+  const work = save(first.orgId).then(
+    (outcome) => {
+      ended(outcome);
+      return outcome;
+    },
+    (error: unknown) => {
+      ended({ kind: 'defect' });
+      throw error;
+    },
+  );
   ports.track(work);
   const answered = new AbortController();
   const tooLate = ports.clock
     // From the arrival: waiting for a turn counts.
     .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
-    .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
+    .then((): SaveOutcome | Promise<SaveOutcome> => {
+      // A save that has just closed is not pending: its answer comes in a moment.
+      if (isOver || isClosed(known().status)) return work;
+      const pending: SaveOutcome = { kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS };
+      report.ended(by, pending, saveId);
+      by = 'background';
+      return pending;
+    });
   return Promise.race([work, tooLate]).finally(() => answered.abort());
 }
 
@@ -201,10 +238,10 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
 /** The ports of a run of this journal; none of them holds the key. */
 export function runPorts(
   ports: Omit<RunPorts<AgentRecord>, 'journal'>,
-  journal: SaveJournal,
+  journal: RunJournal<AgentRecord>,
 ): RunPorts<AgentRecord> {
   const { admission, clock, random, log, meter, settings } = ports;
-  return { journal: sagaJournalOf(journal), admission, clock, random, log, meter, settings };
+  return { journal, admission, clock, random, log, meter, settings };
 }
 
 type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };
@@ -281,9 +318,15 @@ async function awaitEnd(
     if (again.outcome !== 'REPLAY') break;
     save = again.save;
     learn(save);
-    if (isClosed(save.status)) return outcomeOf(save, again.agents);
+    if (isClosed(save.status)) return replayOf(save, again.agents);
   }
   return outcomeOf(save, []);
+}
+
+/** Of a closed save. */
+function replayOf(save: SaveRecord, agents: AgentRecord[]): SaveOutcome {
+  const outcome = outcomeOf(save, agents);
+  return outcome.kind === 'committed' || outcome.kind === 'failed' ? { ...outcome, replay: true } : outcome;
 }
 
 /** A save's record as an answer. */

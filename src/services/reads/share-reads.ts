@@ -1,6 +1,9 @@
 import type { Clock } from '../../ports/system.ts';
 import { ReadsLimitedError, type TenantReads } from '../../ports/tenant-reads.ts';
 
+/** `forget`: every later read goes to the database again. A mutation begins with it: an earlier one may have changed the rows. */
+export type SharedReads = TenantReads & { forget(): void };
+
 /**
  * The reads of one request. The same read with the same arguments goes to the database once, whatever a document calls it.
  * Each read that does go there passes through `admit`. `open` runs with the first read: a save that reads nothing needs no client.
@@ -8,7 +11,7 @@ import { ReadsLimitedError, type TenantReads } from '../../ports/tenant-reads.ts
 export function shareReads(
   open: () => TenantReads,
   admit: <T>(read: () => Promise<T>) => Promise<T>,
-): TenantReads {
+): SharedReads {
   let opened: TenantReads | undefined;
   const answers = new Map<string, Promise<unknown>>();
   const shared = <Args extends unknown[], T>(
@@ -24,15 +27,11 @@ export function shareReads(
         return read(opened, ...args);
       });
       answers.set(key, answer);
-      // A later mutation of the same document must not decide by what an earlier one has changed.
-      if (name === 'agents' || name === 'organization') {
-        const forget = () => void answers.delete(key);
-        answer.then(forget, forget);
-      }
       return answer;
     };
   };
   return {
+    forget: () => answers.clear(),
     organization: shared('organization', (reads) => reads.organization()),
     agents: shared('agents', (reads) => reads.agents()),
     save: shared('save', (reads, id: string) => reads.save(id)),

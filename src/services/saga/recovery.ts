@@ -1,7 +1,7 @@
 import { DatabaseError } from '../../ports/database.ts';
-import type { SagaJournal } from '../../ports/saga-journal.ts';
+import type { SagaJournal, TakenSaga } from '../../ports/saga-journal.ts';
 import type { SagaKind } from './participant.ts';
-import { instant, type RunPorts, SagaRun } from './run.ts';
+import { instant, type RunEnd, type RunJournal, type RunPorts, SagaRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
 /** How many abandoned sagas are carried on at once. A full batch means that there may be more. */
@@ -12,6 +12,14 @@ export interface RecoveryRound {
   finished: number;
 }
 
+/** How a saga that was taken over is carried on. */
+export interface Continuation<Row> {
+  kind: SagaKind;
+  journal: RunJournal<Row>;
+  /** Told where the run left the saga. */
+  ended(end: RunEnd<Row>): void;
+}
+
 /**
  * One round of recovery: takes sagas whose owner has gone, batch by batch until a batch is not full, and carries each to its end
  * or to the next point where it must wait. Any number of replicas may run it at once: the takeover's epoch decides who acts.
@@ -19,7 +27,7 @@ export interface RecoveryRound {
  */
 export async function recoverAbandonedSagas<Row>(
   journal: SagaJournal<Row>,
-  kind: SagaKind,
+  open: (orgId: string, taken: TakenSaga) => Continuation<Row>,
   ports: Omit<RunPorts<Row>, 'journal'> & { owner: string },
   stopping?: AbortSignal,
 ): Promise<RecoveryRound> {
@@ -45,13 +53,14 @@ export async function recoverAbandonedSagas<Row>(
       ports.meter.count('save.taken_over');
       const { epoch, status } = taken.saga;
       ports.log.info({ saveId: sagaId, epoch, status }, 'taking over an abandoned save');
-      const run = new SagaRun({ ...ports, journal }, kind, {
+      const { kind, journal: transitions, ended } = open(orgId, taken);
+      const run = new SagaRun({ ...ports, journal: transitions }, kind, {
         ...taken,
         ...{ orgId, leaseFrom, leaseMs, taken: true },
       });
       const end = await run.run();
       if (end.saga.finishedAt !== null) round.finished += 1;
-      ports.log.info({ saveId: sagaId, status: end.saga.status }, 'left an abandoned save');
+      ended(end);
     } catch (error) {
       if (error instanceof DatabaseError) {
         ports.log.warn({ saveId: sagaId, code: error.code }, 'the database did not answer recovery');

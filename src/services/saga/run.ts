@@ -35,8 +35,14 @@ import { backoffMs, sendRetryMs, undoRetryMs } from './waits.ts';
  * the saga and the recovery that took it over: protocol.ts decides, this file acts.
  */
 
+/** The transitions of a saga that has begun. */
+export type RunJournal<Row> = Pick<
+  SagaJournal<Row>,
+  'commit' | 'abort' | 'rolledBack' | 'needsAttention' | 'hold'
+>;
+
 export interface RunPorts<Row> {
-  journal: SagaJournal<Row>;
+  journal: RunJournal<Row>;
   /** Absent: requests take no turns. */
   admission?: Admission | undefined;
   clock: Clock;

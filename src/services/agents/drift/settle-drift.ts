@@ -118,7 +118,7 @@ function unreadable(reply: Extract<Verdict, { kind: 'unreadable' }>['reply']): E
   if (reply.kind === 'rate_limited') return new RateLimitedError(reply.retryAfterMs);
   return new UnavailableError(
     RETRY_MS,
-    'Vapi cannot be read at the moment; nothing was changed. Try again later.',
+    'Vapi cannot be read at the moment; nothing was changed. Try again after `retryAfterMs`.',
   );
 }
 
