@@ -14,7 +14,7 @@ const POSTGRES = [
   'test/fairness/{database,reads,saves}.test.ts',
   'test/key/{canary,rotation}.test.ts',
   'test/local-supabase-process.test.ts',
-  'test/repo/{bench,database-types}.test.ts',
+  'test/repo/{bench,database-types,repair-owners}.test.ts',
   'test/sim/journal-conformance.test.ts',
 ];
 
