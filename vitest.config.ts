@@ -10,8 +10,8 @@ const MODEL = ['test/explorer/**/*.test.ts', 'test/sim/**/*.test.ts'];
 const POSTGRES = [
   'src/adapters/supabase/{preflight,rpc-journal,tenant-reads}.test.ts',
   'src/local/supabase.test.ts',
-  'test/{e2e,edge,isolation,process}/**/*.test.ts',
-  'test/fairness/{database,reads,saves}.test.ts',
+  'test/{database,e2e,edge,isolation,process}/**/*.test.ts',
+  'test/fairness/{database,plans,reads,saves}.test.ts',
   'test/key/{canary,rotation}.test.ts',
   'test/local-supabase-process.test.ts',
   'test/repo/{bench,database-types,repair-owners}.test.ts',

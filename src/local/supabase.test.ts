@@ -351,7 +351,7 @@ describe('migrations', () => {
     );
     await rm(second);
     await expect(apply()).rejects.toThrow(
-      'Migration 20990101000002_second.sql was applied, but its file is gone',
+      'Migration 20990101000002_second.sql was applied, but its file is missing',
     );
   });
 });
