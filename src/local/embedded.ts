@@ -5,23 +5,23 @@ import { type LocalSupabase, startLocalSupabase } from './supabase/supabase.ts';
 import { keptKey } from './vapi/kept-key.ts';
 import { startVapiStandIn } from './vapi/server.ts';
 
-/** The local Supabase and the local Vapi of a server that was started without configuration. */
+/** The local Supabase and the Vapi stand-in of a server that is started without configuration. */
 
 export interface EmbeddedOptions {
-  /** Everything local lives in here. */
+  /** Contains all local data. */
   dataDir: string;
-  /** Deadline of one request to the database, milliseconds. */
+  /** Timeout of one request to the database, milliseconds. */
   databaseTimeoutMs: number;
-  /** Null: the stand-in is not wanted. */
+  /** Null: start no stand-in. */
   standIn: { key: Secret | null } | null;
   log(line: string): void;
-  /** Called when Postgres ended although nobody asked for it, and was started again or could not be. */
+  /** Called when Postgres ended unexpectedly, after the attempt to start it again. */
   onDatabaseEnd(reason: string, restarted: boolean): void;
 }
 
 export interface Embedded {
   supabase: SupabaseConfig;
-  /** Null where no stand-in was wanted. */
+  /** Null if no stand-in was started. */
   vapi: { baseUrl: string; key: Secret } | null;
   /** The demo organizations' users, and the headers of each once signed in. */
   demo: {
@@ -99,7 +99,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   };
 }
 
-/** On its usual port, so that bookmarks and scripts keep working; on any free one where that is taken. */
+/** Uses the usual port, so that bookmarks and scripts keep working, or any free port if that one is in use. */
 async function onUsualPort<T>(port: number, start: (port: number) => Promise<T>): Promise<T> {
   try {
     return await start(port);

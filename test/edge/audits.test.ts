@@ -11,7 +11,7 @@ afterAll(() => lockstep?.stop());
 
 const audits = serverAudits({ url: () => lockstep.url, fetchFn: fetch });
 
-test('the suite is there, whole', () => {
+test('the reference implementation lists all its audits', () => {
   const of = (word: string) => audits.filter(({ name }) => name.startsWith(`${word} `)).length;
   const counts = { MUST: of('MUST'), SHOULD: of('SHOULD'), MAY: of('MAY') };
   expect(counts).toEqual({ MUST: 13, SHOULD: 23, MAY: 25 });

@@ -1,4 +1,4 @@
-/** What a page of another site can do with a visitor's browser: nothing that changes anything, and nothing that it can read. */
+/** A page of another site can neither change anything nor read anything through a visitor's browser. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { databaseCalls, forgetRequests, vapiCalls } from '../support/systems.ts';
@@ -36,7 +36,7 @@ describe('CORS', () => {
       },
     });
 
-  test.each([DASHBOARD, ADMIN])('a listed origin may ask, with its token: %s', async (origin) => {
+  test.each([DASHBOARD, ADMIN])('allows a listed origin to send its token: %s', async (origin) => {
     const asked = await preflight(lockstep.url, origin);
     expect(asked.status).toBe(204);
     expect(Object.fromEntries(corsHeaders(asked))).toEqual({
@@ -64,7 +64,7 @@ describe('CORS', () => {
     'https://app.example.com:8443',
     'https://APP.example.com',
     '*',
-  ])('any other origin is told nothing that its browser would let through: %s', async (origin) => {
+  ])('allows no other origin: %s', async (origin) => {
     for (const url of [lockstep.url, closed.url]) {
       expect(corsHeaders(await preflight(url, origin))).toEqual([]);
       for (const accept of ['application/json', 'text/html']) {
@@ -77,11 +77,11 @@ describe('CORS', () => {
     }
   });
 
-  test('without a list, no origin is listed', async () => {
+  test('allows no origin if CORS_ORIGINS is not set', async () => {
     expect(corsHeaders(await preflight(closed.url, DASHBOARD))).toEqual([]);
   });
 
-  test('errors of HTTP are as readable as answers, for those who are listed, and no more', async () => {
+  test('only a listed origin can read the body of an HTTP error', async () => {
     for (const path of ['/health', '/ready', '/metrics', '/nothing']) {
       const answered = await fetch(`${lockstep.origin}${path}`, { headers: { origin: EVIL } });
       expect(corsHeaders(answered)).toEqual([]);
@@ -89,7 +89,7 @@ describe('CORS', () => {
   });
 });
 
-describe('requests that a browser sends without asking first', () => {
+describe('requests that a browser sends without a preflight request', () => {
   // https://fetch.spec.whatwg.org/#cors-safelisted-request-header
   const form = new FormData();
   form.append('operations', JSON.stringify({ query: MUTATION }));
@@ -114,7 +114,7 @@ describe('requests that a browser sends without asking first', () => {
     ['two content types, the other way round', posted('application/json, text/plain')],
     ['a document as it is', posted('application/graphql', MUTATION)],
     ['no content type', { method: 'POST', body: new Blob([JSON.stringify({ query: MUTATION })]) }],
-  ])('%s: 415, and nothing happens, even with a token', async (_what, init) => {
+  ])('answers %s with 415 and runs nothing, even with a token', async (_what, init) => {
     const headers = new Headers(init.headers);
     headers.set('authorization', `Bearer ${caller.token}`);
     const response = await fetch(lockstep.url, { ...init, headers });
@@ -129,10 +129,10 @@ describe('requests that a browser sends without asking first', () => {
   test.each<[string, Record<string, string>]>([
     ['GET', { query: MUTATION }],
     [
-      'GET, chosen among others',
+      'GET, selected by operationName',
       { query: `query Q { __typename } ${MUTATION.replace('mutation', 'mutation M')}`, operationName: 'M' },
     ],
-  ])('a mutation by %s: 405, and nothing happens', async (_what, parameters) => {
+  ])('answers a mutation by %s with 405 and runs nothing', async (_what, parameters) => {
     for (const accept of ['application/json', 'application/graphql-response+json', 'text/event-stream']) {
       const response = await fetch(`${lockstep.url}?${new URLSearchParams(parameters)}`, {
         headers: { authorization: `Bearer ${caller.token}`, accept },
@@ -143,7 +143,7 @@ describe('requests that a browser sends without asking first', () => {
     expect(vapiCalls(lockstep)).toEqual([]);
   });
 
-  test('a query by GET is answered: it changes nothing, and no cookie speaks for the visitor', async () => {
+  test('answers a query by GET, which changes nothing and carries no cookie', async () => {
     const url = `${lockstep.url}?${new URLSearchParams({ query: '{ organization { id } }' })}`;
     const anonymous = await fetch(url, { headers: { cookie: `sb-access-token=${caller.token}` } });
     expect(await anonymous.json()).toMatchObject({ errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] });
@@ -155,7 +155,7 @@ describe('requests that a browser sends without asking first', () => {
   test.each([
     ['variables', '{'],
     ['extensions', 'x'],
-  ])('an address with %s that are no JSON: 400, not a failure of ours', async (name, value) => {
+  ])('answers an address whose %s are not JSON with 400', async (name, value) => {
     const response = await fetch(
       `${lockstep.url}?${new URLSearchParams({ query: '{ __typename }', [name]: value })}`,
     );
@@ -167,9 +167,9 @@ describe('requests that a browser sends without asking first', () => {
   });
 });
 
-test('no answer is kept without asking, framed or taken for something else', async () => {
+test('forbids caches, frames and content sniffing on every answer', async () => {
   for (const [path, cacheControl] of [
-    // The page is the same for everybody and holds no token. Browsers may keep it and must ask whether it has changed.
+    // The page is the same for every visitor and contains no token. A browser may cache it and must revalidate it.
     ['/graphql', 'no-cache'],
     ...['/graphql?query={__typename}', '/health', '/metrics', '/', '/nothing'].map((at) => [at, 'no-store']),
   ] as const) {

@@ -1,4 +1,4 @@
-/** What nobody expected: the caller gets an id, the log has the rest under it. */
+/** An unexpected error: the caller receives an id, and the log has the details under that id. */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Log } from '../../src/ports/system.ts';
 import { EDGE_DEFAULTS } from '../../src/server/edge.ts';
@@ -23,9 +23,9 @@ interface Answer {
 const lines = () => lockstep.log.map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('an unexpected error', () => {
-  test('of a resolver is answered with an id that finds it in the log, with its stack', async () => {
+  test('in a resolver is answered with an id; the log has the error and its stack under that id', async () => {
     const caller = await lockstep.newCaller();
-    // Somebody has broken the database.
+    // Breaks the database.
     await lockstep.supabase.sql`alter table public.organizations rename column name to title`;
     await lockstep.supabase.reloadSchema();
     try {
@@ -63,10 +63,10 @@ describe('an unexpected error', () => {
     ['an error', new TypeError('planted: secret words from inside')],
     ['several in one', new AggregateError([new Error('planted: one'), new Error('planted: two')], 'planted')],
     ['an abort', new DOMException('planted: secret words from inside', 'AbortError')],
-    ['a text', 'planted: secret words from inside'],
-    ['what looks like an answer', { errors: [{ message: 'planted' }], message: 'planted' }],
+    ['a string', 'planted: secret words from inside'],
+    ['an object that looks like a GraphQL result', { errors: [{ message: 'planted' }], message: 'planted' }],
     ['a number', 0],
-  ])('before any field, %s: 500, however the answer is wanted', async (_what, thrown) => {
+  ])('thrown before any field runs is a 500 for every accepted content type: %s', async (_what, thrown) => {
     const logged: object[] = [];
     const log: Log = {
       ...{ debug: () => {}, info: () => {}, warn: () => {} },
@@ -93,11 +93,11 @@ describe('an unexpected error', () => {
     }
   });
 
-  test('outside of GraphQL likewise, by the request’s id', async () => {
+  test('outside of GraphQL is answered with the id of the request', async () => {
     const broken = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
     try {
       broken.app.server.prependListener('request', (_request, response) => {
-        // What the handler cannot reckon with.
+        // The handler does not expect this error.
         response.writeHead = () => {
           Reflect.deleteProperty(response, 'writeHead');
           throw new TypeError('planted: secret words from inside');
@@ -125,7 +125,7 @@ describe('an unexpected error', () => {
   });
 });
 
-test('every answer has an id of its own', async () => {
+test('every answer has its own request id', async () => {
   const ids = await Promise.all(
     ['/graphql', '/health', '/ready', '/metrics', '/nothing', '/'].map(
       async (path) =>

@@ -1,4 +1,4 @@
-/** Documents and variables that are made from the schema: right, nearly right, and wrong. */
+/** Documents and variables generated from the schema: valid, nearly valid and invalid. */
 import fc from 'fast-check';
 import {
   type GraphQLArgument,
@@ -26,7 +26,7 @@ import { vapiCalls } from '../support/systems.ts';
 let lockstep: TestApp;
 let owner: Owner;
 beforeAll(async () => {
-  // The embedded REST layer prints every refusal.
+  // The embedded REST layer prints every refused request.
   vi.spyOn(console, 'error').mockImplementation(() => {});
   lockstep = await createTestApp();
   owner = await createOwner(lockstep, 'A');
@@ -41,7 +41,7 @@ const INSIDE =
 
 type Gen = fc.GeneratorValue;
 
-/** How often something wrong is put in the place of something right. */
+/** How often an invalid value replaces a valid one. */
 const oneIn = (g: Gen, n: number) => g(fc.integer, { min: 1, max: n }) === 1;
 
 const text = fc.oneof(
@@ -72,7 +72,7 @@ const junk = fc.oneof(
   fc.dictionary(text, scalar, { maxKeys: 3 }),
 );
 
-/** A value for this type; wrong now and then. `ids`: of things that exist. */
+/** A value of this type, sometimes invalid. `ids` are ids of existing rows. */
 function inputFor(type: GraphQLInputType, g: Gen, ids: string[], depth = 0): unknown {
   if (oneIn(g, 60)) return g(() => junk);
   if (isNonNullType(type)) return inputFor(type.ofType, g, ids, depth);
@@ -115,7 +115,7 @@ function inputFor(type: GraphQLInputType, g: Gen, ids: string[], depth = 0): unk
   }
 }
 
-/** As GraphQL writes it, where enum values are bare words. */
+/** Formats a value as a GraphQL literal, in which enum values are not quoted. */
 function literal(value: unknown, type: GraphQLInputType): string {
   const named = getNamedType(type);
   if (isEnumType(named) && typeof value === 'string' && /^[A-Z_]+$/.test(value)) return value;
@@ -135,13 +135,13 @@ interface Draft {
   ids: string[];
   variables: { definition: string; name: string; value: unknown }[];
   fragments: string[];
-  /** Fields that may still be written. */
+  /** How many more fields the document may have. */
   budget: number;
 }
 
 function argumentsOf(args: readonly GraphQLArgument[], draft: Draft): string {
   const { g, ids, variables } = draft;
-  // A cursor that is made up is refused.
+  // The server refuses an invented cursor.
   const chosen = args.filter(
     (arg) => isRequiredArgument(arg) || oneIn(g, /^(after|before|last)$/.test(arg.name) ? 20 : 3),
   );
@@ -231,7 +231,7 @@ async function post(body: object, token: string | null) {
   };
 }
 
-test('queries of one’s own: answered or refused, never an unexpected error, nothing changed', async () => {
+test('a generated query of a signed-in caller is answered or refused, never fails unexpectedly and changes nothing', async () => {
   const before = await digestOf(lockstep.supabase.sql);
   const asked = vapiCalls(lockstep).length;
   const ids = [...owner.calls, ...owner.appointments, ...owner.phoneNumbers, ...owner.documents, owner.save];
@@ -248,7 +248,7 @@ test('queries of one’s own: answered or refused, never an unexpected error, no
     }),
     { numRuns: 400, endOnFailure: true },
   );
-  // Both kinds, or the generator is no good.
+  // The generator must produce both kinds.
   expect(answered).toBeGreaterThan(40);
   expect(refused).toBeGreaterThan(60);
   expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
@@ -258,7 +258,7 @@ test('queries of one’s own: answered or refused, never an unexpected error, no
   );
 });
 
-test('mutations of people without a right to any: refused, nothing sent, nothing changed', async () => {
+test('a generated mutation of a caller without permission is refused, sends nothing and changes nothing', async () => {
   const { supabase } = lockstep;
   const user = await supabase.createUser();
   const { accessToken } = await supabase.signIn(user.email, user.password);
@@ -271,7 +271,7 @@ test('mutations of people without a right to any: refused, nothing sent, nothing
       generated += 1;
       const { status, answer, body } = await post(draftOf('mutation', g, [owner.agents.INBOUND]), token);
       expect(status, answer).toBeLessThan(500);
-      // Where conditions leave nothing to be done, there is nothing to refuse.
+      // If its conditions exclude every field, the document has nothing to refuse.
       if (status === 200)
         expect(Object.values(body.data ?? {}).filter((one) => one !== 'Mutation')).toEqual([]);
       else expect(body.errors?.length).toBeGreaterThan(0);
@@ -288,7 +288,7 @@ test('mutations of people without a right to any: refused, nothing sent, nothing
   );
 });
 
-test('text that is nearly GraphQL: never an unexpected error', async () => {
+test('text that is nearly GraphQL never causes an unexpected error', async () => {
   const before = await digestOf(lockstep.supabase.sql);
   const token = fc.constantFrom(
     ...[
@@ -349,7 +349,7 @@ test('text that is nearly GraphQL: never an unexpected error', async () => {
         fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join(' ')),
         fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join('')),
         fc.string({ unit: 'binary', maxLength: 60 }),
-        // A good one with a piece cut out.
+        // A valid document with a piece cut out.
         fc.tuple(fc.nat(120), fc.nat(40)).map(([at, length]) => {
           const good =
             'query Q($n: Int = 1) { calls(first: $n) { nodes { id ...F } } } fragment F on Call { agent { id } }';
@@ -371,7 +371,7 @@ test('text that is nearly GraphQL: never an unexpected error', async () => {
   console.log(`edge, GraphQL: ${generated} texts that are nearly GraphQL`);
 });
 
-test('variables of any shape, for every operation that takes some: told briefly what is wrong, nothing changed', async () => {
+test('variables of any shape receive a short error for every operation that has variables, and change nothing', async () => {
   const before = await digestOf(lockstep.supabase.sql);
   const asked = vapiCalls(lockstep).length;
   const key = fc.oneof(
@@ -389,7 +389,7 @@ test('variables of any shape, for every operation that takes some: told briefly 
       fc.array(fc.tuple(key, tie('value')), { maxLength: 6 }),
     ),
   }));
-  // Not fc.dictionary(): in a literal, `__proto__` is a key like every other, and in an object of ours it is not.
+  // Not fc.dictionary(): in JSON text, `__proto__` is an ordinary key, but in a JavaScript object it is not.
   const written = (value: unknown): string => {
     if (!Array.isArray(value)) return JSON.stringify(value);
     const members = value as unknown[];
@@ -413,7 +413,7 @@ test('variables of any shape, for every operation that takes some: told briefly 
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...operations), json, async (query, value) => {
       generated += 1;
-      // Without a token: what is wrong is told before anybody is asked who they are, and nothing else is.
+      // Without a token, the server validates the variables before it asks for authentication, and reports nothing else.
       const body = `{"query":${JSON.stringify(query)},"variables":{"v":${written(value)}}}`;
       const response = await fetch(lockstep.url, {
         method: 'POST',
@@ -421,7 +421,7 @@ test('variables of any shape, for every operation that takes some: told briefly 
         body,
       });
       const answer = await response.text();
-      // A caller without a token may send 16 KiB.
+      // A caller without a token may send at most 16 KiB.
       const isTooLarge = Buffer.byteLength(body) > 16 * 1024;
       expect(isTooLarge ? [413] : [400, 401], answer).toContain(response.status);
       expect(answer).not.toMatch(INSIDE);

@@ -1,4 +1,4 @@
-/** HTTP that is slow, broken or hostile, byte by byte: the server stays, tells nothing from inside, changes nothing. */
+/** Slow, broken and hostile HTTP, byte by byte: the server keeps running, reveals nothing internal and changes nothing. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ let lockstep: TestApp;
 let caller: Caller;
 let port: number;
 beforeAll(async () => {
-  // The idle limit also cuts off a save that takes longer, so it leaves room for a slow machine.
+  // The idle limit also ends a save that takes longer, so it leaves room for a slow machine.
   lockstep = await createTestApp({ config: { timeouts: { headers: 300, request: 600, idle: 10_000 } } });
   ({ port } = lockstep.app.server.address() as AddressInfo);
   caller = await lockstep.newCaller();
@@ -22,23 +22,23 @@ beforeAll(async () => {
 });
 afterAll(() => lockstep?.stop());
 
-/** Words from inside: a stack, a file, a library, a statement, an unexpected error. */
+/** Internal text: a stack, a file, a library, a statement, an unexpected error. */
 const INSIDE =
   /\n\s+at |\bat \S+ \(|\bat file:|node_modules|node:internal|\.[jt]s:\d|SyntaxError|TypeError|ERR_|HPE_|Unexpected token|postgres|select .* from|INTERNAL_SERVER_ERROR|correlationId/i;
 
 interface Exchange {
-  /** Everything that came back, until the connection was over. */
+  /** All received bytes until the connection closed. */
   text: string;
-  /** Cut off by the server before it was told that we are done. */
+  /** The server closed the connection before the client ended it. */
   cut: boolean;
 }
 
-/** Sends these bytes and hears the rest. `end: false`: does not say that this is all. */
+/** Sends these bytes and collects the answer. With `end: false` the client does not end the connection. */
 async function exchange(bytes: Buffer | string, { end = true } = {}): Promise<Exchange> {
   const socket = connect(port, '127.0.0.1');
   const chunks: Buffer[] = [];
   socket.on('data', (chunk) => chunks.push(chunk));
-  // Reset is an answer too.
+  // A reset counts as an answer.
   socket.on('error', () => {});
   const closed = once(socket, 'close').catch(() => {});
   socket.write(bytes);
@@ -48,7 +48,7 @@ async function exchange(bytes: Buffer | string, { end = true } = {}): Promise<Ex
   return { text: Buffer.concat(chunks).toString('latin1'), cut: over };
 }
 
-/** Of the final answer: "100 Continue" is none. */
+/** The status of the final answer; "100 Continue" is not final. */
 const statusOf = ({ text }: Exchange) =>
   Number(/^(?:HTTP\/1\.1 100 Continue\r\n\r\n)?HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
 const post = (body: string, headers = '') =>
@@ -63,7 +63,7 @@ async function expectWell() {
   expect(organization.id).toBe(caller.orgId);
 }
 
-/** A hundred megabytes, in a hundred thousand bytes. */
+/** A hundred megabytes, compressed to a hundred thousand bytes. */
 function packed(): Buffer {
   const body = gzipSync(`{"query":"{ __typename }","variables":{"a":"${'a'.repeat(100_000_000)}"}}`);
   const head =
@@ -71,17 +71,17 @@ function packed(): Buffer {
   return Buffer.concat([Buffer.from(`${head}Content-Length: ${body.length}\r\n\r\n`), body]);
 }
 
-describe('malformed', () => {
+describe('malformed requests', () => {
   const chunked = (body: string) =>
     `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
   const deep = (depth: number) =>
     `{"query":"{ __typename }","variables":{"a":${'['.repeat(depth)}${']'.repeat(depth)}}}`;
 
   test.each<[string, Buffer | string, number[]]>([
-    // Without a query, whatever the version.
+    // Any HTTP version, without a query.
     ['HTTP/0.9', 'GET /graphql\r\n\r\n', [200, 400]],
     ['HTTP/9.9', 'GET /health HTTP/9.9\r\nHost: x\r\n\r\n', [400, 505]],
-    ['no request at all', '\r\n\r\n\r\n', [0, 400]],
+    ['only empty lines', '\r\n\r\n\r\n', [0, 400]],
     ['TLS on a plain port', Buffer.from('16030100c8010000c40303', 'hex'), [400]],
     ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', [400, 505]],
     ['no host', 'GET /health HTTP/1.1\r\n\r\n', [400]],
@@ -97,7 +97,7 @@ describe('malformed', () => {
     ],
     ['a negative length', `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n${QUERY}`, [400]],
     [
-      'a length beyond all numbers',
+      'a length that is larger than any number',
       `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n`,
       [400],
     ],
@@ -107,14 +107,14 @@ describe('malformed', () => {
       [413],
     ],
     [
-      'a length that is too long for what comes',
+      'a length that is larger than the body',
       `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n${QUERY}`,
       [0, 400],
     ],
-    ['chunks of no size', chunked('zz\r\nabc\r\n0\r\n\r\n'), [400]],
-    ['a chunk beyond all numbers', chunked('ffffffffffffffffff\r\n'), [400]],
+    ['chunks without a valid size', chunked('zz\r\nabc\r\n0\r\n\r\n'), [400]],
+    ['a chunk size that is larger than any number', chunked('ffffffffffffffffff\r\n'), [400]],
     ['a chunk that breaks off', chunked('ff\r\nabc'), [0, 400]],
-    ['a chunk longer than it says', chunked('1\r\nabcdef\r\n0\r\n\r\n'), [400]],
+    ['a chunk that is longer than its size', chunked('1\r\nabcdef\r\n0\r\n\r\n'), [400]],
     [
       'an unknown encoding',
       'POST /graphql HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n',
@@ -125,9 +125,9 @@ describe('malformed', () => {
     ['a header without a name', 'GET /health HTTP/1.1\r\nHost: x\r\n: a\r\n\r\n', [400]],
     ['a header over two lines', 'GET /health HTTP/1.1\r\nHost: x\r\nX-A: a\r\n b\r\n\r\n', [200, 400]],
     ['a header that ends in LF', 'GET /health HTTP/1.1\nHost: x\n\n', [200, 400]],
-    ['a method of its own', 'BREW /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [400]],
+    ['an unknown method', 'BREW /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [400]],
     ['TRACE', 'TRACE /graphql HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
-    ['TRACE of what is no GraphQL', 'TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
+    ['TRACE of another path', 'TRACE /health HTTP/1.1\r\nHost: x\r\n\r\n', [405]],
     ['HTTP/1.0', 'GET /graphql?query={__typename} HTTP/1.0\r\n\r\n', [200]],
     [
       'HTTP/2 by upgrade',
@@ -164,7 +164,7 @@ describe('malformed', () => {
       [413],
     ],
     [
-      'more headers than are kept, a token behind them',
+      'more headers than the server keeps, with a token after them',
       `GET /health HTTP/1.1\r\nHost: x\r\n${'a:\r\n'.repeat(1_100)}Authorization: Bearer x\r\n\r\n`,
       [431],
     ],
@@ -173,7 +173,7 @@ describe('malformed', () => {
       'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n',
       [413],
     ],
-    ['a packed body: not unpacked', packed(), [415]],
+    ['a compressed body, which is not decompressed', packed(), [415]],
     ['CONNECT', 'CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n', [0, 400, 404]],
     [
       'an upgrade',
@@ -181,8 +181,8 @@ describe('malformed', () => {
       [200],
     ],
     ['an absolute address', 'GET http://evil.example/graphql HTTP/1.1\r\nHost: x\r\n\r\n', [404]],
-    ['a path out of the house', 'GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n', [404]],
-    ['an address that is no address', 'GET //[::1 HTTP/1.1\r\nHost: x\r\n\r\n', [400, 404]],
+    ['a path outside of the root', 'GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n', [404]],
+    ['an invalid address', 'GET //[::1 HTTP/1.1\r\nHost: x\r\n\r\n', [400, 404]],
     ['half an escape', 'GET /graphql?query=%E0%A4%A HTTP/1.1\r\nHost: x\r\n\r\n', [400, 200]],
     [
       'an address of 16 KB',
@@ -220,7 +220,11 @@ describe('malformed', () => {
       [400, 200],
     ],
     ['JSON with a key twice', post('{"query":"{ __typename }","query":"{ nothing }"}'), [200, 400]],
-    ['a number beyond all numbers', post('{"query":"{ __typename }","variables":{"a":1e999}}'), [200]],
+    [
+      'a number that is larger than any number',
+      post('{"query":"{ __typename }","variables":{"a":1e999}}'),
+      [200],
+    ],
     ['a document of a NUL', post('{"query":"\\u0000"}'), [200, 400]],
     [
       'a document of half a pair',
@@ -239,7 +243,7 @@ describe('malformed', () => {
       [401],
     ],
     ['an accept header that takes nothing', post(QUERY, 'Accept: image/png\r\n'), [406]],
-  ])('%s', async (_what, bytes, expected) => {
+  ])('are answered with an error or safely: %s', async (_what, bytes, expected) => {
     const before = await digestOf(lockstep.supabase.sql);
     const answer = await exchange(bytes);
     expect(answer.cut).toBe(true);
@@ -249,7 +253,7 @@ describe('malformed', () => {
     await expectWell();
   });
 
-  test('of two tokens none is believed, be one of them good or both the same', async () => {
+  test('rejects a request with two Authorization headers, even if one is valid or both are equal', async () => {
     const good = `Bearer ${caller.token}`;
     const query = '{"query":"{ organization { id } }"}';
     const with_ = (...values: string[]) =>
@@ -288,7 +292,7 @@ describe('malformed', () => {
     }
   });
 
-  test('HEAD is GET without its body: also for a save, which is refused', async () => {
+  test('HEAD answers like GET without a body, and is refused for a save', async () => {
     const saving = 'mutation%7BupdateAgents(input:%7B%7D)%7B__typename%7D%7D';
     for (const [query, status] of [
       ['%7B__typename%7D', 200],
@@ -300,12 +304,12 @@ describe('malformed', () => {
     }
   });
 
-  test('pipelined requests are answered one after the other, each on its own', async () => {
+  test('answers pipelined requests in order and independently', async () => {
     const { text } = await exchange(post(QUERY) + post('nonsense') + post(QUERY));
     expect(text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 400', 'HTTP/1.1 200']);
   });
 
-  test('a connection with hundreds of unanswered requests is cut off', async () => {
+  test('closes a connection with hundreds of unanswered requests', async () => {
     const { cut, text } = await exchange('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(900), {
       end: false,
     });
@@ -314,14 +318,14 @@ describe('malformed', () => {
     await expectWell();
   });
 
-  test('JSON nested too deep is refused also from a caller with a valid token', async () => {
+  test('refuses JSON that is nested too deeply, also with a valid token', async () => {
     const { text } = await exchange(post(deep(100_000), `Authorization: Bearer ${caller.token}\r\n`));
     expect(text).toMatch(/^HTTP\/1\.1 400 /);
     expect(text).toContain('"BODY_TOO_COMPLEX"');
     await expectWell();
   });
 
-  test('a large body is read for a valid token only', async () => {
+  test('reads a large body only with a valid token', async () => {
     const query = `{"query":"{ organization { id } } # ${'x'.repeat(20_000)}"}`;
     for (const [authorization, status] of [
       [undefined, 413],
@@ -336,7 +340,7 @@ describe('malformed', () => {
     }
   });
 
-  test('a request that is hidden in the body of another is not run', async () => {
+  test('does not run a request that is hidden in the body of another request', async () => {
     const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n';
     for (const bytes of [
       `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
@@ -347,7 +351,7 @@ describe('malformed', () => {
     }
   });
 
-  test('generated: never a crash, never a word from inside, never a change', async () => {
+  test('generated requests never crash the server, reveal nothing internal and change nothing', async () => {
     const piece = fc.constantFrom(
       ...['GET', 'POST', 'PUT', 'OPTIONS', 'HEAD', 'DELETE', 'get', ' ', '\r\n', '\n', '\r', '\0', ':', '\t'],
       ...[
@@ -384,7 +388,7 @@ describe('malformed', () => {
     const noise = fc
       .uint8Array({ minLength: 1, maxLength: 12 })
       .map((bytes) => Buffer.from(bytes).toString('latin1'));
-    // Mostly what a server expects, with something else in its place here and there.
+    // Mostly valid parts, some replaced by invalid ones.
     const line = (expected: string) =>
       fc.oneof(
         { weight: 40, arbitrary: fc.constant(expected) },
@@ -438,7 +442,7 @@ describe('malformed', () => {
   });
 });
 
-describe('slow', () => {
+describe('slow clients', () => {
   const drip = async (bytes: string): Promise<Exchange & { sent: number }> => {
     const socket: Socket = connect(port, '127.0.0.1');
     const chunks: Buffer[] = [];
@@ -462,14 +466,14 @@ describe('slow', () => {
     return { text: Buffer.concat(chunks).toString('latin1'), cut: !open, sent };
   };
 
-  test('headers that drip are cut off', async () => {
+  test('closes a connection whose headers arrive byte by byte', async () => {
     const { cut, text, sent } = await drip(`GET /health HTTP/1.1\r\nHost: x\r\n${'X-A: a\r\n'.repeat(200)}`);
     expect(cut).toBe(true);
     expect(sent).toBeLessThan(200);
     expect(text === '' || text.startsWith('HTTP/1.1 408')).toBe(true);
   });
 
-  test('a body that drips is cut off', async () => {
+  test('closes a connection whose body arrives byte by byte', async () => {
     const bytes = `POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n`;
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => {});
@@ -480,18 +484,18 @@ describe('slow', () => {
     expect(socket.bytesWritten).toBeLessThan(bytes.length + 5_000);
   });
 
-  test('a client that says nothing at all is cut off', async () => {
+  test('closes a connection on which the client sends nothing', async () => {
     expect((await exchange('', { end: false })).cut).toBe(true);
   });
 
-  test('a client that never reads its answers is cut off', async () => {
+  test('closes the connection of a client that never reads its answers', async () => {
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => {});
     const ended = new Promise<void>((resolve) => {
       lockstep.app.server.once('timeout', () => resolve());
     });
     socket.pause();
-    // Far more than the two kernels will hold: nine megabytes each.
+    // Far more than both kernels can buffer: nine megabytes each.
     socket.write('GET /graphql HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n'.repeat(5));
     await ended.catch(() => {});
     socket.destroy();
@@ -499,11 +503,11 @@ describe('slow', () => {
   });
 });
 
-test('a server that stops waits for slow clients no longer than it was told', async () => {
+test('a stopping server waits for slow clients no longer than its drain time', async () => {
   const stopping = await createTestApp({
     supabase: lockstep.supabase,
     vapi: lockstep.vapi,
-    // None of these would end it.
+    // None of these connections would end by itself.
     config: { timeouts: { headers: 60_000, request: 60_000, idle: 60_000 } },
   });
   const at = (stopping.app.server.address() as AddressInfo).port;
@@ -527,8 +531,8 @@ test('a server that stops waits for slow clients no longer than it was told', as
   await Promise.all(gone);
 });
 
-describe('gone', () => {
-  test('a thousand clients that leave at any point of their request leave nothing behind', async () => {
+describe('clients that disconnect', () => {
+  test('a thousand clients that disconnect at any point of their request leave no resource behind', async () => {
     const before = await digestOf(lockstep.supabase.sql);
     const whole = post('{"query":"{ organization { id } }"}', `Authorization: Bearer ${caller.token}\r\n`);
     const error = vi.spyOn(process, 'emitWarning');

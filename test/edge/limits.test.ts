@@ -1,4 +1,4 @@
-/** What one document may ask for: refused before anything of it runs, with room for what dashboards ask. */
+/** The limits of one document: a larger one is refused before it runs, and the documents of dashboards stay well below. */
 import { readFile } from 'node:fs/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -17,7 +17,7 @@ interface Answer {
 }
 
 let lockstep: TestApp;
-/** The same, that tells nothing of its schema. */
+/** The same server without introspection. */
 let hidden: TestApp;
 let caller: Caller;
 beforeAll(async () => {
@@ -74,7 +74,7 @@ const times = (n: number, make: (index: number) => string) =>
 const saving = (alias: string) =>
   `${alias}: updateAgents(input: { inbound: { systemPrompt: "${alias}" } }) { __typename }`;
 
-describe('saves are dear', () => {
+describe('saves are expensive', () => {
   test.each<[string, string]>([
     ['as aliases', `mutation { ${times(100, (n) => saving(`a${n}`))} }`],
     [
@@ -88,19 +88,19 @@ describe('saves are dear', () => {
     ],
     ['in inline fragments', `mutation { ${times(100, (n) => `... on Mutation { ${saving(`a${n}`)} }`)} }`],
     [
-      'where a condition may leave them out',
+      'behind a condition that could exclude them',
       `mutation ($yes: Boolean = true) { ${times(100, (n) => `... @include(if: $yes) { ${saving(`a${n}`)} }`)} }`,
     ],
     [
-      'settling drift',
+      'as settleDrift',
       `mutation { ${times(100, (n) => `a${n}: settleDrift(input: { role: INBOUND, resolution: REVERT }) { __typename }`)} }`,
     ],
     ['just more than the limit', `mutation { ${times(4, (n) => saving(`a${n}`))} }`],
     [
-      'in the operation that is chosen, behind a cheap one',
+      'in the selected operation, after a cheap one',
       `query Cheap { __typename } mutation Dear { ${times(4, (n) => saving(`a${n}`))} }`,
     ],
-  ])('a hundred of them are refused before anything runs: %s', async (_what, query) => {
+  ])('refuses a hundred saves before any of them runs: %s', async (_what, query) => {
     const answer = await ask(query, query.includes('Dear') ? { operationName: 'Dear' } : {});
     expect(answer.status, answer.text).toBe(400);
     expect(answer.data ?? null).toBeNull();
@@ -109,7 +109,7 @@ describe('saves are dear', () => {
     expectNothingHappened();
   });
 
-  test('one save, with every field of its answer, passes with room for two more', async () => {
+  test('accepts one save with all fields of its answer, with room for two more saves', async () => {
     const answer = await ask(SAVE, { variables: { input: { inbound: { systemPrompt: 'P' } } } });
     expect(answer.data, answer.text).toMatchObject({
       updateAgents: { __typename: 'UpdateAgentsSuccess' },
@@ -119,7 +119,7 @@ describe('saves are dear', () => {
   });
 });
 
-/** Everything that a dashboard shows on one page. */
+/** All data that a dashboard shows on one page. */
 const DASHBOARD = `
   query Dashboard($calls: Int!, $after: String) {
     organization { id name }
@@ -146,8 +146,8 @@ const DASHBOARD = `
     knowledgeBaseDocuments(first: 20) { nodes { id name state } }
   }`;
 
-describe('reading', () => {
-  test('a dashboard’s whole page passes, with half of what is allowed to spare', async () => {
+describe('reads', () => {
+  test('the page of a dashboard costs at most half of the limit', async () => {
     const half = await createTestApp({
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
@@ -168,7 +168,7 @@ describe('reading', () => {
     }
   });
 
-  test('what is asked of every row counts for each', async () => {
+  test('a field of a list is counted for each row', async () => {
     const list = (n: number) => `a${n}: calls(first: 100) { nodes { agent { sync { drift { path } } } } }`;
     expect((await ask(`{ ${times(4, list)} }`)).errors).toBeUndefined();
     const answer = await ask(`{ ${times(16, list)} }`);
@@ -176,18 +176,18 @@ describe('reading', () => {
     expect(answer.status).toBe(400);
   });
 
-  test('a page size in a variable counts as it is, in one document after the other', async () => {
+  test('the page size in a variable counts, also when the same document is sent again with another size', async () => {
     const query =
       'query ($first: Int!) { calls(first: $first) { nodes { agent { sync { drift { path ours theirs } } } } } }';
     expect((await ask(query, { variables: { first: 10 } })).errors).toBeUndefined();
-    // The same document, which by now is kept as valid.
+    // The same document, which is in the validation cache by now.
     const answer = await ask(query, { variables: { first: 1_000_000 } });
     expect(answer.errors?.[0]?.message).toMatch(/complexity/);
     expectReads(1);
     expect((await ask(query, { variables: { first: 10 } })).errors).toBeUndefined();
   });
 
-  test('depth', async () => {
+  test('refuses a document that is nested too deeply', async () => {
     const shallow = await createTestApp({
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
@@ -208,12 +208,12 @@ describe('reading', () => {
     }
   });
 
-  test('tokens: told without reading on', async () => {
+  test('refuses a document with too many tokens without parsing the rest', async () => {
     const answer = await ask(`{ ${'__typename '.repeat(3_000)} }`);
     expectRefusal(answer, 'QUERY_TOKENS', 'The document has more tokens than the limit of 2000.');
   });
 
-  test('aliases, those of a fragment once for each use', async () => {
+  test('refuses too many aliases, and counts those of a fragment for each use', async () => {
     expect((await ask(`{ ${times(30, (n) => `a${n}: organization { id }`)} }`)).errors).toBeUndefined();
     await forgetRequests(lockstep);
     for (const query of [
@@ -227,7 +227,7 @@ describe('reading', () => {
     expectNothingHappened();
   });
 
-  test('names: an alias of a thousand characters would be in the answer with every row', async () => {
+  test('refuses an alias of a thousand characters, which every row of the answer would repeat', async () => {
     const named = (length: number) => `{ calls(first: 100) { nodes { ${'a'.repeat(length)}: id } } }`;
     expect((await ask(named(100))).errors).toBeUndefined();
     expectRefusal(
@@ -237,7 +237,7 @@ describe('reading', () => {
     );
   });
 
-  test('prompts: as long as they may be, with every row of a page, they are no answer that fits into memory', async () => {
+  test('refuses a prompt for every row of a page, because the answer would not fit into memory', async () => {
     const prompts = (aliases: number) =>
       `{ calls(first: 100) { nodes { agent { ${times(aliases, (n) => `p${n}: systemPrompt`)} } } } }`;
     expect((await ask(prompts(1))).errors).toBeUndefined();
@@ -248,7 +248,7 @@ describe('reading', () => {
     );
   });
 
-  test('the same field again and again: not compared pair by pair', async () => {
+  test('refuses many repetitions of one field without comparing them pair by pair', async () => {
     expectRefusal(await ask(`{ ${'organization{id} '.repeat(499)} }`), 'QUERY_OVERLAPS', /too often/);
   });
 
@@ -261,20 +261,20 @@ describe('reading', () => {
       `query ${'Q'.repeat(1_000_000)} { ${times(90, (n) => `a${n}: call(id: $v${n}) { id }`)} }`,
     ],
     ['many operations', `${times(490, (n) => `query Q${n} { x }`)}`],
-  ])('many errors: five are told, and each is short: %s', async (_what, query) => {
+  ])('reports at most five short errors: %s', async (_what, query) => {
     const answer = await ask(query, { operationName: query.includes('Q1 ') ? 'Q1' : undefined });
     expect(answer.status).toBe(400);
-    // And that there are more.
+    // The last error says that there are more.
     expect(answer.errors?.length).toBeLessThanOrEqual(6);
     expect(answer.text.length).toBeLessThan(20_000);
     expectNothingHappened();
   });
 
-  test('a fragment that holds itself, or many that hold each other', async () => {
+  test('refuses a fragment that contains itself, and fragments that contain each other', async () => {
     for (const query of [
       '{ ...A } fragment A on Query { ...A }',
       '{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }',
-      // Each holds the next twice: two to the power of sixty fields, were they counted one by one.
+      // Each contains the next one twice. Counted one by one, these would be two to the power of sixty fields.
       `{ ...F0 } ${times(60, (n) => `fragment F${n} on Query { ...F${n + 1} ...F${n + 1} }`)} fragment F60 on Query { __typename }`,
     ]) {
       const answer = await ask(query);
@@ -284,7 +284,7 @@ describe('reading', () => {
     expectNothingHappened();
   });
 
-  test('the limits leave room for introspection as clients do it', async () => {
+  test('accepts the introspection query of common clients', async () => {
     for (const options of [{}, { descriptions: true, specifiedByUrl: true, inputValueDeprecation: true }]) {
       const answer = await ask(getIntrospectionQuery(options));
       expect(answer.errors, answer.text.slice(0, 300)).toBeUndefined();
@@ -292,7 +292,7 @@ describe('reading', () => {
   });
 });
 
-/** So many lists were read from the database, whatever else. */
+/** How many lists were read from the database. */
 function expectReads(most: number) {
   expect(databaseCalls(lockstep).filter((call) => call === 'GET call_logs').length).toBeLessThanOrEqual(most);
 }
@@ -315,7 +315,7 @@ describe('variables', () => {
   test.each([
     ['a hundred thousand unknown keys', `{${keys(100_000)}}`],
     ['lists, two hundred thousand deep', `{"inbound": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`],
-  ])('%s: refused before anything is parsed', async (_what, input) => {
+  ])('refuses %s before parsing it', async (_what, input) => {
     const response = await post(lockstep.url, input);
     expect(response.status).toBe(400);
     expect(await response.json()).toEqual({
@@ -336,7 +336,7 @@ describe('variables', () => {
     ['a text that looks like a message', `{"inbound": "${' Did you mean '.repeat(100_000)}"}`],
     ['keys of the prototype', '{"__proto__": {"inbound": {"systemPrompt": "P"}}, "constructor": 1}'],
     ['lists, twenty deep', `{"inbound": ${'['.repeat(20)}${']'.repeat(20)}}`],
-  ])('%s: a few errors, each of them short, and nothing happens', async (_what, input) => {
+  ])('answers %s with a few short errors and runs nothing', async (_what, input) => {
     for (const url of [lockstep.url, hidden.url]) {
       const response = await post(url, input);
       const text = await response.text();
@@ -345,7 +345,7 @@ describe('variables', () => {
       expect(errors?.[0]?.extensions?.code).toBe('BAD_USER_INPUT');
       expect(errors?.length).toBeLessThanOrEqual(6);
       expect(text.length).toBeLessThan(10_000);
-      // What is wrong at the beginning, and where at the end.
+      // The error begins with the problem and ends with the place.
       expect(errors?.[0]?.message).toMatch(
         /^Variable "\$input" got invalid value .*(at "input\.inbound"|is not defined by type)/s,
       );
@@ -354,8 +354,8 @@ describe('variables', () => {
   });
 });
 
-describe('what is kept of documents', () => {
-  test('a long one is not: a thousand of those would fill the memory of the server', async () => {
+describe('the document cache', () => {
+  test('does not keep a long document: a thousand of them would fill the memory', async () => {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
     const used = () => {
@@ -364,13 +364,13 @@ describe('what is kept of documents', () => {
     };
     const before = used();
     for (let index = 0; index < 30; index += 1) {
-      // Of few tokens, and different each time.
+      // Few tokens, and different text each time.
       const answer = await ask(`query Long { organization { id } } # ${index} ${'x'.repeat(1_000_000)}`);
       expect(answer.status).toBe(200);
       const broken = await ask(`{ # ${index} ${'x'.repeat(1_000_000)}`);
       expect(broken.status).toBe(400);
     }
-    // 60 MB, were they kept.
+    // If they were kept: 60 MB.
     expect(used() - before).toBeLessThan(25_000_000);
   });
 });
@@ -380,7 +380,7 @@ describe('more than one operation in a request', () => {
     ['a batch', '[{"query":"{ __typename }"},{"query":"{ __typename }"}]'],
     ['a batch of one', '[{"query":"{ __typename }"}]'],
     ['an empty batch', '[]'],
-  ])('%s is refused', async (_what, body) => {
+  ])('refuses %s', async (_what, body) => {
     const response = await fetch(lockstep.url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -391,12 +391,12 @@ describe('more than one operation in a request', () => {
   });
 });
 
-describe('where the operator says so', () => {
+describe('with introspection turned off', () => {
   const documents = new Map([
     ['dashboard', DASHBOARD],
     ['save', SAVE],
   ]);
-  test('the schema cannot be asked for, nor guessed', async () => {
+  test('the schema can be neither queried nor guessed', async () => {
     const answer = await ask(getIntrospectionQuery(), {}, hidden.url);
     expect(answer.data ?? null).toBeNull();
     expect(answer.errors?.[0]?.message).toMatch(/introspection/i);
@@ -415,7 +415,7 @@ describe('where the operator says so', () => {
       expect(guess.errors?.length).toBeGreaterThan(0);
       expect(guess.text).not.toMatch(/Did you mean/);
     }
-    // And what is known is answered still, its type included.
+    // Known fields are still answered, including their type names.
     expect((await ask('{ organization { __typename id } }', {}, hidden.url)).data).toMatchObject({
       organization: { __typename: 'Organization' },
     });
@@ -453,7 +453,7 @@ describe('where the operator says so', () => {
       return { ...(JSON.parse(text) as Answer), status: response.status, text };
     };
 
-    test('are answered, by the parameter of GraphQL over HTTP or by Apollo’s', async () => {
+    test('are answered, with the parameter of GraphQL over HTTP or of Apollo', async () => {
       const variables = { calls: 5 };
       expect((await post({ documentId: 'dashboard', variables })).data).toMatchObject({
         organization: { id: caller.orgId },
@@ -476,14 +476,18 @@ describe('where the operator says so', () => {
       ],
       ['an unknown id', 'PERSISTED_QUERY_NOT_IN_LIST', { documentId: 'nobody’s' }],
       ['an id from the prototype', 'PERSISTED_QUERY_NOT_IN_LIST', { documentId: 'constructor' }],
-      ['an id that is no text', 'PERSISTED_QUERY_ID_REQUIRED', { documentId: { toString: 'dashboard' } }],
+      [
+        'an id that is not a string',
+        'PERSISTED_QUERY_ID_REQUIRED',
+        { documentId: { toString: 'dashboard' } },
+      ],
       ['nothing', 'PERSISTED_QUERY_ID_REQUIRED', {}],
-    ])('%s is refused: %s', async (_what, code, body) => {
+    ])('%s is refused with %s', async (_what, code, body) => {
       expectRefusal(await post(body), code, /id/);
       expectNothingHappened();
     });
 
-    test('by GET likewise, and a save not even by its id', async () => {
+    test('are answered by GET, except a save', async () => {
       const get = (parameters: Record<string, string>) =>
         fetch(`${persisted.url}?${new URLSearchParams(parameters)}`, {
           headers: { authorization: `Bearer ${caller.token}`, accept: 'application/graphql-response+json' },
@@ -498,12 +502,12 @@ describe('where the operator says so', () => {
       expectNothingHappened();
     });
 
-    test('there is no GraphiQL: whatever is written there would be refused', async () => {
+    test('the server serves no GraphiQL, which could send only refused documents', async () => {
       const response = await fetch(persisted.url, { headers: { accept: 'text/html' } });
       expect(response.headers.get('content-type') ?? '').not.toMatch(/html/);
     });
 
-    test('their variables cost what they cost', async () => {
+    test('the variables of a persisted document count toward its cost', async () => {
       const answer = await post({ documentId: 'dashboard', variables: { calls: 10_000 } });
       expectRefusal(answer, 'QUERY_COMPLEXITY', /exceeds the limit/);
       expectNothingHappened();
@@ -511,24 +515,27 @@ describe('where the operator says so', () => {
 
     test.each([
       ['does not fit the schema', '{ nothing }', /Cannot query field "nothing"/],
-      ['is no GraphQL', '{', /Syntax Error/],
+      ['is not GraphQL', '{', /Syntax Error/],
       ['has too many aliases', `{ ${times(31, (n) => `a${n}: organization { id }`)} }`, /Aliases limit/],
       ['has too many tokens', `{ ${times(2_000, () => '__typename')} }`, /tokens/],
-    ])('one that %s stops the server at its start, by name', async (_what, text, message) => {
-      const config = { edge: { persistedDocuments: new Map([['bad one', text]]) } };
-      const started = createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, config });
-      await expect(started).rejects.toThrow(/GRAPHQL_DOCUMENTS_FILE: "bad one"/);
-      await expect(started).rejects.toThrow(message);
-    });
+    ])(
+      'a document that %s stops the server at start-up, and the error names it',
+      async (_what, text, message) => {
+        const config = { edge: { persistedDocuments: new Map([['bad one', text]]) } };
+        const started = createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, config });
+        await expect(started).rejects.toThrow(/GRAPHQL_DOCUMENTS_FILE: "bad one"/);
+        await expect(started).rejects.toThrow(message);
+      },
+    );
   });
 });
 
-test('the schema that is published is the one that these tests ran against', async () => {
+test('these tests ran against the published schema', async () => {
   const published = await readFile(new URL('../../schema.graphql', import.meta.url), 'utf8');
   const { data } = await ask('{ __schema { mutationType { fields { name } } } }');
   const { fields } = (data as { __schema: { mutationType: { fields: { name: string }[] } } }).__schema
     .mutationType;
   for (const { name } of fields) expect(published).toContain(`  ${name}(`);
-  // Every one of them is dear: a new mutation must say what it costs.
+  // Every mutation is expensive: a new one must declare its cost.
   expect(fields.map(({ name }) => name).sort()).toEqual(['setDriftPolicy', 'settleDrift', 'updateAgents']);
 });

@@ -1,6 +1,6 @@
 /**
- * Every table and every function, for every role, by every verb: through the REST API with the publishable key and a real
- * token, and again in SQL. The lists come from the catalogue; what is not allowed below must be refused.
+ * Tries every table and every function with every role and every verb: through the REST API with the publishable key and a real
+ * token, and again in SQL. The lists come from the catalogue. Everything that is not on an allow-list below must be refused.
  */
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -15,7 +15,7 @@ import {
   type Role,
 } from './organizations.ts';
 
-/** Signed-in users and the service role read these; nobody writes anything, and nothing else is for anybody. */
+/** Signed-in users and the service role may read these tables. Nobody may write to a table or read another one. */
 const READABLE = [
   'agent_revisions',
   'agent_saves',
@@ -26,7 +26,7 @@ const READABLE = [
   'organizations',
   'phone_numbers',
 ];
-/** The service role moves saves and notes what the sweep saw, each by one of these; nobody else calls anything. */
+/** The service role may call these functions. No other role may call a function. */
 const CALLABLE = [
   'attach_phone_number',
   'lease_release',
@@ -73,7 +73,7 @@ let tables: Table[];
 let routines: Routine[];
 
 beforeAll(async () => {
-  // The embedded REST layer prints every refusal.
+  // The embedded REST layer prints every refused request.
   vi.spyOn(console, 'error').mockImplementation(() => {});
   lockstep = await createTestApp();
   [a, b] = await Promise.all([createOwner(lockstep, 'A'), createOwner(lockstep, 'B')]);
@@ -108,7 +108,7 @@ function ownerOf(role: Role): Owner {
   return role === 'user of B' ? b : a;
 }
 
-/** The column that names the organization: every table of ours has one. */
+/** The column with the organization. Each of our tables has one. */
 function organizationOf(table: Table): string {
   return table.name === 'organizations' ? 'id' : 'org_id';
 }
@@ -137,7 +137,7 @@ async function rest(
   return { status: response.status, body: text === '' ? null : JSON.parse(text) };
 }
 
-/** Refused for want of a right, or because the schema is not exposed; not by a policy behind a right, and not by luck. */
+/** True if a missing right or an unexposed schema caused the refusal, and not a policy or another error. */
 function isRefused({ status, body }: { status: number; body: unknown }, schema: string): boolean {
   const { code, message } = {
     code: '',
@@ -153,7 +153,7 @@ function isDenied(error: string): boolean {
   return /^42501 permission denied for (table|view|function|schema) /.test(error);
 }
 
-test('the allow-lists name what exists, and every readable table holds rows of both organizations', async () => {
+test('every name on the allow-lists exists, and every readable table has rows of both organizations', async () => {
   const publicTables = tables.filter(({ schema }) => schema === 'public').map(({ name }) => name);
   expect(publicTables).toEqual(expect.arrayContaining(READABLE));
   expect(routines.filter(({ schema }) => schema === 'public').map(({ name }) => name)).toEqual(
@@ -171,7 +171,7 @@ test('the allow-lists name what exists, and every readable table holds rows of b
   }
 });
 
-test('REST: every table, role and verb', async () => {
+test('REST refuses every combination of table, role and verb that is not on the allow-list', async () => {
   const { sql } = lockstep.supabase;
   const before = await digestOf(sql);
   const wrong: string[] = [];
@@ -190,7 +190,7 @@ test('REST: every table, role and verb', async () => {
               `select to_jsonb(t) as row from ${table.schema}.${table.name} t where ${organization} = '${a.orgId}' limit 1`,
             )
           : [];
-      // A row that would be accepted but for the rights: A's, in the caller's name.
+      // A valid row: only the missing right can refuse it.
       const body = {
         ...(row['row'] as object | undefined),
         ...(hasOrganization ? { [organization]: own } : { id: own }),
@@ -233,7 +233,7 @@ test('REST: every table, role and verb', async () => {
   );
 });
 
-test('SQL: every table, role and verb', async () => {
+test('SQL refuses every combination of table, role and verb that is not on the allow-list', async () => {
   const before = await digestOf(lockstep.supabase.sql);
   const authenticator = asAuthenticator(lockstep.supabase);
   const verbs = [...VERBS, 'truncate'] as const;
@@ -282,7 +282,7 @@ test('SQL: every table, role and verb', async () => {
   );
 });
 
-/** What clients may do with tables, columns, sequences and schemas, wherever these are. */
+/** The rights of clients on tables, columns, sequences and schemas, in every schema. */
 async function rightsOf(sql: postgres.Sql | postgres.TransactionSql): Promise<string[]> {
   const rights = await sql<{ granted: string }[]>`
     with clients as (select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role', 'authenticator')),
@@ -311,10 +311,10 @@ async function rightsOf(sql: postgres.Sql | postgres.TransactionSql): Promise<st
   return rights.map(({ granted }) => granted);
 }
 
-/** Of every project: the functions behind policies, and those of extensions, hold nobody's rows. */
+/** Every project has these: functions that policies use, and functions of extensions. None has rows of an organization. */
 const USABLE_SCHEMAS = ['auth', 'extensions', 'public'];
 
-test('the catalogue: no other right on a table, a column, a sequence or a schema', async () => {
+test('clients have no other right on a table, a column, a sequence or a schema', async () => {
   const { sql } = lockstep.supabase;
   const clients = ['anon', 'authenticated', 'service_role'];
   expect(await rightsOf(sql)).toEqual(
@@ -323,7 +323,7 @@ test('the catalogue: no other right on a table, a column, a sequence or a schema
         READABLE.map((table) => `${role} select ${table}`),
       ),
       ...clients.flatMap((role) => USABLE_SCHEMAS.map((schema) => `${role} usage schema ${schema}`)),
-      // As everybody may.
+      // Every role has this right.
       'authenticator usage schema public',
     ].sort(),
   );
@@ -336,7 +336,7 @@ test('the catalogue: no other right on a table, a column, a sequence or a schema
   expect(members).toEqual([]);
 });
 
-test('what a later migration makes and forgets to close is found: a project opens each new table to its clients', async () => {
+test('finds a table that a later migration creates and does not close to clients', async () => {
   const { sql } = lockstep.supabase;
   const before = new Set(await rightsOf(sql));
   const found = async (migration: string) => {
@@ -377,7 +377,7 @@ test('what a later migration makes and forgets to close is found: a project open
   ]);
 });
 
-/** A value of each type that an argument has, as the address of a call writes it. */
+/** A value for each type of argument, as the address of a call writes it. */
 const VALUES: Record<string, string> = {
   uuid: '00000000-0000-4000-8000-000000000001',
   text: 'x',
@@ -386,7 +386,7 @@ const VALUES: Record<string, string> = {
   jsonb: '[]',
 };
 
-test('REST: every function and role', async () => {
+test('REST refuses every combination of function and role that is not on the allow-list', async () => {
   const before = await digestOf(lockstep.supabase.sql);
   const wrong: string[] = [];
   let refused = 0;
@@ -421,7 +421,7 @@ test('REST: every function and role', async () => {
   );
 });
 
-test('SQL: every function and role', async () => {
+test('SQL refuses every combination of function and role that is not on the allow-list', async () => {
   const ours = routines.filter(({ schema }) => schema === 'public' || schema === 'lockstep');
   const authenticator = asAuthenticator(lockstep.supabase);
   const wrong: string[] = [];
@@ -454,7 +454,7 @@ test('SQL: every function and role', async () => {
   );
 });
 
-test('what a save found and what Vapi answered: no way in, by no profile, no embedding, no other name', async () => {
+test('the private schema cannot be reached by a profile, by embedding or by a qualified name', async () => {
   const hidden = tables.filter(({ schema }) => schema === 'lockstep');
   expect(hidden.map(({ name }) => name)).toEqual(
     expect.arrayContaining(['save_images', 'observed', 'organization_locks', 'deployment']),
@@ -491,7 +491,7 @@ test('what a save found and what Vapi answered: no way in, by no profile, no emb
   console.log(`isolation: ${hidden.length} hidden tables, ${tried} other ways to them tried, none open`);
 });
 
-test('a client cannot name another organization: not by a setting, not by a header, not by other claims', async () => {
+test('a client cannot select another organization by a setting, a header or other claims', async () => {
   const authenticator = asAuthenticator(lockstep.supabase);
   const own = { role: 'authenticated', sub: b.userId, app_metadata: { org_id: b.orgId } };
   const organizationsSeen = async (claims: object, setting = '') =>
@@ -554,7 +554,7 @@ test('a client cannot name another organization: not by a setting, not by a head
   }
 });
 
-/** Rows, or the error's SQLSTATE and message; whatever was done is undone. */
+/** Rows, or the SQLSTATE and message of the error. Rolls the statement back. */
 async function inSql(
   authenticator: postgres.Sql,
   role: Role,

@@ -1,17 +1,17 @@
 /**
- * What the catalogue says of every table, policy, function and foreign key of ours: the checks of Supabase's advisor
- * (https://github.com/supabase/splinter, by lint number) and our own. Each is shown to find what it is for.
+ * Checks every table, policy, function and foreign key of ours in the catalogue: the checks of Supabase's advisor
+ * (https://github.com/supabase/splinter, by lint number) and our own. Each check must also find a planted violation.
  */
 import type postgres from 'postgres';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
-/** Everything that a migration makes lies in one of these. */
+/** Migrations create objects only in these schemas. */
 const OURS = `('public', 'lockstep')`;
-/** Who can be behind a request with the publishable key. `public` is everybody. */
+/** The roles of a request with the publishable key. `public` stands for every role. */
 const CLIENTS = `array['anon', 'authenticated', 'public']`;
 
-/** Written by the save functions alone, under policies that hold the organization; a composite key would cost each save. */
+/** Only the save functions write these, under policies that include the organization. A composite key would slow down each save. */
 const WITHOUT_ORGANIZATION_IN_KEY = [
   'agent_revisions_agent_id_fkey',
   'agent_revisions_save_id_fkey',
@@ -21,9 +21,9 @@ const WITHOUT_ORGANIZATION_IN_KEY = [
 
 interface Check {
   name: string;
-  /** Each row is a finding, in one column. */
+  /** Each row is a finding in one column. */
   find: string;
-  /** Makes one thing that must be found. */
+  /** Creates one violation that the check must find. */
   plant: string;
   finding: string;
 }
@@ -88,7 +88,7 @@ const CHECKS: Check[] = [
       select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
       where n.nspname in ${OURS} and p.prosecdef
         and (has_function_privilege('anon', p.oid, 'EXECUTE') or has_function_privilege('authenticated', p.oid, 'EXECUTE'))`,
-    // What a migration that revokes from public alone leaves behind: the default privileges of a project.
+    // A migration that revokes only from public leaves the default privileges of a project.
     plant: `create function public.planted() returns int language sql security definer set search_path = '' as 'select 1';
       revoke execute on function public.planted() from public`,
     finding: 'planted()',
@@ -247,19 +247,19 @@ async function findings(sql: postgres.Sql | postgres.TransactionSql, { find }: C
   return rows.map((row) => String(Object.values(row)[0])).sort();
 }
 
-describe('nothing is found', () => {
+describe('the migrated database has no violation', () => {
   test.each(CHECKS)('$name', async (check) => {
     expect(await findings(supabase.sql, check)).toEqual([]);
   });
 });
 
-describe('what is planted is found', () => {
+describe('finds a planted violation', () => {
   test.each(CHECKS)('$name', async (check) => {
     const undo = new Error('undo');
     let found: string[] = [];
     await supabase.sql
       .begin(async (tx) => {
-        // As a migration would.
+        // Plants it as the role that runs migrations.
         await tx`set local role postgres`;
         await tx.unsafe(check.plant);
         found = await findings(tx, check);
@@ -272,7 +272,7 @@ describe('what is planted is found', () => {
   });
 });
 
-test('there is something to check', async () => {
+test('the catalogue has objects to check', async () => {
   const [counts] = await supabase.sql<
     { tables: number; policies: number; functions: number; keys: number }[]
   >`

@@ -1,6 +1,6 @@
 /**
- * Another organization's ids and cursors in every argument that takes one: the answer is the one for an id that does not
- * exist, and nothing reaches Vapi. The arguments are read from the schema, so that a new one cannot be forgotten.
+ * Sends another organization's ids and cursors in every argument that takes one. The answer must equal the answer for an id that does not
+ * exist, and nothing may reach Vapi. The arguments are read from the schema, so a new one cannot be forgotten.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -30,7 +30,7 @@ interface Target {
   /** Such as `Query.organization.calls(filter.agentId)`. */
   name: string;
   kind: 'id' | 'cursor';
-  /** A whole operation, with the value in its place. */
+  /** The whole operation with the value in this argument. */
   operation(value: string): string;
 }
 
@@ -41,7 +41,7 @@ for (const root of [schema.getQueryType(), schema.getMutationType(), schema.getS
   if (root != null) walk(root, root, []);
 }
 
-/** Every field with arguments, by the shortest way that leads to its type. */
+/** Every field with arguments, with the shortest path to its type. */
 function walk(
   root: GraphQLObjectType,
   type: GraphQLObjectType,
@@ -61,7 +61,7 @@ function walk(
   }
 }
 
-/** What of an argument takes an id or a cursor, however deep in an input object. */
+/** The parts of an argument that take an id or a cursor, at any depth of an input object. */
 function collect(
   root: GraphQLObjectType,
   path: Step[],
@@ -84,7 +84,7 @@ function collect(
     kind: isCursor ? 'cursor' : 'id',
     operation: (value) => {
       const keyword = root === schema.getMutationType() ? 'mutation' : 'query';
-      // Cursors stand near the root of what is selected, and related objects have ids of their own.
+      // Cursors are near the root of the selection, and related objects have their own ids.
       return `${keyword} ${write(path, trail, value, isCursor ? 3 : 4)}`;
     },
   });
@@ -119,7 +119,7 @@ function isRequired(input: GraphQLArgument | GraphQLInputField): boolean {
   return isNonNullType(input.type) && input.defaultValue === undefined;
 }
 
-/** A literal of this type, with the value at the end of the trail and something valid wherever something must be. */
+/** A literal of this type, with the value at the end of the path and valid values in all required fields. */
 function literalOf(
   type: GraphQLInputType,
   trail: (GraphQLArgument | GraphQLInputField)[],
@@ -141,7 +141,7 @@ function literalOf(
   );
 }
 
-/** Everything that can be selected without an argument, to a depth. */
+/** Selects all fields without arguments, down to a depth. */
 function selectionOf(type: GraphQLOutputType, depth: number): string {
   const named = getNamedType(type);
   if (isLeafType(named)) return '';
@@ -181,7 +181,7 @@ async function ask(owner: Owner, operation: string): Promise<string> {
   return `${response.status} ${await response.text()}`;
 }
 
-/** What belongs to an organization, by what it is. */
+/** The objects of an organization by type. */
 function belongings(owner: Owner): Record<string, string> {
   const { agents, assistants, phoneNumbers, documents, calls, appointments } = owner;
   return {
@@ -198,18 +198,18 @@ function belongings(owner: Owner): Record<string, string> {
   };
 }
 
-/** An answer, without the id that was sent, which an error may repeat. */
+/** The answer without the id that was sent, because an error may repeat it. */
 function without(answer: string, value: string): string {
   return answer.replaceAll(value, '<the value>');
 }
 
-/** That nothing of A's is in an answer, whatever the answer is. */
+/** Asserts that an answer contains nothing of A. */
 function expectNothingOf(owner: Owner, answer: string): void {
   expect(answer).not.toMatch(/(Secret|Number|Document|Customer|Summary)[^"]* of A\b/);
   for (const id of Object.values(belongings(owner))) expect(answer).not.toContain(id);
 }
 
-test('the schema is read right: these are among its targets', () => {
+test('finds these arguments in the schema', () => {
   expect(targets.map(({ name }) => name)).toEqual(
     expect.arrayContaining([
       'Query.agentSave(id)',
@@ -229,7 +229,7 @@ test('the schema is read right: these are among its targets', () => {
 });
 
 describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ name, operation }) => {
-  test("with anything of A's, B is told what B is told of an id that does not exist", async () => {
+  test("answers B's request with an id of A like a request with an id that does not exist", async () => {
     const before = await digestOf(lockstep.supabase.sql);
     const reached = lockstep.vapi.requests.length;
     const unknown = randomUUID();
@@ -244,7 +244,7 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ name, ope
     expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
   });
 
-  test('the argument matters: with one of its own, an organization is told something else', async () => {
+  test("answers an organization's own id differently, so the argument has an effect", async () => {
     const unknown = randomUUID();
     const nothing = without(await ask(a, operation(unknown)), unknown);
     const answers = await Promise.all(
@@ -253,7 +253,7 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ name, ope
     expect(answers.filter((answer) => answer !== nothing).length).toBeGreaterThan(0);
   });
 
-  test('a malformed id finds nothing, or is refused by the name of its field in a filter', async () => {
+  test('finds nothing for a malformed id, or refuses it in a filter with the name of the field', async () => {
     const expected = await ask(b, operation(randomUUID()));
     for (const value of [
       'x',
@@ -269,7 +269,7 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ name, ope
     ]) {
       attacks += 1;
       const answer = await ask(b, operation(value));
-      // A filter names its field: a page that is merely empty would hide the caller's mistake.
+      // The error names the field: an empty page would hide the caller's mistake.
       if (name.includes('filter.')) expect(answer, JSON.stringify(value)).toContain('must be a UUID');
       else expect(answer, JSON.stringify(value)).toBe(expected);
     }
@@ -279,14 +279,14 @@ describe.each(targets.filter(({ kind }) => kind === 'id'))('$name', ({ name, ope
 const UUIDS = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 
 describe.each(targets.filter(({ kind }) => kind === 'cursor'))('$name', ({ operation }) => {
-  /** All the cursors of the list that the target's field gives this organization. */
+  /** All cursors of the list that this organization receives from the field. */
   async function cursorsOf(owner: Owner): Promise<string[]> {
-    // An answer to a cursor that is refused has none; so ask without one.
+    // A refused cursor has no list in its answer, so this query has no cursor.
     const whole = operation('x').replace(/\((after|before): "x"\)/, '');
     return [...(await ask(owner, whole)).matchAll(/"cursor":"([^"]+)"/g)].map(([, cursor]) => cursor ?? '');
   }
 
-  test("with a cursor of A's, B is told what B is told of one of a row that does not exist", async () => {
+  test("answers B's request with a cursor of A like a request with the cursor of a row that does not exist", async () => {
     const reached = lockstep.vapi.requests.length;
     const cursors = await cursorsOf(a);
     expect(cursors.length).toBeGreaterThan(1);
@@ -303,7 +303,7 @@ describe.each(targets.filter(({ kind }) => kind === 'cursor'))('$name', ({ opera
     expect(lockstep.vapi.requests.length).toBe(reached);
   });
 
-  test('the argument matters: its own cursors cut the list', async () => {
+  test("applies an organization's own cursors, so the argument has an effect", async () => {
     const cursors = await cursorsOf(b);
     const lengths = await Promise.all(
       cursors.map(async (cursor) => [...(await ask(b, operation(cursor))).matchAll(/"cursor":/g)].length),
@@ -311,7 +311,7 @@ describe.each(targets.filter(({ kind }) => kind === 'cursor'))('$name', ({ opera
     expect(lengths.sort((x, y) => x - y)).toEqual(cursors.map((_, index) => index));
   });
 
-  test('a cursor that was made or changed by hand: BAD_USER_INPUT, and nothing is read', async () => {
+  test('answers an invented or changed cursor with BAD_USER_INPUT and reads nothing', async () => {
     const [cursor = ''] = await cursorsOf(b);
     const [tag, value, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString()) as [
       string,
@@ -367,7 +367,7 @@ const SAVE = gql`
   }
 `;
 
-test("A's idempotency key is no way to A's answer: B's save with it is B's own", async () => {
+test("a save of B with A's idempotency key is B's own save and does not return A's answer", async () => {
   const answer = await b.client.request<object>(SAVE, {
     input: { idempotencyKey: a.idempotencyKey, inbound: { systemPrompt: 'Secret of A, inbound' } },
   });
@@ -377,7 +377,7 @@ test("A's idempotency key is no way to A's answer: B's save with it is B's own",
   expect(JSON.stringify(answer)).not.toContain(a.save);
 });
 
-test('saves and drift settled by B touch no assistant and no row of A, whatever A is doing', async () => {
+test('saves and settleDrift of B change no assistant and no row of A, whatever A is doing', async () => {
   const rowsOfA = () =>
     lockstep.supabase.sql`
       select to_jsonb(x) as row from public.agents x where org_id = ${a.orgId}

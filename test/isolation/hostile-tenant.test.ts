@@ -1,6 +1,6 @@
 /**
- * A tenant with the publishable key, a good token of their own and no intention of using the API: straight at Supabase's REST
- * and Auth, with everything that these understand. What is asked of which table and column comes from the catalogue.
+ * A tenant with the publishable key and a valid token attacks Supabase's REST and Auth directly, with every feature of these
+ * APIs. The tables and columns come from the catalogue.
  */
 import { randomUUID } from 'node:crypto';
 import { decodeJwt } from 'jose';
@@ -15,7 +15,7 @@ let tables: { name: string; columns: { name: string; type: string; shared: boole
 let references: { from: string; to: string }[];
 
 beforeAll(async () => {
-  // The embedded REST layer prints every refusal.
+  // The embedded REST layer prints every refused request.
   vi.spyOn(console, 'error').mockImplementation(() => {});
   lockstep = await createTestApp();
   [a, b] = await Promise.all([createOwner(lockstep, 'A'), createOwner(lockstep, 'B')]);
@@ -42,11 +42,11 @@ type Filter = Record<string, string>;
 interface Answer {
   status: number;
   text: string;
-  /** How many rows there are, as far as was asked. */
+  /** The number of rows, if the request asked for it. */
   count: string | undefined;
 }
 
-/** As B. A parameter's value is encoded; the name stays as it is. */
+/** Sends a request as B. It encodes the value of a parameter, but not the name. */
 async function rest(
   method: string,
   path: string,
@@ -72,7 +72,7 @@ async function rest(
   };
 }
 
-/** What only A can know: ids that are nowhere in a request, and texts. */
+/** Data that only A knows: ids that no request contains, and texts. */
 function leaksOfA({ text }: Answer): string[] {
   const ids = [a.orgId, a.save, ...Object.values(a.agents), ...a.assistants, ...a.phoneNumbers];
   return [...ids, ...a.documents, ...a.calls, ...a.appointments, ' of A'].filter((secret) =>
@@ -80,7 +80,7 @@ function leaksOfA({ text }: Answer): string[] {
   );
 }
 
-/** The greatest table has more rows of A's than a page, so that estimates have something to tell. */
+/** The largest table has more rows of A than a page, so that estimates could reveal something. */
 async function fill(): Promise<void> {
   const { sql } = lockstep.supabase;
   await sql`
@@ -99,7 +99,7 @@ async function fill(): Promise<void> {
 describe('counts', () => {
   beforeAll(fill);
 
-  test('exact ones are of the own rows', async () => {
+  test('an exact count includes only the own rows', async () => {
     const { sql } = lockstep.supabase;
     for (const { name, columns } of tables) {
       const column = columns.some((each) => each.name === 'org_id') ? 'org_id' : 'id';
@@ -112,8 +112,8 @@ describe('counts', () => {
     }
   });
 
-  /** The planner's statistics are of all organizations' rows together, and `count=planned` hands its estimates out. */
-  test('estimates are the same for a value that fills the rows of another organization and for one that nobody has', async () => {
+  /** The planner's statistics cover the rows of all organizations, and `count=planned` returns its estimates. */
+  test('an estimate is the same for a value that only another organization has and for a value that nobody has', async () => {
     const nobody: Record<string, string> = {
       uuid: randomUUID(),
       text: 'nobody has this',
@@ -156,7 +156,7 @@ describe('counts', () => {
         }),
       );
     }
-    // Where it is more than a page holds, `estimated` is the same.
+    // For more rows than a page, `estimated` returns the planned count too.
     const estimate = await rest(
       'HEAD',
       'call_logs',
@@ -170,15 +170,15 @@ describe('counts', () => {
   });
 });
 
-describe('reading', () => {
-  /** Own rows come with it, so what is asked is understood; a refusal is told by its status. */
+describe('reads no row of another organization', () => {
+  /** The answer includes own rows, so the request was understood; a refusal shows in the status. */
   async function expectOwnOnly(what: string, answer: Promise<Answer>, status = 200): Promise<void> {
     const told = await answer;
     expect(told.status, `${what}: ${told.text.slice(0, 200)}`).toBe(status);
     expect(leaksOfA(told), what).toEqual([]);
   }
 
-  test('through every reference, either way, in every form of embedding', async () => {
+  test('through any reference in either direction, in any form of embedding', async () => {
     let asked = 0;
     for (const { from, to } of references) {
       for (const [outer, inner] of [
@@ -196,7 +196,7 @@ describe('reading', () => {
           forms.map(async (select) => {
             const answer = await rest('GET', outer, { select });
             asked += 1;
-            // Two references between the same two tables, or none onwards, are told as such.
+            // PostgREST reports two references between the same tables, or a missing one, as an error.
             expect([200, 300, 400], `${outer}: ${select}: ${answer.text}`).toContain(answer.status);
             expect(leaksOfA(answer), `${outer}: ${select}`).toEqual([]);
           }),
@@ -220,7 +220,7 @@ describe('reading', () => {
     );
   });
 
-  test('with filters, casts, orders, ranges and media types that are made for looking elsewhere', async () => {
+  test('with hostile filters, casts, orders, ranges and media types', async () => {
     const or = `(org_id.eq.${a.orgId},id.not.is.null)`;
     await expectOwnOnly('or', rest('GET', 'agents', { or }));
     await expectOwnOnly('not and', rest('GET', 'agents', { 'not.and': `(org_id.eq.${b.orgId},id.is.null)` }));
@@ -248,12 +248,12 @@ describe('reading', () => {
       await expectOwnOnly(accept, rest('GET', 'call_logs', {}, { accept }), 406);
   });
 
-  test('in a schema that is not for clients, under whatever name', async () => {
+  test('in a private schema, under any name', async () => {
     const { sql } = lockstep.supabase;
     const schemas = await sql<
       { name: string }[]
     >`select nspname as name from pg_namespace where nspname <> 'public'`;
-    // Those of a hosted project that are not here, and other ways to write the one.
+    // Schemas that only a hosted project has, and other spellings of ours.
     const more = [
       'storage',
       'realtime',
@@ -279,7 +279,7 @@ describe('reading', () => {
     }
   });
 
-  test('at the places beside REST and Auth', async () => {
+  test('at other paths than REST and Auth', async () => {
     for (const path of [
       '/_system/introspect',
       '/rest/v1/../../_system/introspect',
@@ -296,13 +296,13 @@ describe('reading', () => {
       });
       expect(response.status, path).toBe(404);
     }
-    // Nor are the tables listed for whoever may use the service.
+    // The root does not list the tables either.
     expect((await rest('GET', '')).status).toBe(403);
   });
 });
 
-describe('writing', () => {
-  test('by every verb and preference: refused, whatever is written, and nothing is told of what is there', async () => {
+describe('writes', () => {
+  test('are refused with every verb and preference, and the answers reveal nothing', async () => {
     const { sql } = lockstep.supabase;
     const before = await digestOf(sql);
     const preferences = [
@@ -324,7 +324,7 @@ describe('writing', () => {
       const [taken] = await sql.unsafe<{ row: Record<string, unknown> }[]>(
         `select to_jsonb(t) as row from public.${name} t where ${organization} = '${a.orgId}' limit 1`,
       );
-      // A's own row in B's name: what is unique would be in conflict, if it came so far.
+      // A's own row, sent by B: a unique value would conflict if the request got that far.
       const stolen = { ...taken?.row, [organization]: b.orgId };
       for (const prefer of preferences) {
         const attempts: [string, Filter, unknown][] = [
@@ -349,7 +349,7 @@ describe('writing', () => {
           }),
         );
       }
-      // Nothing to write is no attempt: REST makes no statement of it.
+      // An empty body is not an attempt: REST makes no statement of it.
       for (const [method, body] of [
         ['POST', []],
         ['PATCH', {}],
@@ -389,7 +389,7 @@ describe('Auth', () => {
       union all select to_jsonb(i) from auth.identities i where user_id = ${a.userId}
       union all select to_jsonb(s) from auth.sessions s where user_id = ${a.userId}`;
 
-  test('the administrator of users is not behind the publishable key', async () => {
+  test('the publishable key gives no access to the admin API', async () => {
     const before = await usersOfA();
     for (const token of [b.token, null]) {
       for (const [method, path, body] of [
@@ -409,7 +409,7 @@ describe('Auth', () => {
     expect(await usersOfA()).toEqual(before);
   });
 
-  test('no way to sign up, to change oneself or to sign in gives a token of another organization', async () => {
+  test('sign-up, profile changes and sign-in never give a token of another organization', async () => {
     const before = await usersOfA();
     const email = `thief-${randomUUID()}@b.example`;
     const data = { ...secrets(), sub: a.userId, role: 'service_role' };
@@ -460,7 +460,7 @@ describe('Auth', () => {
     await attempt('POST', 'token?grant_type=password', { email, password: 'thief-password', ...wish });
     await attempt('POST', 'token?grant_type=password', { email: b.email, password: b.password, ...wish });
 
-    // Their own, twice each: what they wished for has become of their user_metadata, if of anything.
+    // Their own users, twice each. The requested values reach user_metadata at most.
     expect(tokens.length).toBeGreaterThanOrEqual(3);
     for (const { what, token } of tokens) {
       const claims = decodeJwt(token);
@@ -476,7 +476,7 @@ describe('Auth', () => {
       });
       expect(await answer.text(), what).not.toMatch(/ of A|"name":"A"/);
     }
-    // A sign-up gives a user without an organization, who is nobody here.
+    // A sign-up creates a user without an organization, who may do nothing.
     expect(
       await lockstep
         .clientFor(thief)

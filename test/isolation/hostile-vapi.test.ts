@@ -1,4 +1,4 @@
-/** A Vapi that lies: its answers mix organizations up. Nothing of another organization is read, written or deleted for it. */
+/** A Vapi whose answers mix up organizations. They must not make Lockstep read, write or delete anything of another organization. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -69,7 +69,7 @@ afterAll(async () => {
   await vapi?.stop();
 });
 
-/** What B is told of the assistant that has just been made for it: that it is A's. */
+/** Tells B that its new assistant has the id of A's assistant. */
 const namesAnother: Lie = ({ method }, answer) =>
   method === 'POST' ? { ...answer, id: a.assistants[0] } : undefined;
 
@@ -85,7 +85,7 @@ async function ended(caller: Caller): Promise<string> {
   );
 }
 
-test("a new assistant is said to have the id of A's: the database refuses it, and recovery finds the real one", async () => {
+test("if Vapi answers a create with the id of A's assistant, the database refuses it and recovery finds the real one", async () => {
   const b = await lockstep.newCaller('B');
   const before = await systemsOf(lockstep, a.orgId);
   const reached = vapi.requests.length;
@@ -98,7 +98,7 @@ test("a new assistant is said to have the id of A's: the database refuses it, an
   expect(vapi.requests.slice(reached).filter(({ path }) => path.includes(a.assistants[0] ?? ''))).toEqual([]);
 });
 
-test("the same where its sibling is refused: what has to go again is what shows the save's own stamp", async () => {
+test("if the sibling is rejected as well, the undo deletes only the assistant with the save's own stamp", async () => {
   const b = await lockstep.newCaller('B');
   const before = await systemsOf(lockstep, a.orgId);
   lie = namesAnother;
@@ -106,7 +106,7 @@ test("the same where its sibling is refused: what has to go again is what shows 
   await save(b.client, { inbound: { systemPrompt: 'of B' }, outbound: { systemPrompt: 'refused' } });
   expect(await ended(b)).toBe('ROLLED_BACK');
   expect(await systemsOf(lockstep, a.orgId)).toEqual(before);
-  // Not even its name is told to B.
+  // B does not even learn its name.
   const [row] = await lockstep.supabase
     .sql`select results::text from public.agent_saves where org_id = ${b.orgId}`;
   expect(row?.['results']).not.toContain(a.assistants[0]);

@@ -1,4 +1,4 @@
-/** Two organizations that own something of everything, for tests that one never sees what is the other's. */
+/** Two organizations that own rows in every table, for tests that neither sees rows of the other. */
 import { randomUUID } from 'node:crypto';
 import { gql } from 'graphql-request';
 import postgres from 'postgres';
@@ -36,7 +36,7 @@ interface Saved {
   };
 }
 
-/** Saves both agents through the API and fills every table that the API only reads, at times of its own. */
+/** Saves both agents through the API, and fills the tables that the API only reads. */
 export async function createOwner(app: TestApp, name: string): Promise<Owner> {
   const { sql, ...supabase } = app.supabase;
   const minute = String(name.codePointAt(0) ?? 0)
@@ -133,7 +133,7 @@ function ids(count: number): string[] {
   return Array.from({ length: count }, () => randomUUID());
 }
 
-/** A digest of every row of every table of ours: the same twice = nothing was changed in between. */
+/** A digest of all rows of all our tables. Two equal digests mean that nothing changed in between. */
 export async function digestOf(sql: postgres.Sql): Promise<Record<string, string>> {
   const tables = await sql<{ name: string }[]>`
     select c.oid::regclass::text as name from pg_class c
@@ -148,18 +148,18 @@ export async function digestOf(sql: postgres.Sql): Promise<Record<string, string
   return digests;
 }
 
-/** The roles that a request can have. On a hosted project PostgREST connects as `authenticator` and becomes one of them. */
+/** The roles of a request. On a hosted project, PostgREST connects as `authenticator` and switches to one of them. */
 export const ROLES = ['anonymous', 'user of A', 'user of B', 'service'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** A connection as PostgREST's login role. */
+/** A connection as the login role of PostgREST. */
 export function asAuthenticator(supabase: TestSupabase): postgres.Sql {
   const url = new URL(supabase.databaseUrl);
   url.username = 'authenticator';
   return postgres(url.href, { max: 1, onnotice: () => {} });
 }
 
-/** What PostgREST sets before a request's statement: role and claims. */
+/** Sets role and claims as PostgREST does before the statement of a request. */
 export async function become(
   tx: postgres.TransactionSql,
   role: 'anon' | 'authenticated' | 'service_role',

@@ -1,7 +1,7 @@
 /**
- * A project of today signs with ES256, and its REST layer verifies with the same published keys. The embedded one knows HS256 only,
- * so a gateway stands before it that does what is missing: it publishes the key set, lets through what a key of it has signed,
- * and signs the same claims anew in the way that is understood behind it.
+ * A current project signs with ES256, and its REST layer verifies with the published keys. The embedded REST layer supports only HS256.
+ * So this test puts a gateway before it, which publishes the key set, accepts tokens signed by one of its keys,
+ * and signs the same claims again with HS256.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -50,7 +50,7 @@ beforeAll(async () => {
       },
     },
   });
-  // The two organizations are made by a server of the legacy kind, on the same database and the same account.
+  // A server in HS256 mode creates the two organizations, on the same database and the same account.
   const legacy = await createTestApp({ supabase, vapi: lockstep.vapi });
   [a, b] = await Promise.all([createOwner(legacy, 'A'), createOwner(legacy, 'B')]);
   await legacy.stop();
@@ -130,7 +130,7 @@ const READ = `{
   knowledgeBaseDocuments { nodes { id } }
 }`;
 
-test('each reads all of its own, and nothing of the other', async () => {
+test('each organization reads all of its own rows and none of the other', async () => {
   const answers = await Promise.all(
     [a, b].map(async (owner) => lockstep.clientFor(await tokenOf(owner)).request<object>(READ)),
   );
@@ -161,7 +161,7 @@ test('each reads all of its own, and nothing of the other', async () => {
   expect(gateway.keySetsRead).toBe(1);
 });
 
-test('a save is made, and read back', async () => {
+test('saves, and reads the save back', async () => {
   const client = lockstep.clientFor(await tokenOf(b));
   const { updateAgents } = await client.request<{
     updateAgents: { __typename: string; save: { id: string } };
@@ -178,7 +178,7 @@ test('a save is made, and read back', async () => {
   const [save] =
     await supabase.sql`select org_id, actor from public.agent_saves where id = ${updateAgents.save.id}`;
   expect(save).toEqual({ org_id: b.orgId, actor: b.userId });
-  // Of another organization's save there is nothing.
+  // Another organization's save is not found.
   expect(
     await lockstep
       .clientFor(await tokenOf(a))
@@ -189,7 +189,7 @@ test('a save is made, and read back', async () => {
 test.each([
   ['another key under the real kid', KID],
   ['a key that is in no set', 'signing-key-2'],
-])('%s: refused, and nothing reaches the database', async (_what, kid) => {
+])('refuses %s, and nothing reaches the database', async (_what, kid) => {
   const { privateKey: stranger } = await generateKeyPair('ES256');
   supabase.requests.reset();
   const answer = await lockstep

@@ -1,6 +1,6 @@
 /**
- * Tokens end to end: the whole server over HTTP, once with a legacy project's shared secret (HS256) and once with a key set
- * (ES256). Every token but the good ones is answered as the contract says, and none is taken for an anonymous caller.
+ * Tokens end to end: the whole server over HTTP, once with the shared secret of a legacy project (HS256) and once with a key set
+ * (ES256). Every invalid token is refused as documented, and never counts as an anonymous caller.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -19,7 +19,7 @@ import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
 const KID = 'key-1';
 
-/** How a server of this mode knows its users, and how a good token of it is signed. */
+/** How a server in this mode verifies tokens, and how to sign a valid one. */
 interface Mode {
   name: string;
   app: TestApp;
@@ -105,7 +105,7 @@ function sign(
   return new SignJWT(payload).setProtectedHeader(header).sign(key);
 }
 
-/** With the mode's own key, also what the library would not sign. */
+/** Signs with the key of this mode, also headers and payloads that the library refuses to sign. */
 async function signAnything(mode: Mode, header: object, payload: object): Promise<string> {
   const text = unsigned(header, payload).slice(0, -1);
   const algorithm = mode.key instanceof Uint8Array ? 'HMAC' : 'ECDSA';
@@ -123,13 +123,13 @@ async function signAnything(mode: Mode, header: object, payload: object): Promis
   return `${text}.${base64url.encode(new Uint8Array(signature))}`;
 }
 
-/** Good but for its signature, with this in its header. */
+/** A token signed by another key, with these values in its header. */
 function byStranger(mode: Mode, header: object): Promise<string> {
   const key = mode.name === 'JWKS' ? strangers.privateKey : new Uint8Array(64).fill(7);
   return signAnything({ ...mode, key }, { alg: mode.header.alg, ...header }, claims());
 }
 
-/** Parts that are signed by nobody. */
+/** An unsigned token of these parts. */
 function unsigned(header: object, payload: object, signature = ''): string {
   return `${base64url.encode(JSON.stringify(header))}.${base64url.encode(JSON.stringify(payload))}.${signature}`;
 }
@@ -155,7 +155,7 @@ function messageOf({ text }: Answer): unknown {
 
 const SAVE = 'mutation { updateAgents(input: { inbound: { systemPrompt: "x" } }) { __typename } }';
 
-/** Asks three times: what needs an organization, what needs nothing, and what would write. */
+/** Sends three requests: one that needs an organization, one that needs nothing, and one that would write. */
 async function refusals(app: TestApp, authorization?: string): Promise<Answer[]> {
   app.supabase.requests.reset();
   app.vapi.reset();
@@ -170,7 +170,7 @@ async function refusals(app: TestApp, authorization?: string): Promise<Answer[]>
   return answers;
 }
 
-/** Refused altogether, also where no organization is needed: not taken for a caller without a token. */
+/** Asserts that all three are refused, including the one that a caller without a token may send. */
 async function expectRefused(app: TestApp, authorization: string): Promise<void> {
   for (const answer of await refusals(app, authorization)) {
     expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
@@ -179,14 +179,14 @@ async function expectRefused(app: TestApp, authorization: string): Promise<void>
   }
 }
 
-/** Anybody's tokens, by what is wrong with them. */
+/** Invalid tokens by their defect. */
 const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
   'is garbage': () => 'garbage',
   'is three parts of garbage': () => 'a.b.c',
   'is JSON': () => JSON.stringify({ role: 'authenticated' }).replaceAll(' ', ''),
   'has four parts': async (mode) => `${await sign(claims(), mode.header, mode.key)}.x`,
   'is cut short': async (mode) => (await sign(claims(), mode.header, mode.key)).slice(0, -3),
-  'had its payload changed after it was signed': async (mode) => {
+  'has a payload that was changed after signing': async (mode) => {
     const [header, , signature] = (await sign(claims(), mode.header, mode.key)).split('.');
     const payload = base64url.encode(JSON.stringify({ ...claims(), app_metadata: { org_id: other } }));
     return `${header}.${payload}.${signature}`;
@@ -196,29 +196,29 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
     const { exp: _exp, ...rest } = claims();
     return sign(rest, mode.header, mode.key);
   },
-  'has a text for its expiry': (mode) =>
+  'has a string as its expiry': (mode) =>
     signAnything(mode, mode.header, { ...claims(), exp: String(now() + 600) }),
   'is not valid yet': (mode) => sign({ ...claims(), nbf: now() + 600 }, mode.header, mode.key),
-  'is of another issuer': (mode) =>
+  'has another issuer': (mode) =>
     sign({ ...claims(), iss: 'https://other.supabase.co/auth/v1' }, mode.header, mode.key),
-  'is of an issuer that begins like ours': (mode) =>
+  'has an issuer that begins like ours': (mode) =>
     sign({ ...claims(), iss: `${supabase.url}/auth/v1.evil.example` }, mode.header, mode.key),
-  'tells no issuer': (mode) => {
+  'has no issuer': (mode) => {
     const { iss: _iss, ...rest } = claims();
     return sign(rest, mode.header, mode.key);
   },
   'is for another audience': (mode) => sign({ ...claims(), aud: 'anon' }, mode.header, mode.key),
-  'tells no audience': (mode) => {
+  'has no audience': (mode) => {
     const { aud: _aud, ...rest } = claims();
     return sign(rest, mode.header, mode.key);
   },
-  'tells no subject': (mode) => {
+  'has no subject': (mode) => {
     const { sub: _sub, ...rest } = claims();
     return sign(rest, mode.header, mode.key);
   },
   'is of role anon': (mode) => sign({ ...claims(), role: 'anon' }, mode.header, mode.key),
   'is of role service_role': (mode) => sign({ ...claims(), role: 'service_role' }, mode.header, mode.key),
-  'tells no role': (mode) => {
+  'has no role': (mode) => {
     const { role: _role, ...rest } = claims();
     return sign(rest, mode.header, mode.key);
   },
@@ -226,25 +226,25 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
     mode.name === 'JWKS'
       ? sign(claims(), mode.header, strangers.privateKey)
       : sign(claims(), { ...mode.header, kid: KID }, new TextEncoder().encode('x'.repeat(64))),
-  'is signed under a kid that nobody has': (mode) =>
+  'has an unknown kid': (mode) =>
     sign(
       claims(),
       { ...mode.header, kid: 'no-such-key' },
       mode.name === 'JWKS' ? strangers.privateKey : new Uint8Array(64),
     ),
-  'brings its own key in its header': () =>
+  'has its own key in its header': () =>
     sign(
       claims(),
       { alg: 'ES256', kid: KID, jwk: strangers.jwk } as JWTHeaderParameters,
       strangers.privateKey,
     ),
-  'tells where its key is to be fetched': () =>
+  'has the address of its key in its header': () =>
     sign(
       claims(),
       { alg: 'ES256', kid: KID, jku: 'http://127.0.0.1:9/jwks.json' } as JWTHeaderParameters,
       strangers.privateKey,
     ),
-  'has no kid, by a stranger': (mode) =>
+  'has no kid and is signed by another key': (mode) =>
     sign(
       claims(),
       { alg: mode.header.alg },
@@ -253,10 +253,10 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
   'names a file as its kid': (mode) => byStranger(mode, { kid: '../../../../../../dev/null' }),
   'names an address as its kid': (mode) => byStranger(mode, { kid: 'http://127.0.0.1:9/key.json' }),
   'has SQL in its kid': (mode) => byStranger(mode, { kid: `' or true; --` }),
-  'has a kid that every object has': (mode) => byStranger(mode, { kid: '__proto__' }),
-  'has a kid that is no text': (mode) => byStranger(mode, { kid: [KID] as unknown as string }),
-  'brings a certificate in its header': (mode) => byStranger(mode, { x5c: ['MIIB'], kid: KID }),
-  'tells where its certificate is to be fetched': (mode) =>
+  'has a property of every object as its kid': (mode) => byStranger(mode, { kid: '__proto__' }),
+  'has a kid that is not a string': (mode) => byStranger(mode, { kid: [KID] as unknown as string }),
+  'has a certificate in its header': (mode) => byStranger(mode, { x5c: ['MIIB'], kid: KID }),
+  'has the address of its certificate in its header': (mode) =>
     byStranger(mode, { x5u: 'http://127.0.0.1:9/certificate.pem', kid: KID }),
   'has no signature': async (mode) => (await sign(claims(), mode.header, mode.key)).replace(/[^.]+$/, ''),
   'has a signature of zeros': (mode) =>
@@ -264,21 +264,20 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
   'is encrypted': () => `${base64url.encode('{"alg":"dir","enc":"A256GCM"}')}..AAAA.AAAA.AAAA`,
   'has an unencoded payload': (mode) =>
     signAnything(mode, { ...mode.header, crit: ['b64'], b64: false }, claims()),
-  'is for several audiences, and not for ours': (mode) =>
+  'has several audiences without ours': (mode) =>
     sign({ ...claims(), aud: ['anon', 'authenticated.example'] }, mode.header, mode.key),
   'has an audience that is an object': (mode) =>
     signAnything(mode, mode.header, { ...claims(), aud: { authenticated: true } }),
   'has several issuers': (mode) =>
     signAnything(mode, mode.header, { ...claims(), iss: [claims()['iss'], 'https://other.example'] }),
-  'is valid from a text': (mode) => signAnything(mode, mode.header, { ...claims(), nbf: 'now' }),
-  'has a subject that is no text': (mode) =>
+  'has a string as its nbf': (mode) => signAnything(mode, mode.header, { ...claims(), nbf: 'now' }),
+  'has a subject that is not a string': (mode) =>
     signAnything(mode, mode.header, { ...claims(), sub: { id: userId } }),
   'has several roles': (mode) =>
     sign({ ...claims(), role: ['authenticated', 'service_role'] }, mode.header, mode.key),
   'is of role authenticator': (mode) => sign({ ...claims(), role: 'authenticator' }, mode.header, mode.key),
-  'is of our role, in capitals': (mode) =>
-    sign({ ...claims(), role: 'AUTHENTICATED' }, mode.header, mode.key),
-  'is a list of claims': (mode) => signAnything(mode, mode.header, [claims()]),
+  'has our role in capitals': (mode) => sign({ ...claims(), role: 'AUTHENTICATED' }, mode.header, mode.key),
+  'has a list as its payload': (mode) => signAnything(mode, mode.header, [claims()]),
   'has alg none': () => unsigned({ alg: 'none', typ: 'JWT' }, claims()),
   'has alg None and the real kid': () => unsigned({ alg: 'None', typ: 'JWT', kid: KID }, claims()),
   'has alg none and a signature': async (mode) =>
@@ -288,14 +287,14 @@ const BAD: Record<string, (mode: Mode) => string | Promise<string>> = {
   'is HS256, signed with the public key as JWK': () =>
     sign(claims(), { alg: 'HS256', kid: KID }, new TextEncoder().encode(JSON.stringify(es256.jwk))),
   'is HS256, signed with an empty-looking key': () => sign(claims(), { alg: 'HS256' }, new Uint8Array(32)),
-  'is RS256, by a stranger, under the real kid': () =>
+  'is RS256, signed by another key under the real kid': () =>
     sign(claims(), { alg: 'RS256', kid: KID }, rsa.privateKey),
-  'is good for a server of the other mode': (mode) => {
+  'is valid for a server in the other mode': (mode) => {
     const there = modes.find((candidate) => candidate !== mode);
     if (there === undefined) throw new Error('no other mode');
     return sign(claims(), there.header, there.key);
   },
-  'asks for an extension that nobody knows': (mode) =>
+  'requires an unknown extension': (mode) =>
     signAnything(mode, { ...mode.header, crit: ['lockstep'], lockstep: true }, claims()),
   'is the publishable key': () => supabase.publishableKey,
   'is the secret key': () => supabase.secretKey,
@@ -311,7 +310,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     mode = found;
   });
 
-  test('a good token is its user, of its organization', async () => {
+  test('a valid token gives access to its organization', async () => {
     const token = await sign(claims(), mode.header, mode.key);
     const saved = await ask(mode.app, SAVE, `Bearer ${token}`);
     expect(saved).toMatchObject({ status: 200, data: { updateAgents: { __typename: expect.any(String) } } });
@@ -322,14 +321,14 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
 
   test.each<[string, (mode: Mode) => Promise<string>]>([
     [
-      'has several audiences, ours among them',
+      'has several audiences including ours',
       (at) => sign({ ...claims(), aud: ['x', 'authenticated'] }, at.header, at.key),
     ],
     [
       'has its organization in capitals',
       (at) => sign({ ...claims(), app_metadata: { org_id: org.toUpperCase() } }, at.header, at.key),
     ],
-    // What a header says of a key is not looked at; and nothing is fetched.
+    // The server ignores keys in a header, and fetches nothing.
     [
       'names other keys in its header',
       (at) =>
@@ -339,7 +338,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
           claims(),
         ),
     ],
-  ])('a good token that %s is its user, of its organization', async (_what, make) => {
+  ])('a valid token that %s gives access to its organization', async (_what, make) => {
     await ask(mode.app, SAVE, `Bearer ${await make(mode)}`);
     const [journal] = await supabase.sql`
       select org_id, actor from public.agent_saves order by started_at desc limit 1`;
@@ -347,12 +346,12 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     await supabase.sql`update public.agent_saves set actor = 'told' where org_id = ${org}`;
   });
 
-  test('what is signed by hand below would be good, were it not for what is wrong with it', async () => {
+  test('a hand-signed token without a defect is accepted', async () => {
     const token = await signAnything(mode, mode.header, claims());
     expect((await ask(mode.app, '{ __typename }', `Bearer ${token}`)).status).toBe(200);
   });
 
-  test('no token: UNAUTHENTICATED where an organization is needed, and nothing else is refused', async () => {
+  test('without a token, only requests that need an organization are refused (UNAUTHENTICATED)', async () => {
     const [read, write, neither] = await refusals(mode.app);
     expect(read).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
     expect(write).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
@@ -370,23 +369,23 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     ['two tokens', (token: string) => `Bearer ${token} ${token}`],
     ['two tokens with a comma', (token: string) => `Bearer ${token}, Bearer ${token}`],
     ['nothing at all', () => ''],
-  ])('a good token with %s is refused', async (_what, header) => {
+  ])('a valid token with %s is refused', async (_what, header) => {
     await expectRefused(mode.app, header(await sign(claims(), mode.header, mode.key)));
   });
 
   test.each<[string, () => Record<string, unknown>]>([
     ['no app_metadata', () => ({ app_metadata: undefined })],
     ['an app_metadata that is null', () => ({ app_metadata: null })],
-    ['an app_metadata that is a text', () => ({ app_metadata: 'org_id' })],
+    ['an app_metadata that is a string', () => ({ app_metadata: 'org_id' })],
     ['no organization', () => ({ app_metadata: { provider: 'email' } })],
     ['an organization that is null', () => ({ app_metadata: { org_id: null } })],
     ['an organization that is empty', () => ({ app_metadata: { org_id: '' } })],
-    ['an organization that is no UUID', () => ({ app_metadata: { org_id: 'north-dental' } })],
+    ['an organization that is not a UUID', () => ({ app_metadata: { org_id: 'north-dental' } })],
     ['an organization with something after it', () => ({ app_metadata: { org_id: `${org} ` } })],
     ['a list of organizations', () => ({ app_metadata: { org_id: [org] } })],
     ['an organization that is an object', () => ({ app_metadata: { org_id: { id: org } } })],
     ['an organization that is a number', () => ({ app_metadata: { org_id: 1 } })],
-    ['an organization that is everything', () => ({ app_metadata: { org_id: true } })],
+    ['an organization that is true', () => ({ app_metadata: { org_id: true } })],
     ['an organization without its hyphens', () => ({ app_metadata: { org_id: org.replaceAll('-', '') } })],
     ['an organization in braces', () => ({ app_metadata: { org_id: `{${org}}` } })],
     ['two organizations', () => ({ app_metadata: { org_id: `${org},${other}` } })],
@@ -399,7 +398,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
       "someone's organization in user_metadata.app_metadata",
       () => ({ app_metadata: {}, user_metadata: { app_metadata: { org_id: org } } }),
     ],
-  ])('a good token with %s is FORBIDDEN', async (_what, change) => {
+  ])('a valid token with %s is FORBIDDEN', async (_what, change) => {
     const token = await sign({ ...claims(), ...change() }, mode.header, mode.key);
     const [read, write, neither] = await refusals(mode.app, `Bearer ${token}`);
     expect(read).toMatchObject({ status: 403, code: 'FORBIDDEN' });
@@ -407,7 +406,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     expect(neither).toMatchObject({ status: 200, data: { __typename: 'Query' } });
   });
 
-  test('what user_metadata says does not matter beside what app_metadata says', async () => {
+  test('user_metadata does not affect the organization', async () => {
     const token = await sign(
       { ...claims(), user_metadata: { org_id: other, app_metadata: { org_id: other } }, org_id: other },
       mode.header,
@@ -418,7 +417,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     expect(rows.length).toBe(0);
   });
 
-  test('an organization that does not exist: FORBIDDEN, and nothing is made', async () => {
+  test('an organization that does not exist is FORBIDDEN, and nothing is created', async () => {
     const token = await sign({ ...claims(), app_metadata: { org_id: randomUUID() } }, mode.header, mode.key);
     mode.app.vapi.reset();
     const saved = await ask(mode.app, SAVE, `Bearer ${token}`);
@@ -427,7 +426,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
   });
 });
 
-test('a user moved to another organization: the old token is of the old one until it expires, the next of the new', async () => {
+test('after a move to another organization, the old token keeps the old organization until it expires; the next token has the new one', async () => {
   const app = modes[0]?.app;
   if (app === undefined) throw new Error('no server');
   const user = await supabase.createUser({ orgId: org });
@@ -450,7 +449,7 @@ test('a user moved to another organization: the old token is of the old one unti
   expect(answer).toMatchObject({ status: 403, code: 'FORBIDDEN' });
 });
 
-test('a user who is deleted: the token is what it is until it expires, and there is no next one', async () => {
+test('the token of a deleted user stays valid until it expires and cannot be refreshed', async () => {
   const app = modes[0]?.app;
   if (app === undefined) throw new Error('no server');
   const user = await supabase.createUser({ orgId: org });
@@ -464,7 +463,7 @@ test('a user who is deleted: the token is what it is until it expires, and there
   });
 });
 
-test('an organization that is deleted: its tokens are FORBIDDEN, and find nothing', async () => {
+test('the tokens of a deleted organization are FORBIDDEN and find nothing', async () => {
   const app = modes[0]?.app;
   if (app === undefined) throw new Error('no server');
   const gone = await supabase.createOrganization('Gone');
@@ -484,7 +483,7 @@ test('an organization that is deleted: its tokens are FORBIDDEN, and find nothin
   expect(app.vapi.requests).toEqual([]);
 });
 
-describe('a token that is good when it is checked, and not any more when the database reads with it', () => {
+describe('a token that expires between the check of the server and the read of the database', () => {
   let patient: TestApp;
   let token: string;
   beforeAll(async () => {
@@ -496,7 +495,7 @@ describe('a token that is good when it is checked, and not any more when the dat
   });
   afterAll(() => patient?.stop());
 
-  test('is refused as one that had expired before', async () => {
+  test('receives the same refusal as an expired token', async () => {
     const late = await sign({ ...claims(), exp: now() - 60 }, { alg: 'HS256' }, modes[0]?.key as Uint8Array);
     const expected = await ask(patient, '{ organization { id } }', `Bearer ${late}`);
     expect(expected).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
@@ -508,7 +507,7 @@ describe('a token that is good when it is checked, and not any more when the dat
       const answer = await ask(patient, '{ organization { id } }', `Bearer ${short}`);
       supabase.faults.clear();
       expect(answer).toMatchObject({ status: 401, code: 'UNAUTHENTICATED' });
-      // On a machine that is slow, our own check may have found it already.
+      // On a slow machine, our own check may already have refused it.
       if (supabase.requests.all.length === 0) continue;
       expect(messageOf(answer)).toBe(messageOf(expected));
       break;
@@ -530,14 +529,14 @@ describe('a token that is good when it is checked, and not any more when the dat
     },
   );
 
-  test('a publishable key that the gateway refuses is no fault of the caller', async () => {
+  test('a publishable key that the gateway refuses is not reported as a fault of the caller', async () => {
     supabase.faults.next('/rest/v1/agents', { status: 401, body: { message: 'Invalid API key' } });
     const answer = await ask(patient, '{ agents { id } }', `Bearer ${token}`);
     expect(answer).toMatchObject({ code: 'INTERNAL_SERVER_ERROR' });
   });
 });
 
-test('keys that cannot be fetched: UNAVAILABLE, never anonymous', async () => {
+test('answers UNAVAILABLE if the keys cannot be fetched, and does not treat the caller as anonymous', async () => {
   const app = await createTestApp({
     supabase,
     config: {

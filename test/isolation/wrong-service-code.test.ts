@@ -1,6 +1,6 @@
 /**
- * Service code that is wrong on purpose: it has the service role's key, and passes one organization's ids together with
- * another's. The database stops it.
+ * Deliberately wrong service code: it has the key of the service role, and passes ids of one organization together with another
+ * organization. The database refuses it.
  */
 import { randomUUID } from 'node:crypto';
 import { createClient } from '@supabase/supabase-js';
@@ -19,9 +19,9 @@ let sql: postgres.Sql;
 let journal: SaveJournal;
 let a: Owner;
 let b: Owner;
-/** Has no agents yet. */
+/** An organization without agents. */
 let c: string;
-/** Of A, begun by `owner`, and not over. */
+/** An open save of A, begun by `owner`. */
 let open: { id: string; owner: string };
 
 beforeAll(async () => {
@@ -63,7 +63,7 @@ function change(update: Partial<BeginRequest['updates'][number]> = {}): BeginReq
   };
 }
 
-/** What is A's, in every table; and that nothing of it is in an answer. */
+/** Texts and ids of A from every table, to assert that an answer contains none of them. */
 async function rowsOf(orgId: string): Promise<string> {
   const tables = await sql<{ name: string; column: string }[]>`
     select c.oid::regclass::text as name, a.attname as column from pg_class c join pg_attribute a on a.attrelid = c.oid
@@ -85,13 +85,13 @@ function expectNothingOfA(answer: unknown): void {
   for (const id of [a.orgId, a.agents.INBOUND, ...a.assistants]) expect(text).not.toContain(id);
 }
 
-describe('the functions that move a save', () => {
+describe('the save functions', () => {
   let before: string;
   beforeEach(async () => {
     before = await rowsOf(a.orgId);
   });
 
-  test("an update that names A's agent in B's save is refused", async () => {
+  test("refuse an update with A's agent in a save of B", async () => {
     const id = randomUUID();
     const answer = await journal.begin(b.orgId, id, 'x', change({ agentId: a.agents.INBOUND }));
     expect(answer).toEqual({ outcome: 'NO_AGENT', role: 'INBOUND' });
@@ -99,7 +99,7 @@ describe('the functions that move a save', () => {
     expect(await rowsOf(a.orgId)).toBe(before);
   });
 
-  test("A's running save, begun again in B's name by its very owner, gives nothing of A away", async () => {
+  test("reveal nothing of A if the owner of A's open save begins it again for B", async () => {
     const answer = await journal
       .begin(b.orgId, open.id, open.owner, change())
       .catch((error: unknown) => String(error));
@@ -108,7 +108,7 @@ describe('the functions that move a save', () => {
     expect(await rowsOf(a.orgId)).toBe(before);
   });
 
-  test("A's closed save does not answer B either", async () => {
+  test("do not answer B with A's closed save", async () => {
     const answer = await journal
       .begin(b.orgId, a.save, 'x', change())
       .catch((error: unknown) => String(error));
@@ -117,7 +117,7 @@ describe('the functions that move a save', () => {
     expect(await rowsOf(a.orgId)).toBe(before);
   });
 
-  test("every transition of A's save in B's name finds no save", async () => {
+  test("find no save for any transition of A's save in the name of B", async () => {
     const ref: SaveRef = { orgId: b.orgId, saveId: open.id, epoch: 1 };
     const agents = [{ role: 'INBOUND' as const, assistantId: b.assistants[0] ?? '', observed: {} }];
     const failure = { reason: 'VAPI_REJECTED' as const, message: 'x', retryable: false };
@@ -135,13 +135,13 @@ describe('the functions that move a save', () => {
     for (const [what, answer] of Object.entries(answers))
       expect(answer, what).toEqual({ outcome: 'NO_SAVE' });
     expect(await rowsOf(a.orgId)).toBe(before);
-    // Nor was B locked, or fenced, for A's sake.
+    // B is neither locked nor fenced because of A.
     expect(await journal.begin(b.orgId, randomUUID(), 'x', change({ expectedRevision: 99 }))).toMatchObject({
       outcome: 'REVISION_CONFLICT',
     });
   });
 
-  test("A's abandoned save cannot be taken over in B's name", async () => {
+  test("do not take over A's abandoned save in the name of B", async () => {
     await sql`update public.agent_saves set lease_until = now() - interval '1 minute' where id = ${open.id}`;
     before = await rowsOf(a.orgId);
     expect(await journal.takeover(b.orgId, open.id, 'thief', 60_000)).toEqual({ outcome: 'NOT_DUE' });
@@ -150,7 +150,7 @@ describe('the functions that move a save', () => {
     await sql`update public.agent_saves set lease_until = now() + interval '1 hour' where id = ${open.id}`;
   });
 
-  test("a commit that would write A's agent, or take A's assistant, is stopped and leaves nothing behind", async () => {
+  test("refuse a commit that would write A's agent or use A's assistant, and leave nothing behind", async () => {
     for (const { newAgentId, assistantId } of [
       { newAgentId: a.agents.INBOUND, assistantId: 'an-assistant-of-c' },
       { newAgentId: randomUUID(), assistantId: a.assistants[0] ?? '' },
@@ -166,7 +166,7 @@ describe('the functions that move a save', () => {
           lateMs: 0,
         })
         .catch((error: unknown) => String(error));
-      // An agent that is not new after all, or an assistant that is taken.
+      // The agent is not new, or another agent has the assistant.
       expect(committed).toMatch(/no longer at revision 0|refused a call with 23505.*vapi_assistant_id/);
       expect(await rowsOf(a.orgId)).toBe(before);
       expect(await sql`select from public.agents where org_id = ${c}`).toHaveLength(0);
@@ -181,7 +181,7 @@ describe('the functions that move a save', () => {
     }
   });
 
-  test('the organization that a function entered is left again, also within one transaction', async () => {
+  test('reset the organization at their end, also within one transaction', async () => {
     await sql.begin(async (tx) => {
       await tx`set local role service_role`;
       await tx`select public.save_inspect(${b.orgId}, ${b.save})`;
@@ -193,7 +193,7 @@ describe('the functions that move a save', () => {
   });
 });
 
-test('every function of the service role, from the catalogue: with the organization of B and the ids of A, nothing of A is told or changed', async () => {
+test('no function of the service role reveals or changes anything of A if it receives the organization of B and ids of A', async () => {
   const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
     auth: { persistSession: false },
   });
@@ -247,7 +247,7 @@ test('every function of the service role, from the catalogue: with the organizat
   );
 });
 
-test("what the sweep notes about A's agent in B's name is not noted", async () => {
+test("a note of the sweep about A's agent in the name of B has no effect", async () => {
   const [agent] = await sql`select revision, last_save_id from public.agents where id = ${b.agents.OUTBOUND}`;
   const [target] =
     await sql`select revision, last_save_id from public.agents where id = ${a.agents.OUTBOUND}`;
@@ -284,7 +284,7 @@ describe('phone numbers', () => {
   const agentOf = async (id: string | undefined) =>
     (await sql`select agent_id from public.phone_numbers where id = ${id ?? ''}`)[0]?.['agent_id'];
 
-  test('DESIGN 2, line 22: a number is attached to an agent only within the organization that holds it', async () => {
+  test('a number can be attached only to an agent of the organization that owns it', async () => {
     const [own = '', second = ''] = b.phoneNumbers;
     const before = await rowsOf(a.orgId);
     for (const role of ['INBOUND', 'OUTBOUND', null]) {
@@ -306,7 +306,7 @@ describe('phone numbers', () => {
     expect(await agentOf(second)).toBeNull();
   });
 
-  test('one number rings in one place: two organizations cannot hold it, nor two rows one number of Vapi', async () => {
+  test('two organizations cannot own the same number, and two rows cannot have the same number in Vapi', async () => {
     const [held] = await sql`select number from public.phone_numbers where id = ${a.phoneNumbers[0] ?? ''}`;
     const insert = (number: string, vapiId: string | null) =>
       sql`insert into public.phone_numbers (org_id, number, provider, vapi_phone_number_id)
@@ -320,7 +320,7 @@ describe('phone numbers', () => {
   });
 });
 
-test('every reference that carries the organization: a row of A that points at a row of B is refused, by whomever', async () => {
+test('the foreign keys that include the organization refuse a row of A that refers to a row of B, whoever writes it', async () => {
   const references = await sql<{ table: string; column: string; target: string; name: string }[]>`
     select k.conrelid::regclass::text as table, k.confrelid::regclass::text as target, k.conname as name,
       (select attname from pg_attribute where attrelid = k.conrelid and attnum = any (k.conkey) and attname <> 'org_id') as column
@@ -337,7 +337,7 @@ test('every reference that carries the organization: a row of A that points at a
     ]),
   );
   for (const { table, column, target, name } of references) {
-    // As the superuser: no policy, no right stands in between.
+    // As the superuser, whom no policy and no missing right stops.
     const refused = await sql
       .unsafe(
         `update ${table} set ${column} = (select id from ${target} where org_id = '${b.orgId}' limit 1) where org_id = '${a.orgId}'`,
@@ -348,8 +348,8 @@ test('every reference that carries the organization: a row of A that points at a
   console.log(`isolation: ${references.length} references that carry the organization, none can leave it`);
 });
 
-describe('the owner of the save functions, whatever its functions do', () => {
-  test('sees and changes only the organization that is set, and nothing where none is', async () => {
+describe('the owner of the save functions', () => {
+  test('reads and changes only rows of the organization that is set, and none if none is set', async () => {
     const tables = await sql<{ name: string; column: string; columns: string[] }[]>`
       select c.oid::regclass::text as name, a.attname as column,
         array(select x.attname::text from pg_attribute x where x.attrelid = c.oid and x.attnum > 0 and not x.attisdropped

@@ -1,6 +1,6 @@
 /**
- * Two canaries, the master key and the next one, through good saves, faults, recovery, sweeps and a rotation: whatever comes out
- * of the server is searched for them, in forms that are worked out here and not by the product.
+ * Two canary keys, the master key and the next one, pass through saves, faults, recovery, sweeps and a rotation. This test searches all output
+ * of the server for them, in forms that the test computes without the product.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -28,16 +28,16 @@ import { closedPort } from '../support/network.ts';
 import { SAVE } from '../support/operations.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
-/** Of characters that every encoding changes. */
+/** Consists of characters that every encoding changes. */
 const KEY = 'canary/7f3a9c51+master=key%&0b8e~!';
 const NEXT_KEY = 'canary/2b7d4e10+next=key%&9f5a~!"<';
-/** What an operator put into an assistant, in the Vapi dashboard. */
+/** Secrets that an operator wrote into an assistant in the Vapi dashboard. */
 const TOOL_SECRET = 'whsec_4c1d8f77a2e9';
 const PROMPT = 'prompt-marker-91e7';
 const GREETING = 'greeting-marker-8ae2';
 
 const FORMS = [...formsOf(KEY), ...formsOf(NEXT_KEY)];
-/** By the kind of thing that comes out of a server: the texts of that kind. */
+/** The collected texts by kind of output. */
 const sinks = new Map<string, string[]>();
 const into = (sink: string, ...texts: string[]) =>
   void sinks.set(sink, [...(sinks.get(sink) ?? []), ...texts]);
@@ -53,7 +53,7 @@ beforeAll(async () => {
   vi.spyOn(console, 'error').mockImplementation((...words) => into('standard error', inspect(words)));
   vi.spyOn(console, 'log').mockImplementation((...words) => into('standard output', inspect(words)));
   supabase = await createTestSupabase();
-  // Every statement that reaches this database, with its values.
+  // Logs every statement of this database with its values.
   await supabase.sql.unsafe(
     `alter database ${new URL(supabase.databaseUrl).pathname.slice(1)} set log_min_duration_statement = 0`,
   );
@@ -111,13 +111,13 @@ const saving = (caller: Caller, what: string) =>
     },
   });
 const tokens = new Set<string>();
-/** What was made to go wrong. */
+/** The faults that this test injected. */
 let faultsRun = 0;
 const DRIFT = '{ agents { role sync { status drift { path ours theirs } } } }';
 
-/** Whatever the server can be made to do, and everything that it says meanwhile. */
+/** Runs every function of the server and collects all output meanwhile. */
 async function everything(): Promise<void> {
-  // A gateway that repeats what it was sent, in every way that it might be read.
+  // A gateway that repeats the request, in every encoding.
   const echo = `Authorization: Bearer ${KEY} refused`;
   const faults: FaultInput[] = [
     { kind: 'reject', messages: [echo, ...formsOf(KEY).filter((form) => !/^[0-9a-f]+$/.test(form))] },
@@ -177,7 +177,7 @@ async function everything(): Promise<void> {
       await (await fetch(`${lockstep.origin}${path}`, { headers: { accept: 'text/html' } })).text(),
     );
 
-  // An operator writes secrets into assistants; one organization reverts such edits, the other would adopt them.
+  // An operator writes secrets into assistants. One organization reverts such edits; the other has the policy ADOPT.
   const [revert, adopt] = [await lockstep.newCaller(), await lockstep.newCaller()];
   await saving(revert, 'to be reverted');
   await saving(adopt, 'to be adopted');
@@ -216,7 +216,7 @@ async function everything(): Promise<void> {
   into('log at trace', ...lockstep.log);
   into('metrics', await (await fetch(`${lockstep.origin}/metrics`)).text());
   into('requests to Vapi but for the header', JSON.stringify(vapi.requests));
-  // What an operator was made to write into them above is an operator's.
+  // The secrets that the operator wrote above are expected there.
   into(
     'assistants in Vapi',
     JSON.stringify(vapi.store.all().map((one) => ({ ...one, model: null, metadata: null }))),
@@ -235,7 +235,7 @@ async function everything(): Promise<void> {
   into('Postgres’s own log, statements and values', await readFile(inject('postgres').logFile, 'utf8'));
 }
 
-/** Everything that holds a key, or something that does, as a debugger, a crash report or a careless log line prints it. */
+/** Prints every object that holds a key, directly or indirectly, as a debugger, a crash report or a careless log line would. */
 async function objects(caller: Caller): Promise<void> {
   const config = supabaseConfig(supabase);
   const key = new Secret(NEXT_KEY);
@@ -294,7 +294,7 @@ async function objects(caller: Caller): Promise<void> {
     'the application': lockstep.app,
   };
   for (const [name, object] of Object.entries(printed)) {
-    // Some of these refer to themselves, as a logger of objects would meet them.
+    // Some of these objects are circular.
     const seen = new WeakSet<object>();
     into(
       name,
@@ -311,7 +311,7 @@ async function objects(caller: Caller): Promise<void> {
   }
 }
 
-test('the control: every form of a key would be found, wherever it stood', () => {
+test('control: the search finds every form of a key at every position', () => {
   for (const secret of [KEY, NEXT_KEY]) {
     for (const around of ['', 'a', 'ab', 'abc']) {
       const text = `${around}${secret}${around}`;
@@ -329,7 +329,7 @@ test('the control: every form of a key would be found, wherever it stood', () =>
   expect(vapi.requests.filter(({ key }) => key === 'key-1').length).toBeGreaterThan(50);
 });
 
-test('neither key is in any sink', () => {
+test('no output contains either key', () => {
   expect([...sinks.keys()].sort()).toEqual([
     'Postgres’s own log, statements and values',
     'answers',
@@ -346,7 +346,7 @@ test('neither key is in any sink', () => {
     'the context of a request',
     'what that client answers and throws',
   ]);
-  // The controls: what was searched is what it is called.
+  // Controls: each sink contains what its name says.
   expect(sinks.get('Postgres’s own log, statements and values')?.join('')).toMatch(
     new RegExp(`save_begin.*${PROMPT}`, 's'),
   );
@@ -359,7 +359,7 @@ test('neither key is in any sink', () => {
   );
 });
 
-test('no prompt or greeting, no token, and no key of the database is in the log, at any level', () => {
+test('the log contains no prompt, first message, token or database key, at any level', () => {
   const log = sinks.get('log at trace') ?? [];
   expect(
     log.filter((line) => line.includes('"level":10') || line.includes('"level":20')).length,
@@ -369,7 +369,7 @@ test('no prompt or greeting, no token, and no key of the database is in the log,
   expect(log.filter((line) => secrets.some((secret) => line.includes(secret)))).toEqual([]);
 });
 
-test('secrets inside assistants are in nothing that an organization reads: not in drift, not in history', () => {
+test('an organization reads no secret of an assistant, neither in drift nor in history', () => {
   const read = new Map(
     [...sinks].filter(([sink]) => /answers|rows that clients read|log|metrics/.test(sink)),
   );
@@ -381,11 +381,8 @@ test('secrets inside assistants are in nothing that an organization reads: not i
 describe('a crash', () => {
   test.each([
     ['an exception that nobody caught', "throw new Error('planted')"],
-    [
-      'a promise that nobody caught',
-      "Promise.reject(Object.assign(new Error('planted'), { env: process.env }))",
-    ],
-  ])('%s prints no key, and its report has none', async (_what, code) => {
+    ['an unhandled rejection', "Promise.reject(Object.assign(new Error('planted'), { env: process.env }))"],
+  ])('%s prints no key, and its crash report contains none', async (_what, code) => {
     const folder = await mkdtemp(join(tmpdir(), 'lockstep-crash-'));
     try {
       const preload = join(folder, 'preload.mjs');
@@ -423,7 +420,7 @@ describe('a crash', () => {
       const reports = (await readdir(folder)).filter((name) => name.startsWith('report.'));
       expect(reports).toHaveLength(1);
       const report = await readFile(join(folder, reports[0] ?? ''), 'utf8');
-      // It shows the environment; what was secret in there has been taken out.
+      // The report includes the environment, from which the secrets were deleted.
       expect(report).toContain('VAPI_BASE_URL');
       const crash = new Map([
         ['output', output],

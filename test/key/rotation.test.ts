@@ -1,4 +1,4 @@
-/** The master key's life: another one without downtime, one of another account, one that is revoked and comes back. */
+/** Rotation of the master key without downtime, a key of another account, and a key that is revoked and restored. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -45,11 +45,11 @@ beforeEach(async () => {
 });
 afterEach(() => lockstep.stop());
 
-/** The keys by which assistants were written so far. */
+/** The keys of all writes to assistants so far. */
 const writers = () => vapi.requests.filter(({ method }) => method !== 'GET').map(({ key }) => key);
 
 describe('rotation', () => {
-  test('without downtime: what is in flight ends on the old key, what begins after it uses the next', async () => {
+  test('needs no downtime: a save in progress ends with the old key, and the next save uses the new key', async () => {
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     expectAnswer(await save(one.client, both('before')), 'UpdateAgentsSuccess');
     const middle = gate();
@@ -65,14 +65,14 @@ describe('rotation', () => {
     await expectLockstep(lockstep, one.orgId);
     await expectLockstep(lockstep, two.orgId);
 
-    // The old one may go now.
+    // The old key can be revoked now.
     vapi.revokeKey(CANARY_KEY);
     expectAnswer(await save(one.client, both('later')), 'UpdateAgentsSuccess');
     expect(await lockstep.app.recover()).toEqual({ taken: 0, finished: 0 });
     expect((await lockstep.app.sweep())?.stopped).toBeNull();
   });
 
-  test('recovery goes on with the next key where the old one was revoked in the middle of a save', async () => {
+  test('recovery continues with the next key if the old one was revoked during a save', async () => {
     const caller = await lockstep.newCaller();
     expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
     vapi.faults.add({
@@ -92,7 +92,7 @@ describe('rotation', () => {
     expect(agents).toMatchObject([{ config: { systemPrompt: 'Inbound, before' } }, {}]);
   });
 
-  test('a key of another account is refused before it is used', async () => {
+  test('refuses a key of another account before using it', async () => {
     const caller = await lockstep.newCaller();
     expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
     await somebodyElses();
@@ -109,7 +109,7 @@ describe('rotation', () => {
     expect(await metrics()).toMatch(/event="vapi.key_not_rotated"} 1/);
   });
 
-  test('a key that cannot be told yet becomes the active one once it can', async () => {
+  test('activates a key of unknown account as soon as it can identify the account', async () => {
     await lockstep.stop();
     vapi.revokeKey(NEXT_KEY);
     lockstep = await createTestApp({
@@ -121,7 +121,7 @@ describe('rotation', () => {
         vapi: { baseUrl: vapi.url, key: new Secret(CANARY_KEY), nextKey: new Secret(NEXT_KEY) },
       },
     });
-    // There is no assistant yet: nothing tells one account from another.
+    // No assistant exists yet, so the accounts cannot be distinguished.
     vapi.setKeys([
       { key: CANARY_KEY, name: 'old' },
       { key: NEXT_KEY, name: 'next' },
@@ -136,7 +136,7 @@ describe('rotation', () => {
 });
 
 describe('the only key', () => {
-  test('of another account than the database’s: nothing is sent with it, nothing changes, operators are told', async () => {
+  test('is not used if it belongs to another account than the database; nothing changes, and the log reports it', async () => {
     const caller = await lockstep.newCaller();
     expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
     await lockstep.app.checkKey();
@@ -162,7 +162,7 @@ describe('the only key', () => {
     const { agents } = await expectLockstep(lockstep, caller.orgId);
     expect(agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
 
-    // The right one needs no restart.
+    // The right key works without a restart.
     expect(await lockstep.app.rotateKey(new Secret(CANARY_KEY))).toBe('ACTIVE');
     expectAnswer(await save(client, both('after')), 'UpdateAgentsSuccess');
     expect(writers().at(-1)).toBe('old');
@@ -170,7 +170,7 @@ describe('the only key', () => {
 });
 
 describe('a key that Vapi refuses', () => {
-  test('saves fail at once and untouched, Vapi is left alone, operators are told; it recovers by itself', async () => {
+  test('makes saves fail at once without changes, sends nothing more to Vapi, is logged, and works again by itself', async () => {
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     expectAnswer(await save(one.client, both('before')), 'UpdateAgentsSuccess');
     vapi.setKeys([]);
@@ -178,10 +178,10 @@ describe('a key that Vapi refuses', () => {
       const answer = expectAnswer(await save(caller.client, both('revoked')), 'SaveFailedError');
       expect(answer).toMatchObject({ reason: 'VAPI_UNAUTHORIZED', save: { status: 'ROLLED_BACK' } });
       expect(answer.save.results.map(({ vapiSynced }) => vapiSynced)).toEqual([false, false]);
-      // By the refusals of its first save, and the read after them.
+      // The refusals of the first save, and the read after them.
       if (attempt === 0) await expect.poll(metrics).toMatch(/event="vapi.key_refused"} 1/);
     }
-    // The two of the first save; since then only a read, now and then.
+    // The two writes of the first save. Since then only occasional reads.
     expect(vapi.requests.filter(({ status, method }) => status === 401 && method !== 'GET')).toHaveLength(2);
     expect(await metrics()).toMatch(/event="vapi.key_refused"} 1/);
     expect(lockstep.log.join('')).toContain(`"key":"${new Secret(CANARY_KEY).fingerprint()}"`);
@@ -203,7 +203,7 @@ describe('the process', () => {
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
-  test('reads its key files again on SIGHUP: a next one that comes later, is wrong, is right, is the active one, and is gone', async () => {
+  test('reads its key files again on SIGHUP: a next key that is late, wrong, right, already active, and missing', async () => {
     folder = await mkdtemp(join(tmpdir(), 'lockstep-key-'));
     const [file, nextFile] = [join(folder, 'key'), join(folder, 'next')];
     await writeFile(file, `${CANARY_KEY}\n`);
@@ -254,7 +254,7 @@ describe('the process', () => {
     expect(await writer('the same again')).toBe('next');
     expect(seen.filter(({ event }) => event === 'vapi.key_rotated')).toHaveLength(1);
 
-    // No key at all, or one too short for the log to lose, is no reason to lose the one that works.
+    // An empty file, or a key that is too short to redact, does not replace the working key.
     await rm(nextFile);
     for (const [index, content] of ['', 'shorter'].entries()) {
       await writeFile(file, content);
@@ -263,7 +263,7 @@ describe('the process', () => {
       await expect.poll(unread, { timeout: 120_000 }).toBe(index + 1);
     }
     expect(await writer('still')).toBe('next');
-    // And back, where the first one is the only one left.
+    // Back to the first file, because it is the only one left.
     await writeFile(file, CANARY_KEY);
     await hangUp(['REFUSED', 'ACTIVE', 'ACTIVE', 'ACTIVE']);
     expect(await writer('back')).toBe('old');
@@ -271,7 +271,7 @@ describe('the process', () => {
   });
 });
 
-/** Something to tell the other account by. */
+/** An assistant that identifies the other account. */
 async function somebodyElses(): Promise<void> {
   await fetch(`${vapi.url}/assistant`, {
     method: 'POST',

@@ -1,4 +1,4 @@
-/** Who could be given the master key at all, as the compiler sees it (npm run check runs it). */
+/** Which functions the compiler allows to receive the master key (`npm run check` runs it). */
 import { describe, expectTypeOf, test } from 'vitest';
 import type { Secret } from '../../src/domain/secret.ts';
 import type { Admission, ReplicaRegistry } from '../../src/ports/admission.ts';
@@ -22,20 +22,20 @@ import type { HeldSaga, RunPorts } from '../../src/services/saga/run.ts';
 import type { Holds, Takers } from '../support/holds.ts';
 
 describe('the executor’s chain', () => {
-  test('the executor is given the key as its third argument, and in no other', () => {
+  test('the executor receives the key as its third argument and as no other', () => {
     type Given = Parameters<typeof executeTransactionalAgentUpdate>;
     expectTypeOf<Given[2]>().toEqualTypeOf<Secret | null>();
     expectTypeOf<Holds<Given[1]>>().toEqualTypeOf<false>();
     expectTypeOf<Holds<SaveOptions>>().toEqualTypeOf<false>();
   });
 
-  test('of its ports only the one that opens the provider takes it', () => {
+  test('only the port that opens the provider receives the key', () => {
     expectTypeOf<Parameters<ExecutorPorts<never>['openVoiceProvider']>>().toEqualTypeOf<[Secret]>();
     type Others = Omit<ExecutorPorts<never>, 'openVoiceProvider' | 'track'>;
     expectTypeOf<Takers<Others>>().toEqualTypeOf<never>();
   });
 
-  test('what it hands on has no place for it', () => {
+  test('the updates and images that the executor passes on have no field for the key', () => {
     expectTypeOf<Holds<HeldSaga>>().toEqualTypeOf<false>();
     expectTypeOf<keyof RunPorts<never>>().toEqualTypeOf<
       'journal' | 'admission' | 'clock' | 'random' | 'log' | 'meter' | 'settings'
@@ -43,8 +43,8 @@ describe('the executor’s chain', () => {
   });
 });
 
-describe('everybody else', () => {
-  test('no method of a port can be given it', () => {
+describe('all other code', () => {
+  test('no method of a port accepts the key', () => {
     expectTypeOf<Takers<VoiceProvider>>().toEqualTypeOf<never>();
     expectTypeOf<Takers<SaveJournal>>().toEqualTypeOf<never>();
     expectTypeOf<Takers<SweepStore>>().toEqualTypeOf<never>();
@@ -56,11 +56,11 @@ describe('everybody else', () => {
     expectTypeOf<Takers<Ids>>().toEqualTypeOf<never>();
   });
 
-  test('the control: the log takes any object, and so is found; that is why a Secret prints as [redacted]', () => {
+  test('control: finds the log, which accepts any object; therefore a Secret prints as [redacted]', () => {
     expectTypeOf<Takers<Log>>().toEqualTypeOf<'debug' | 'info' | 'warn' | 'error' | 'child'>();
   });
 
-  test('nor can what decides, renders, and makes updates', () => {
+  test('the functions that decide, render and build updates do not accept the key', () => {
     interface Pure {
       decide: typeof decide;
       render: typeof renderAssistant;

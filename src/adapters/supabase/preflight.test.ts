@@ -45,14 +45,14 @@ test('a configured project with the migrations is ready', async () => {
 test.each<[string, () => string]>([
   ['an unknown secret key', () => 'sb_secret_of_another_project'],
   ['the publishable key in place of the secret one', () => supabase.publishableKey],
-])('%s is told as a wrong SUPABASE_SECRET_KEY, with the host and without the key', async (_what, key) => {
+])('reports %s as a wrong SUPABASE_SECRET_KEY, with the host and without the key', async (_what, key) => {
   const found = await preflight(config({ secretKey: new Secret(key()) }));
   expect(found).toMatchObject({ state: 'misconfigured', variable: 'SUPABASE_SECRET_KEY' });
   expect(JSON.stringify(found)).toContain(new URL(supabase.url).host);
   expect(JSON.stringify(found)).not.toContain(key());
 });
 
-test('missing migrations are told, with what applies them', async () => {
+test('reports missing migrations and the command that applies them', async () => {
   const url = await answering(404, {
     code: 'PGRST202',
     message: 'Could not find the function',
@@ -65,7 +65,7 @@ test('missing migrations are told, with what applies them', async () => {
   });
 });
 
-test('a host that is no Supabase project is told as a wrong SUPABASE_URL', async () => {
+test('reports a host that is not a Supabase project as a wrong SUPABASE_URL', async () => {
   for (const status of [301, 404, 405]) {
     const url = await answering(status, 'hello');
     expect(await preflight(config({ url }))).toMatchObject({
@@ -75,13 +75,13 @@ test('a host that is no Supabase project is told as a wrong SUPABASE_URL', async
   }
 });
 
-test('a host name that does not exist is told as a wrong SUPABASE_URL or, where no name can be looked up, as unreachable', async () => {
+test('reports an unknown host name as a wrong SUPABASE_URL or, without a name server, as unreachable', async () => {
   const found = await preflight(config({ url: 'https://no-such-project.invalid' }));
   expect(JSON.stringify(found)).toContain('no-such-project.invalid');
   expect(found.state).not.toBe('ready');
 });
 
-test('a database that is away is unreachable, which is no error of the configuration', async () => {
+test('reports a stopped database as unreachable and not as a configuration error', async () => {
   const away = `http://127.0.0.1:${await closedPort()}`;
   expect(await preflight(config({ url: away }))).toMatchObject({ state: 'unreachable' });
   const down = await answering(503, { code: 'PGRST001', message: 'x', details: null, hint: null });
@@ -96,7 +96,7 @@ test('a project without published keys needs SUPABASE_JWT_SECRET', async () => {
   });
 });
 
-test('published keys are enough, an address without a key set is not, and one that is away is unreachable', async () => {
+test('accepts published keys, refuses an address without a key set, and reports an unreachable one', async () => {
   const keys = new URL(await answering(200, { keys: [{ kty: 'EC' }] }));
   expect(await preflight(config({ jwks: keys, jwtSecret: null }))).toEqual({ state: 'ready' });
   const none = new URL(await answering(404, 'not here'));

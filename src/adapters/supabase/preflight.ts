@@ -1,14 +1,14 @@
 import { createServiceClient, NO_ANSWER, NOT_SENT, type SupabaseConfig } from './clients.ts';
 
-/** Whether the configured Supabase project can be used, asked once with the secret key. Nothing in an answer holds a key. */
+/** The result of one request to the configured Supabase project with the secret key. It never contains a key. */
 export type Preflight =
   | { state: 'ready' }
-  /** Somebody has to correct the environment or the project: trying again does not help. */
+  /** Somebody must correct the environment or the project; a retry does not help. */
   | { state: 'misconfigured'; variable: string; problem: string }
-  /** May pass by itself. */
+  /** The problem may disappear without a correction. */
   | { state: 'unreachable'; problem: string };
 
-/** Failures of the connection that the address or its certificate causes, and not the moment. */
+/** Connection failures that the address or its certificate causes, so that a retry does not help. */
 const WRONG_ADDRESS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'there is no host of that name',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another host',
@@ -25,7 +25,7 @@ export async function preflight(config: SupabaseConfig): Promise<Preflight> {
   return database.state === 'ready' ? checkSigningKeys(config) : database;
 }
 
-/** Goes all the way: the REST layer, the secret key, the migrations, the database. Asks for no rows. */
+/** Tests the REST layer, the secret key, the migrations and the database with one request that reads no rows. */
 async function checkDatabase(config: SupabaseConfig): Promise<Preflight> {
   const { host } = new URL(config.url);
   const { error, status } = await createServiceClient(config).rpc('save_due', { p_limit: 0 });
@@ -56,7 +56,7 @@ async function checkDatabase(config: SupabaseConfig): Promise<Preflight> {
   };
 }
 
-/** A project that still signs with its shared secret publishes no keys: every token would be refused. */
+/** A project that still signs with its shared secret publishes no keys, so Lockstep would refuse every token. */
 async function checkSigningKeys({ jwks, timeoutMs }: SupabaseConfig): Promise<Preflight> {
   if (!(jwks instanceof URL)) return { state: 'ready' };
   let response: Response;

@@ -61,7 +61,7 @@ describe('by value', () => {
     ['JSON inside JSON', JSON.stringify(JSON.stringify({ key: KEY }))],
   ];
 
-  test('the key of these tests has what makes the forms differ', () => {
+  test('the key of these tests has a different text in every form', () => {
     for (const before of ['', 'x', 'xy']) expect(base64(before)).toMatch(/[+/].*[+/]/);
     expect(JSON.stringify(KEY)).not.toBe(`"${KEY}"`);
     expect(url).not.toBe(KEY);
@@ -87,24 +87,27 @@ describe('by value', () => {
     for (let at = 0; at + 6 <= secret.length; at += 1) expect(all).not.toContain(secret.slice(at, at + 6));
   }
 
-  test.each(forms)('%s: in the message, in a field, in a key, in an error and its stack', (_name, text) => {
-    expectNone(logged({}, text));
-    expectNone(logged({ a: { b: { c: { d: { e: [text] } } } } }));
-    expectNone(logged({ [text]: 1 }));
-    expectNone(logged({ err: new Error(text) }));
-    expectNone(logged({ err: new Error('outer', { cause: new Error(text) }) }));
-    expectNone(logged({ err: Object.assign(new Error('refused'), { options: { headers: { x: text } } }) }));
-    expectNone(logged({ err: new AggregateError([new Error(text)], 'several') }));
-  });
+  test.each(forms)(
+    'redacts %s in the message, in a field, in a key, in an error and in its stack',
+    (_name, text) => {
+      expectNone(logged({}, text));
+      expectNone(logged({ a: { b: { c: { d: { e: [text] } } } } }));
+      expectNone(logged({ [text]: 1 }));
+      expectNone(logged({ err: new Error(text) }));
+      expectNone(logged({ err: new Error('outer', { cause: new Error(text) }) }));
+      expectNone(logged({ err: Object.assign(new Error('refused'), { options: { headers: { x: text } } }) }));
+      expectNone(logged({ err: new AggregateError([new Error(text)], 'several') }));
+    },
+  );
 
-  test('several in one line, and several secrets', () => {
+  test('redacts several secrets in one line', () => {
     const other = 'another-canary-1d2e3f';
     const line = logged({ a: `${KEY} ${KEY}`, b: other }, `${other}${KEY}`, [KEY, other]);
     expectNone(line);
     expectNone(line, other);
   });
 
-  test('a secret that begins another one does not leave the rest of it', () => {
+  test('redacts the whole of a secret that starts with another secret', () => {
     const longer = `${KEY}-and-its-longer-sibling`;
     for (const secrets of [
       [KEY, longer],
@@ -114,7 +117,7 @@ describe('by value', () => {
     }
   });
 
-  test('any secret, wherever it stands: none of its forms is in the line', () => {
+  test('leaves no form of any secret at any position of the line', () => {
     const secrets = fc
       .string({ unit: 'grapheme', minLength: 8, maxLength: 64 })
       .filter((s) => s.trim() === s);
@@ -131,7 +134,7 @@ describe('by value', () => {
     );
   });
 
-  test('a secret that joins the list later is cut out from then on', () => {
+  test('redacts a secret that is added later from then on', () => {
     const lines: string[] = [];
     const secrets = [new Secret(KEY)];
     const destination = new Writable({
@@ -144,12 +147,12 @@ describe('by value', () => {
     expect(lines.join('')).not.toContain('canary');
   });
 
-  test('a line that holds no secret stays as it is', () => {
+  test('does not change a line without a secret', () => {
     const line = JSON.parse(logged({ saveId: 'abc', path: 'a/b?c=d', n: 7 }, 'nothing to hide')) as object;
     expect(line).toMatchObject({ saveId: 'abc', path: 'a/b?c=d', n: 7, msg: 'nothing to hide' });
   });
 
-  test('forms that are too short to mean anything are not looked for', () => {
+  test('does not search for forms that are too short', () => {
     expect(secretForms([new Secret('short')])).toEqual([]);
     expect(Math.min(...secretForms([new Secret(KEY)]).map((form) => form.length))).toBeGreaterThanOrEqual(8);
   });
@@ -194,7 +197,7 @@ describe('by path', () => {
 });
 
 describe('lines', () => {
-  test('are JSON, one each, with level, time and message; line breaks in what is said make no second one', () => {
+  test('are one JSON object each, with level, time and message, also if the message contains line breaks', () => {
     const { log, lines } = logger();
     log.warn({ saveId: 's' }, 'one\ntwo');
     log.child({ requestId: 'r' }).error({ err: new TypeError('broken') }, 'three');

@@ -4,38 +4,38 @@ import type { Log } from '../../ports/system.ts';
 
 const REDACTED = '[redacted]';
 
-/** Fields that hold a credential wherever they turn up, down to `err.options.headers.authorization`. */
+/** Fields that contain a credential at any path, down to `err.options.headers.authorization`. */
 const CREDENTIAL_KEYS = [
   ...['authorization', 'Authorization', 'cookie', 'apikey', 'apiKey', 'password', 'secret'],
   ...['token', 'access_token', 'refresh_token'],
 ];
 
-/** Shorter forms would strike words that have nothing to do with a secret; so a secret has at least as many characters. */
+/** Shorter forms would match words that are unrelated to a secret. So a secret needs at least this many characters. */
 export const LEAST_SECRET = 8;
 
-/** Every form in which a secret could turn up in text: plain, hex, base64, base64url, URL-encoded, and each of these inside JSON. */
+/** Every form of a secret in text: plain, hex, base64, base64url, URL-encoded, and each of these inside JSON. */
 export function secretForms(secrets: readonly Secret[]): string[] {
   const forms = secrets.flatMap((secret) => {
     const value = secret.reveal().toWellFormed();
     const base64 = base64Forms(Buffer.from(value));
-    // Its own length decides: the hex form of a short secret is long, but secrets that short are not redacted.
+    // The length of the secret itself decides: the hex form of a short secret is long, but such secrets are not redacted.
     const hex = value.length < LEAST_SECRET ? '' : Buffer.from(value).toString('hex');
     const plain = [
       ...[value, hex, hex.toUpperCase(), ...base64],
       ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_')),
     ];
-    // The line itself is JSON, and what it holds may be, and what that holds.
+    // The line is JSON, its values may be JSON, and so may the values in these.
     return [...plain, ...plain.flatMap(urlForms)].flatMap((text) =>
       [0, 1, 2, 3].map((depth) => inJson(text, depth)),
     );
   });
-  // The longest first: what is left of a secret that holds another one would still tell of it.
+  // The longest form first: if a secret contains another one, the rest of it would still reveal something.
   return [...new Set(forms)]
     .filter((form) => form.length >= LEAST_SECRET)
     .sort((a, b) => b.length - a.length);
 }
 
-/** Base64 has three alignments. Of each, the characters that hold bits of these bytes only, whatever stands around them. */
+/** Base64 has three alignments. Returns, for each, the characters that depend only on these bytes and not on their neighbours. */
 function base64Forms(bytes: Buffer): string[] {
   return [0, 1, 2].map((offset) =>
     Buffer.concat([Buffer.alloc(offset), bytes])
@@ -44,7 +44,7 @@ function base64Forms(bytes: Buffer): string[] {
   );
 }
 
-/** As a part of an address and as a field of a form, in either case of the hexadecimal digits. */
+/** The forms in an address and in a form field, with upper-case and lower-case hexadecimal digits. */
 function urlForms(text: string): string[] {
   return [encodeURIComponent(text), new URLSearchParams([['', text]]).toString().slice(1)].flatMap((form) => [
     form,
@@ -56,7 +56,7 @@ function inJson(text: string, depth: number): string {
   return depth === 0 ? text : inJson(JSON.stringify(text).slice(1, -1), depth - 1);
 }
 
-/** Takes the secrets out of a text, in every form. To be made once: the forms are many. */
+/** Returns a function that removes the secrets from a text, in every form. Create it once, because there are many forms. */
 export function redactor(secrets: readonly Secret[]): (text: string) => string {
   const forms = secretForms(secrets);
   const visible = forms.map((form) => form.replaceAll(INVISIBLE, ''));
@@ -66,14 +66,14 @@ export function redactor(secrets: readonly Secret[]): (text: string) => string {
   };
 }
 
-/** Characters that a reader does not see, so that a secret with some of them inside is still the secret. */
+/** Invisible characters. A reader still recognizes a secret that contains some of them. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\uFFFD]/gu;
 
-/** Redacts the secrets that have invisible characters inside. Everything else keeps its invisible characters. */
+/** Redacts secrets that contain invisible characters. All other text keeps its invisible characters. */
 function redactSpread(text: string, forms: readonly string[]): string {
   const shown = text.replaceAll(INVISIBLE, '');
   if (!forms.some((form) => form.length >= LEAST_SECRET && shown.includes(form))) return text;
-  // Where each unit of `shown` stands in `text`.
+  // The position in `text` of each code unit of `shown`.
   const at: number[] = [];
   let end = 0;
   for (const { 0: hidden, index } of text.matchAll(INVISIBLE)) {
@@ -98,8 +98,8 @@ function redactSpread(text: string, forms: readonly string[]): string {
 }
 
 /**
- * The process's log: JSON lines by pino, redacted by path and, last of all, by value: a line that holds a secret loses it.
- * `secrets` may grow: a key that comes later counts from then on.
+ * The log of the process: JSON lines by pino, redacted by path and finally by value.
+ * `secrets` may grow: a key that is added later is redacted from then on.
  */
 export function createLogger(
   level: string,

@@ -2,14 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { systemClock, systemIds, systemRandom } from './system.ts';
 
 describe('the clock', () => {
-  test('sleeps at least as long as it was told, by its own monotonic time', async () => {
+  test('sleeps at least the requested time on its monotonic clock', async () => {
     const from = systemClock.monotonic();
     await systemClock.sleep(20);
     // Timers are whole milliseconds, and the clock is finer.
     expect(systemClock.monotonic() - from).toBeGreaterThan(19);
   });
 
-  test('an abort ends a sleep, before it or during it; it never rejects', async () => {
+  test('an abort before or during a sleep ends it without a rejection', async () => {
     await systemClock.sleep(3_600_000, AbortSignal.abort());
     const during = new AbortController();
     const sleeping = systemClock.sleep(3_600_000, during.signal);

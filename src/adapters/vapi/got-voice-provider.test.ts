@@ -80,7 +80,7 @@ describe('against the stand-in', () => {
     ({ id } = vapi.store.create('11111111-1111-4111-8111-111111111111', DOCUMENT));
   });
 
-  test('creates, reads, updates, lists and deletes; a deleted one is gone', async () => {
+  test('creates, reads, updates, lists and deletes; a deleted assistant is missing', async () => {
     const created = await voice.createAssistant(DOCUMENT);
     expect(created).toMatchObject({ kind: 'ok', value: DOCUMENT });
     const made = created.kind === 'ok' ? created.value.id : '';
@@ -97,7 +97,7 @@ describe('against the stand-in', () => {
     }
   });
 
-  test('sends the document as it is and nothing else, with the key and a User-Agent', async () => {
+  test('sends exactly the document, with the key and a User-Agent', async () => {
     await voice.createAssistant(DOCUMENT);
     await voice.updateAssistant(id, DOCUMENT);
     await voice.listAssistants({ limit: 7, createdAtGe: '2026-01-01T00:00:00.000Z' });
@@ -127,7 +127,7 @@ describe('against the stand-in', () => {
   const timedOut = unknown(/^TIMEOUT_(SOCKET|RESPONSE|READ|REQUEST)$/);
   const status = (code: number): FaultInput => ({ kind: 'status-before', status: code });
 
-  /** DESIGN: what one Vapi answer means. `PATCH` is what was asked; `applied` is what the stand-in did. */
+  /** The meaning of each answer of Vapi to a request. `applied` is what the stand-in did. */
   const table: Record<FaultKind, { fault: FaultInput; reply: object; applied: boolean }[]> = {
     latency: [
       { fault: { kind: 'latency', ms: 50 }, reply: { kind: 'ok' }, applied: true },
@@ -198,7 +198,7 @@ describe('against the stand-in', () => {
     expect(vapi.requests[0]?.appliedAt !== null).toBe(applied);
   });
 
-  test("Vapi's own words for what is wrong, each by its path", async () => {
+  test("returns Vapi's own messages, each with its path", async () => {
     expect(await voice.updateAssistant(id, { name: 'x'.repeat(41), tools: [] })).toEqual({
       kind: 'refused',
       status: 400,
@@ -206,7 +206,7 @@ describe('against the stand-in', () => {
     });
   });
 
-  test('a key that is refused', async () => {
+  test('reports a refused key', async () => {
     vapi.setKeys([{ key: 'another' }]);
     for (const method of METHODS) {
       expect(await ask(voice, method, id)).toEqual({ kind: 'unauthorized', status: 401 });
@@ -227,7 +227,7 @@ describe('against the stand-in', () => {
     'é',
     'x'.repeat(101),
     `${ID}\n`,
-  ])('what is no id of an assistant never reaches the network: %j', async (wrong) => {
+  ])('sends no request for a malformed assistant id: %j', async (wrong) => {
     for (const method of ['updateAssistant', 'getAssistant', 'deleteAssistant'] as const) {
       expect(await ask(voice, method, wrong)).toMatchObject({ kind: 'refused' });
     }
@@ -280,7 +280,7 @@ const answering = (status: number, body: string | Buffer, headers: Record<string
 
 const json = JSON.stringify({ id: ID, ...DOCUMENT });
 
-describe('2xx that cannot be relied on is as good as no answer', () => {
+describe('an unusable 2xx answer is an unknown outcome', () => {
   test.each<[string, string]>([
     ['HTML', '<html><body>It works!</body></html>'],
     ['nothing', ''],
@@ -361,12 +361,12 @@ describe('2xx that cannot be relied on is as good as no answer', () => {
     },
   );
 
-  test('204 has no assistant in it', async () => {
+  test('204, which has no assistant, is an unknown outcome', async () => {
     const server = await answering(204, '');
     expect(await ask(provider(server.url), 'deleteAssistant')).toMatchObject({ kind: 'unknown' });
   });
 
-  test('a compressed answer is read, and a broken one is unknown', async () => {
+  test('a compressed answer is read, and a corrupt one is an unknown outcome', async () => {
     const headers = { 'content-encoding': 'gzip' };
     const good = await answering(200, gzipSync(json), headers);
     expect(await ask(provider(good.url), 'updateAssistant')).toMatchObject({ kind: 'ok', value: DOCUMENT });
@@ -389,7 +389,7 @@ describe('other statuses', () => {
     },
   );
 
-  test('404 where an assistant is to be made means a wrong address, not a deleted assistant', async () => {
+  test('a 404 for a create means a wrong address, not a deleted assistant', async () => {
     const server = await answering(404, '<h1>Not Found</h1>');
     expect(await ask(provider(server.url), 'createAssistant')).toEqual({
       kind: 'refused',
@@ -416,7 +416,7 @@ describe('other statuses', () => {
     ['HTML', '<h1>no</h1>', ['HTTP 400']],
     ['nothing', '', ['HTTP 400']],
     ['an array', '["a"]', ['HTTP 400']],
-  ])('the words of a refusal: %s', async (_name, body, messages) => {
+  ])('returns the messages of a refusal: %s', async (_name, body, messages) => {
     const server = await answering(400, body);
     expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
       kind: 'refused',
@@ -425,7 +425,7 @@ describe('other statuses', () => {
     });
   });
 
-  test('the words of a refusal are bounded, and never hold the key that a gateway repeats', async () => {
+  test('bounds the messages of a refusal, and removes a key that a gateway repeats', async () => {
     const echo = await httpServer((request, response) => {
       const said = `you sent ${request.headers.authorization} ${'x'.repeat(1_000)}`;
       response.writeHead(400).end(JSON.stringify({ message: Array(50).fill(said) }));
@@ -479,27 +479,27 @@ describe('Retry-After', () => {
   });
 });
 
-describe('nothing was sent', () => {
-  test('nobody listens', async () => {
+describe('reports that nothing was sent', () => {
+  test('if nothing listens on the port', async () => {
     const voice = provider(`http://127.0.0.1:${await closedPort()}`);
     for (const method of METHODS) {
       expect(await ask(voice, method)).toEqual({ kind: 'not_sent', code: 'ECONNREFUSED' });
     }
   });
 
-  test('a name that does not exist (reserved for that, RFC 6761)', async () => {
+  test('if the host name does not exist (RFC 6761)', async () => {
     const reply = await ask(provider('http://vapi.invalid'), 'updateAssistant');
     expect(reply).toMatchObject({ kind: 'not_sent', code: expect.stringMatching(/^(ENOTFOUND|EAI_AGAIN)$/) });
   });
 
-  test('TLS to a port that speaks plain HTTP', async () => {
+  test('if the TLS port serves plain HTTP', async () => {
     const server = await answering(200, json);
     const reply = await ask(provider(`https://127.0.0.1:${server.port}`), 'updateAssistant');
     expect(reply).toMatchObject({ kind: 'not_sent' });
     expect(server.requests).toEqual([]);
   });
 
-  test('TLS to a port that never shakes hands', async () => {
+  test('if the TLS handshake never ends', async () => {
     const server = await tcpServer((socket) => socket.resume());
     const reply = await ask(provider(`https://127.0.0.1:${server.port}`, 300), 'updateAssistant');
     expect(reply).toMatchObject({ kind: 'not_sent', code: expect.stringMatching(/^TIMEOUT_/) });
@@ -508,13 +508,13 @@ describe('nothing was sent', () => {
   test.each<[string, (socket: Socket) => void]>([
     ['resets', (socket) => socket.resetAndDestroy()],
     ['closes', (socket) => socket.end()],
-  ])('TLS to a port that %s in the middle of the handshake', async (_name, hangUp) => {
+  ])('if the TLS port %s during the handshake', async (_name, hangUp) => {
     const server = await tcpServer((socket) => socket.once('data', () => hangUp(socket)));
     const reply = await ask(provider(`https://127.0.0.1:${server.port}`), 'updateAssistant');
     expect(reply).toEqual({ kind: 'not_sent', code: 'ECONNRESET' });
   });
 
-  test('TLS to a server that has nothing to offer', async () => {
+  test('if the TLS server has no certificate', async () => {
     let secured = 0;
     const server = createTlsServer({}, () => {
       secured += 1;
@@ -529,8 +529,8 @@ describe('nothing was sent', () => {
   });
 });
 
-describe('whether it was done is not known', () => {
-  test('reset after the request was read', async () => {
+describe('reports an unknown outcome', () => {
+  test('if the connection is reset after the request was read', async () => {
     const server = await httpServer((_request, response) => response.socket?.resetAndDestroy());
     for (const method of METHODS) {
       expect(await ask(provider(server.url), method)).toEqual({ kind: 'unknown', code: 'ECONNRESET' });
@@ -538,7 +538,7 @@ describe('whether it was done is not known', () => {
     expect(server.requests).toHaveLength(METHODS.length);
   });
 
-  test('reset on a connection that was used before', async () => {
+  test('if a reused connection is reset', async () => {
     let served = 0;
     const server = await httpServer((_request, response) => {
       served += 1;
@@ -551,7 +551,7 @@ describe('whether it was done is not known', () => {
     expect(server.requests).toHaveLength(2);
   });
 
-  test('closed without a word', async () => {
+  test('if the connection is closed without an answer', async () => {
     const server = await tcpServer((socket) => socket.once('data', () => socket.end()));
     expect(await ask(provider(server.url), 'updateAssistant')).toEqual({
       kind: 'unknown',
@@ -563,12 +563,12 @@ describe('whether it was done is not known', () => {
     ['no HTTP', 'SSH-2.0-OpenSSH_9.6\r\n\r\n'],
     ['a header that cannot be', 'HTTP/1.1 200 OK\r\nbad header\0: x\r\n\r\n'],
     ['headers without an end', `HTTP/1.1 200 OK\r\n${'x-flood: x\r\n'.repeat(20_000)}`],
-  ])('answered with %s', async (_name, bytes) => {
+  ])('if the answer is %s', async (_name, bytes) => {
     const server = await tcpServer((socket) => socket.once('data', () => socket.end(bytes)));
     expect(await ask(provider(server.url), 'updateAssistant')).toMatchObject({ kind: 'unknown' });
   });
 
-  test('cut off in the middle of the body', async () => {
+  test('if the connection closes during the body', async () => {
     const server = await httpServer((_request, response) => {
       response.writeHead(200, { 'content-length': String(json.length) });
       response.write(json.slice(0, 20), () => response.destroy());
@@ -578,7 +578,7 @@ describe('whether it was done is not known', () => {
 });
 
 describe('every wait ends', () => {
-  test('no answer: the socket is destroyed at the deadline, so that nothing is sent after it', async () => {
+  test('without an answer, the socket is destroyed at the timeout, so that nothing is sent after it', async () => {
     const server = await tcpServer((socket) => socket.resume());
     const reply = await ask(provider(server.url, 1_000), 'updateAssistant');
     expect(reply).toMatchObject({ kind: 'unknown', code: expect.stringMatching(/^TIMEOUT_/) });
@@ -587,7 +587,7 @@ describe('every wait ends', () => {
     if (!socket.destroyed) await once(socket, 'close');
   });
 
-  test('a server that does not read what it is sent', async () => {
+  test('if the server does not read the request', async () => {
     const server = await tcpServer((socket) => socket.pause());
     const large = { ...DOCUMENT, metadata: { filler: 'x'.repeat(16 * 1024 * 1024) } };
     const reply = await provider(server.url, 3_000).updateAssistant(ID, large);
@@ -598,7 +598,7 @@ describe('every wait ends', () => {
   test.each<[string, (response: ServerResponse) => void]>([
     ['headers', (response) => response.socket?.write('HTTP/1.1 200 OK\r\nx-drip: ')],
     ['a body', (response) => response.write('{"id":"')],
-  ])('%s that drip, each byte in time', async (_name, begin) => {
+  ])('if the server sends %s byte by byte, each byte in time', async (_name, begin) => {
     const server = await httpServer((_request, response) => {
       begin(response);
       const drip = setInterval(() => response.socket?.write('x'), 20);
@@ -608,7 +608,7 @@ describe('every wait ends', () => {
     expect(reply).toMatchObject({ kind: 'unknown' });
   });
 
-  test('phases that each end in time do not add up to more than the deadline', async () => {
+  test('phases that each end in time do not exceed the timeout together', async () => {
     const server = await httpServer((_request, response) => {
       setTimeout(() => response.writeHead(200).write(json.slice(0, 5)), 1_000);
       setTimeout(() => response.end(json.slice(5)), 2_000);

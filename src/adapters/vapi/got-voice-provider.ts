@@ -15,30 +15,30 @@ import { redactor } from '../system/logger.ts';
 export interface VapiOptions {
   /** For example `https://api.vapi.ai`. */
   baseUrl: string;
-  /** Deadline of one request, milliseconds, connection and body included. */
+  /** Timeout of one request, milliseconds, including connection and body. */
   timeoutMs: number;
   log: Log;
 }
 
-/** Vapi's edge refuses requests without one (Vapi API facts 3.7). */
+/** Vapi's edge refuses requests without a User-Agent (docs/vapi.md#user-agent). */
 const USER_AGENT = 'lockstep/0.1 (+https://www.npmjs.com/package/got)';
 
-/** One segment of a path: ids are UUIDs (facts 1.3), and `..`, a slash or nothing at all would name another resource. */
+/** One segment of a path. Ids are UUIDs (docs/vapi.md#ids); `..`, a slash or an empty segment would name another resource. */
 const ASSISTANT_ID = /^[A-Za-z0-9_-]{1,100}$/;
 
 /**
- * Where reading a body stops. An assistant with the longest prompt that we accept takes less than 1 MB, also if every character
- * of it is escaped; a list holds up to 1,000 assistants.
+ * The most bytes of a body that are read. An assistant with the longest accepted prompt needs less than 1 MB, even if every character
+ * is escaped. A list has up to 1,000 assistants.
  */
 const MAX_BODY_BYTES = 4 * 2 ** 20;
 const MAX_LIST_BYTES = 256 * 2 ** 20;
 
-/** Unknown fields are welcome inward; what we rely on must be there. */
+/** Accepts unknown fields, and requires the fields that we rely on. */
 const assistantAnswer = z.looseObject({ id: z.string().regex(ASSISTANT_ID) });
 const assistantList = z.array(assistantAnswer);
 const errorAnswer = z.looseObject({ message: z.union([z.string(), z.array(z.string())]) });
 
-/** What went wrong with one request, fit for a log: no header, no body, no address beyond the path's template. */
+/** Describes a failed request for the log, without headers, body, or any address other than the path template. */
 class VapiRequestError extends Error {
   override readonly name = 'VapiRequestError';
   readonly method: string;
@@ -56,7 +56,7 @@ class VapiRequestError extends Error {
 }
 
 /**
- * Vapi over HTTP. The key is revealed here, for each request, and nowhere else. No retries: the library's would be invisible to
+ * Vapi over HTTP. Only this function reveals the key, for each request. It never retries: retries of the library would ignore
  * the lease, and only the caller knows whether a repetition is harmless.
  */
 export function createVoiceProvider(key: Secret, options: VapiOptions): VoiceProvider {
@@ -67,7 +67,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     throwHttpErrors: false,
     responseType: 'text',
     headers: { 'user-agent': USER_AGENT, accept: 'application/json' },
-    // `request` bounds the whole; the others say earlier, and more exactly, where it hangs.
+    // `request` bounds the whole request. The other timeouts report earlier and more precisely where it hangs.
     timeout: {
       lookup: Math.min(2_000, options.timeoutMs),
       connect: Math.min(3_000, options.timeoutMs),
@@ -119,7 +119,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
         });
         return read(method, await request, shape, redact);
       } catch (error) {
-        // Vapi received the request, so it may have been carried out.
+        // Vapi received the request, so it may have applied it.
         if (tooLarge.signal.aborted) return { kind: 'unknown', code: 'BODY_TOO_LARGE' };
         return failed(error);
       }
@@ -162,10 +162,10 @@ function read<T>(
 ): ProviderReply<T> {
   if (status >= 200 && status < 300) {
     const parsed = shape.safeParse(jsonOrNull(body));
-    // It was done, but what was done cannot be read: as good as no answer.
+    // Vapi applied the request, but its result cannot be read: the same as no answer.
     return parsed.success ? { kind: 'ok', value: parsed.data } : { kind: 'unknown', code: 'UNREADABLE_BODY' };
   }
-  // Where something is to be made there is nothing that could be gone: that address does not take it.
+  // A create cannot find a resource missing: a 404 means that this address accepts no creates.
   if (status === 404 && method !== 'POST') return { kind: 'gone' };
   if (status === 401 || status === 403) return { kind: 'unauthorized', status };
   if (status === 429) return { kind: 'rate_limited', retryAfterMs: retryAfterMs(headers['retry-after']) };
@@ -183,8 +183,8 @@ function failed(error: unknown): { kind: 'not_sent' | 'unknown'; code: string } 
 }
 
 /**
- * Whether the connection, or its TLS handshake, never came about: nothing of the request can have left then, whatever the
- * error is called. got notes both moments, also for a connection that was used before.
+ * True if the connection or its TLS handshake never succeeded. Then nothing of the request can have been sent, whatever the
+ * error is. got records both times, also for a reused connection.
  */
 function wasNeverSent({ timings, options }: RequestError): boolean {
   if (timings === undefined || timings.upload !== undefined) return false;
@@ -192,7 +192,7 @@ function wasNeverSent({ timings, options }: RequestError): boolean {
   return (secure ? timings.secureConnect : timings.connect) === undefined;
 }
 
-/** Null: the body is not JSON, or is nested too deeply. */
+/** Null: the body is not JSON, or it is nested too deeply. */
 function jsonOrNull(body: string): unknown {
   try {
     return storableJson(JSON.parse(body)) ?? null;
@@ -202,8 +202,8 @@ function jsonOrNull(body: string): unknown {
 }
 
 /**
- * Vapi's own words (facts 3.1), or the status where the body is HTML, empty or something else. A gateway may repeat the request
- * that it got, and what it says reaches callers and the database: the key is taken out.
+ * Vapi's own messages (docs/vapi.md#error-body), or the status if the body is HTML, empty or unknown. A gateway may repeat the
+ * request, and the text reaches callers and the database. So the key is removed from it.
  */
 function messages(status: number, body: string, redact: (text: string) => string): string[] {
   const json = jsonOrNull(body);
@@ -215,11 +215,11 @@ function messages(status: number, body: string, redact: (text: string) => string
     .map((line) => boundedText(redact(line), 300));
 }
 
-/** As RFC 9110 writes it: seconds, or a date. Date.parse alone would read a date out of almost any text. */
+/** The forms of RFC 9110: seconds, or a date. Date.parse alone would accept almost any text as a date. */
 const SECONDS = /^\d+(\.\d+)?$/;
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
 
-/** Milliseconds, capped at ten minutes; null where the header is absent or unreadable. */
+/** Milliseconds, at most ten minutes. Null if the header is absent or invalid. */
 function retryAfterMs(header: string | undefined): number | null {
   const text = header?.trim() ?? '';
   const ms = SECONDS.test(text)

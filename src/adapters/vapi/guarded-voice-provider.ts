@@ -15,21 +15,21 @@ import {
 } from '../../ports/voice-provider.ts';
 import type { KeyHooks } from './key-ring.ts';
 
-/** When Vapi is left alone for a while. */
+/** When the provider stops sending requests to Vapi for a while. */
 export interface BreakerSettings {
-  /** Requests in a row that Vapi did not answer, or answered with 5xx, before nothing more is sent. */
+  /** Consecutive requests without an answer, or with 5xx, that open the circuit. */
   failures: number;
-  /** How long nothing is sent then; after that, one request tries. Milliseconds. */
+  /** How long the circuit stays open, in milliseconds. Then one probe request is sent. */
   openMs: number;
-  /** Requests in a row for which Vapi refused the key, before a read decides whether nothing more is sent with it. */
+  /** Consecutive requests for which Vapi refused the key, before a read decides whether the key is used any further. */
   keyRefusals: number;
-  /** How often a refused key is tried again, with a read. Milliseconds. */
+  /** Interval at which a read tries a refused key again, milliseconds. */
   keyRetryMs: number;
 }
 
-/** One for the process, whatever the key: it is about Vapi, and not about what we send. */
+/** One circuit for the process and all keys, because it concerns Vapi and not our requests. */
 export interface Circuit {
-  /** The reply, or null where nothing was sent. */
+  /** The reply, or null if nothing was sent. */
   run<T>(call: () => Promise<ProviderReply<T>>): Promise<ProviderReply<T> | null>;
 }
 
@@ -38,7 +38,7 @@ interface Reports {
   log: Log;
 }
 
-/** `onOpen` is told for how long. */
+/** Calls `onOpen` with the time for which the circuit stays open. */
 export function createCircuit(
   { failures, openMs }: BreakerSettings,
   { meter, log }: Reports,
@@ -57,7 +57,7 @@ export function createCircuit(
   policy.onReset(() => log.info({ event: 'vapi.circuit_closed' }, 'Vapi answers again'));
   return {
     run: async (call) => {
-      // While one request tries, the library would let the others wait for it; but a write must not wait after its guard.
+      // While a probe request runs, the library would let the others wait for it. But a write must not wait after its send guard.
       if (policy.state === CircuitState.HalfOpen) return null;
       try {
         return await policy.execute(call);
@@ -69,7 +69,7 @@ export function createCircuit(
   };
 }
 
-/** 5xx, timeouts and connections that broke: not what Vapi refuses, which one tenant's content could bring about. */
+/** 5xx, timeouts and lost connections. Not rejections, which the content of one tenant could cause. */
 function isTrouble(reply: ProviderReply<unknown>): boolean {
   if (reply.kind === 'unknown') return !/^(UNREADABLE_BODY|HTTP_3)/.test(reply.code);
   return reply.kind === 'not_sent' && reply.code.startsWith('TIMEOUT');
@@ -80,15 +80,14 @@ export interface GuardOptions extends Reports, KeyHooks {
   breaker: BreakerSettings;
   /** Names the key in the log. */
   fingerprint: string;
-  /** Vapi said that it was too much. */
+  /** Vapi answered 429. */
   onLimited(retryAfterMs: number | null): void;
-  /** A turn for one read that nobody waits for. False: not now. */
+  /** Requests a permit for one background read. False: no permit now. */
   turn(): Promise<boolean>;
 }
 
 /**
- * A provider that is not asked again and again while it is down or refuses our key: then it answers at once, as Vapi did, with
- * nothing sent. It never waits.
+ * Sends no more requests while Vapi is down or refuses our key. It then returns the last kind of answer at once. It never waits.
  */
 export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions): VoiceProvider {
   const { circuit, breaker, meter, log } = options;
@@ -117,12 +116,12 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
     return reply;
   }
 
-  /** With a read, and not with somebody's save: half of one could be sent before the other half is refused. */
+  /** Tries the key with a read and not with a save: half of a save could be sent before the other half is refused. */
   async function look(): Promise<ProviderReply<unknown> | null> {
     return (await options.turn()) ? circuit.run(() => voice.listAssistants({ limit: 1 })) : null;
   }
 
-  /** It may be the key; but Vapi's edge refuses requests for what is in them, too (facts 3.7), and that is one tenant's alone. */
+  /** The cause may be the key. But Vapi's edge also refuses requests because of their content, which concerns only one tenant. */
   async function suspect(): Promise<void> {
     if (looking || refused) return;
     looking = true;
@@ -138,7 +137,7 @@ export function guardVoiceProvider(voice: VoiceProvider, options: GuardOptions):
 
   function tryLater(): void {
     setTimeout(async () => {
-      // Nothing begins with a key that has been replaced.
+      // No request begins with a replaced key.
       const reply = options.isActive() ? await look().catch(() => null) : null;
       if (reply?.kind !== 'ok') return tryLater();
       refused = false;

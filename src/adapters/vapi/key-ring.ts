@@ -3,56 +3,56 @@ import type { Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import { around, type VoiceProvider } from '../../ports/voice-provider.ts';
 
-/** What became of a key that was to be the next one. */
+/** The result of an attempt to activate a key. */
 export type Rotation =
-  /** It is the active key now, or was already. */
+  /** It is the active key now, or already was. */
   | 'ACTIVE'
-  /** It reads another Vapi organization, or none: never used. */
+  /** It reads another Vapi organization, or none. It is never used. */
   | 'REFUSED'
-  /** One of the two keys could not be asked, or there is no assistant yet to tell the account by: not used, worth another try. */
+  /** Vapi could not be read with one of the two keys, or no assistant exists yet that identifies the account. Not used; try again later. */
   | 'UNDECIDED';
 
-/** What a key's provider tells of it, and asks about it. */
+/** What the provider of a key reports about it, and what it needs to know. */
 export interface KeyHooks {
-  /** Whose assistants Vapi answers with. */
+  /** The Vapi organization whose assistants the key reads. */
   onAccount(orgId: string): void;
-  /** Whether saves begin with this key. */
+  /** True if saves may begin with this key. */
   isActive(): boolean;
 }
 
 interface Ports {
   log: Log;
   meter: Meter;
-  /** A turn for one read that nobody waits for. False: not now. */
+  /** Requests a permit for one background read. False: no permit now. */
   turn(): Promise<boolean>;
-  /** The Vapi organization that the database belongs to: the first that was ever seen. Null: it cannot be told now. */
+  /** The Vapi organization of the database: the first one that it saw. Null: the database cannot be read now. */
   account(seen: string): Promise<string | null>;
 }
 
 /**
- * The master key, and the next one. A save keeps the key that it began with, so calls in flight end on the old one; what begins
- * after a rotation uses the new one. A key of a Vapi organization to which the database does not belong is no key.
+ * The master key and the next one. A save keeps the key that it began with, so requests in flight end with the old key, and saves that
+ * begin after a rotation use the new one. A key of another Vapi organization than the database's counts as no key.
  */
 export class KeyRing {
   readonly #open: (key: Secret, hooks: KeyHooks) => VoiceProvider;
   readonly #ports: Ports;
-  /** What is given out for a key, and what stands behind it. */
+  /** The provider that callers receive for a key, and the provider behind it. */
   readonly #voices = new WeakMap<Secret, { given: VoiceProvider; behind: VoiceProvider }>();
-  /** The Vapi organization that a key was last seen to read: still known of the active one when that is revoked. */
+  /** The Vapi organization that each key last read. It stays known for the active key after that key is revoked. */
   readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
-  /** The first key, until it has been compared with the database. */
+  /** The first key, until it is compared with the database. */
   #unchecked: Secret | null;
-  /** A key with which nothing is sent, because it may be of another account, or is. */
+  /** A key that is not used, because it belongs, or may belong, to another account. */
   #shut: Secret | null = null;
   #asked = false;
-  /** The first key was seen to read no assistant at all. */
+  /** The first key read no assistant at all. */
   #empty = false;
-  /** The Vapi organization that the database belongs to, once known. */
+  /** The Vapi organization of the database, once known. */
   #account: string | null = null;
   /** One change of the active key at a time. */
   #changing: Promise<unknown> = Promise.resolve();
-  /** The last verdict that was told: one that stays is told once. */
+  /** The last logged verdict. An unchanged verdict is logged once. */
   #told: string | undefined;
 
   constructor(active: Secret | null, open: (key: Secret, hooks: KeyHooks) => VoiceProvider, ports: Ports) {
@@ -66,12 +66,12 @@ export class KeyRing {
     return this.#active;
   }
 
-  /** The active key's provider; null: there is no key. */
+  /** The provider of the active key. Null: there is no key. */
   get voice(): VoiceProvider | null {
     return this.#active === null ? null : this.voiceOf(this.#active);
   }
 
-  /** One provider a key, so that connections and what is known of the key are shared. */
+  /** One provider per key, so that its connections and its state are shared. */
   voiceOf(key: Secret): VoiceProvider {
     return this.#voicesOf(key).given;
   }
@@ -93,8 +93,8 @@ export class KeyRing {
   }
 
   /**
-   * Compares the first key with the database, as soon as there is an assistant to tell its account by; nothing is sent with it
-   * meanwhile. A key of another account is given up. Costs nothing once that is done.
+   * Compares the first key with the database as soon as an assistant identifies its account. Until then, nothing is sent with the
+   * key. Discards a key of another account. Does nothing after that.
    */
   check(): Promise<void> {
     if (!this.#asked) this.#shut = this.#unchecked;
@@ -102,7 +102,7 @@ export class KeyRing {
     return this.#inTurn(() => this.#check());
   }
 
-  /** Makes this the active key, if it reads the Vapi organization that the active key reads. The last one asked for stays. */
+  /** Activates this key if it reads the same Vapi organization as the active key. The last requested key stays. */
   rotate(next: Secret): Promise<Rotation> {
     return this.#inTurn(() => this.#rotate(next));
   }
@@ -116,11 +116,11 @@ export class KeyRing {
   async #check(): Promise<void> {
     const key = this.#unchecked;
     if (key === null) return;
-    // Once is enough: what an empty account gets later shows whose it is, too.
+    // Once is enough: the first assistant of an empty account also identifies it.
     if (!this.#accounts.has(key) && !this.#empty) {
       const reply = await this.#look(key);
       this.#empty = reply === 'ok' && !this.#accounts.has(key);
-      // A key that Vapi refuses can do no harm, and saves are to say so.
+      // A refused key cannot do harm, and saves must report the refusal.
       if (this.#empty || reply === 'unauthorized') this.#shut = null;
     }
     const seen = this.#accounts.get(key);
@@ -175,7 +175,7 @@ export class KeyRing {
     return rotation;
   }
 
-  /** What came of a read, by which the provider tells the account. */
+  /** The result of a read that identifies the account. */
   async #look(key: Secret): Promise<string> {
     return (await this.#ports.turn())
       ? (await this.#voicesOf(key).behind.listAssistants({ limit: 1 })).kind

@@ -3,13 +3,13 @@ import { Secret } from '../../domain/secret.ts';
 import { LEAST_SECRET } from '../system/logger.ts';
 
 /**
- * The one place where the master key comes from: a value or a file, at start. Null: none is configured.
- * Problems are told without the value.
+ * Resolves the master key from a value or a file at start-up. Null: no key is configured.
+ * A problem never contains the value.
  */
 export function resolveMasterKey(source: {
   value: string | undefined;
   file: string | undefined;
-  /** The variable of the value, for the message. */
+  /** The name of the variable, for the message. */
   name?: string;
 }): { key: Secret | null } | { problem: string } {
   const { value, file, name = 'VAPI_PRIVATE_KEY' } = source;
@@ -25,7 +25,7 @@ export function resolveMasterKey(source: {
 }
 
 function checked(value: string): { key: Secret } | { problem: string } {
-  // It goes into a header: anything else would fail at the first save, or split the header. And it is cut out of the log.
+  // The key goes into a header: other characters would fail at the first save or split the header. And log lines are searched for it.
   if (!/^[\x21-\x7e]{1,512}$/.test(value) || value.length < LEAST_SECRET) {
     return { problem: `must be ${LEAST_SECRET} to 512 visible ASCII characters without spaces` };
   }

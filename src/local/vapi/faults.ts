@@ -1,34 +1,34 @@
 /**
- * Faults that tests tell the stand-in to have.
+ * Faults that tests program into the stand-in.
  *
- * They are tried in the order in which they were added. All matching `latency` and `hold` faults add up; of the others
- * the first that matches strikes. `before` means: the request has no effect, and not even its key is looked at.
- * `after`: it is applied (or refused) as usual, but the client sees something else.
+ * The stand-in checks them in the order in which they were added. All matching `latency` and `hold` faults add up. Of the others,
+ * the first match applies. With `before`, the request has no effect, and not even its key is checked.
+ * With `after`, the request is applied (or refused) as usual, but the client receives another answer.
  */
 import { z } from 'zod';
 
 const ms = z.number().min(0).max(3_600_000);
 const reply = {
   status: z.int().min(400).max(599),
-  /** A string is sent as plain text, anything else as JSON; absent = `{}`, as Vapi's own 429 has it (facts 3.9). */
+  /** A string is sent as plain text, anything else as JSON; absent: `{}`, as in a 429 of Vapi (docs/vapi.md#rate-limit). */
   body: z.json().default({}),
   headers: z.record(z.string(), z.string()).default({}),
 };
 const base = {
-  /** Which requests are struck: every condition given must hold. */
+  /** The requests that the fault applies to. All given conditions must hold. */
   match: z
     .strictObject({
       method: z.string().optional(),
       /** Regular expression on path and query, such as `^/assistant/`. */
       path: z.union([z.instanceof(RegExp), z.string().transform(toRegExp)]).optional(),
       bodyIncludes: z.string().optional(),
-      /** Given the parsed body, or its text where it is no JSON. In-process only. */
+      /** Receives the parsed body, or its text if it is not JSON. In-process only. */
       body: z.custom<(body: unknown) => boolean>((value) => typeof value === 'function').optional(),
-      /** Strikes from the nth matching request on, counted from 1. */
+      /** Applies from the nth matching request on, counted from 1. */
       nth: z.int().min(1).default(1),
     })
     .prefault({}),
-  /** How many requests are struck. Over HTTP, endless is the string 'Infinity'. */
+  /** How many requests the fault applies to. Over HTTP, the string 'Infinity' means no limit. */
   times: z
     .union([
       z.int().min(1),
@@ -39,9 +39,9 @@ const base = {
 };
 
 const faultSchema = z.discriminatedUnion('kind', [
-  /** Waits, then applies and answers, whether or not the client is still there. */
+  /** Waits, then applies and answers, even if the client has disconnected. */
   z.strictObject({ ...base, kind: z.literal('latency'), ms }),
-  /** Likewise, but until a promise is settled: for tests that order events instead of timing them. In-process only. */
+  /** Waits until a promise settles: for tests that order events instead of timing them. In-process only. */
   z.strictObject({
     ...base,
     kind: z.literal('hold'),
@@ -58,14 +58,14 @@ const faultSchema = z.discriminatedUnion('kind', [
     kind: z.literal('html-502'),
     when: z.enum(['before', 'after']).default('before'),
   }),
-  /** 200 (or 201) and nothing in it, after the effect. */
+  /** 200 (or 201) with an empty body, after the effect. */
   z.strictObject({ ...base, kind: z.literal('empty-body') }),
-  /** 200 (or 201) and JSON that breaks off, after the effect. */
+  /** 200 (or 201) with truncated JSON, after the effect. */
   z.strictObject({ ...base, kind: z.literal('garbled-body') }),
-  /** Never an answer; the socket stays open until the client or `stop()` closes it. */
+  /** Never answers. The socket stays open until the client or `stop()` closes it. */
   z.strictObject({ ...base, kind: z.literal('hang-before') }),
   z.strictObject({ ...base, kind: z.literal('hang-after') }),
-  /** Late application: the effect takes place `ms` after the request; the client meanwhile sees `answer` at once. */
+  /** A late write: the effect occurs `ms` after the request, and the client receives `answer` at once. */
   z.strictObject({
     ...base,
     kind: z.literal('late'),
@@ -73,7 +73,7 @@ const faultSchema = z.discriminatedUnion('kind', [
     /** A number is sent as an HTTP status with an HTML body. */
     answer: z.union([z.enum(['hang', 'reset']), z.int().min(400).max(599)]).default('hang'),
   }),
-  /** Applies (and shows) something else than was sent: the field at `path` gets `value`, or goes if there is none. */
+  /** Applies and returns other content than the request: the field at `path` becomes `value`, or is removed if there is none. */
   z.strictObject({
     ...base,
     kind: z.literal('wrong-body'),
@@ -91,7 +91,7 @@ export type FaultKind = Fault['kind'];
 type Hold = Extract<Fault, { kind: 'hold' }>;
 type Strike = Exclude<Fault, { kind: 'latency' | 'hold' }>;
 
-/** What faults are matched against. */
+/** The properties of a request that a fault can match. */
 export interface FaultTarget {
   readonly method: string;
   readonly pathAndQuery: string;
@@ -110,7 +110,7 @@ export class Faults {
   #armed: Armed[] = [];
   #lastId = 0;
 
-  /** Returns the fault's id. Throws `ZodError` for what is no fault. */
+  /** Returns the fault's id. Throws `ZodError` if the value is not a fault. */
   add(input: FaultInput): number {
     const fault = faultSchema.parse(input);
     this.#armed.push({ id: ++this.#lastId, fault, seen: 0, left: fault.times });
@@ -125,7 +125,7 @@ export class Faults {
     this.#armed = [];
   }
 
-  /** Faults that are not used up, in the order in which they are tried. */
+  /** Faults that are not used up, in the order in which they are checked. */
   list(): { id: number; kind: FaultKind; left: number | 'Infinity'; seen: number }[] {
     return this.#armed.map(({ id, fault, left, seen }) => ({
       id,
@@ -135,7 +135,7 @@ export class Faults {
     }));
   }
 
-  /** What strikes this request; uses it up by one. */
+  /** The faults that apply to this request. Counts one use of each. */
   take(target: FaultTarget): { delayMs: number; holds: Hold['until'][]; strike: Strike | undefined } {
     let delayMs = 0;
     const holds: Hold['until'][] = [];
@@ -157,7 +157,7 @@ export class Faults {
 function matches({ match }: Fault, { method, pathAndQuery, text, body }: FaultTarget): boolean {
   return (
     (match.method === undefined || match.method.toUpperCase() === method) &&
-    // A RegExp with the g flag remembers where it stopped; search() does not.
+    // A RegExp with the g flag keeps its position; search() does not.
     (match.path === undefined || pathAndQuery.search(match.path) >= 0) &&
     (match.bodyIncludes === undefined || text.includes(match.bodyIncludes)) &&
     (match.body === undefined || match.body(body))

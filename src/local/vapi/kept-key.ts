@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** The stand-in's key: made once and kept in this file, readable by its owner only. */
+/** The stand-in's key: created once and kept in this file, which only its owner can read. */
 export function keptKey(file: string): string {
   mkdirSync(dirname(file), { recursive: true });
   if (!existsSync(file)) {
-    // Linked into place, so that the file is there whole or not at all, and of two processes one makes the key.
+    // A link makes the file appear complete or not at all, and lets only one of two processes create the key.
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, `local-vapi-${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
     try {

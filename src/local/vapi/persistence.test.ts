@@ -23,7 +23,7 @@ describe('the data file', () => {
     return Promise.resolve(use(standIn)).finally(() => standIn.stop());
   }
 
-  test('brings back what there was, in order, with nulls and the fact of a secret', async () => {
+  test('restores all assistants in order, with nulls and with the fact that a secret is set', async () => {
     const before = await withStandIn(({ store }) => {
       const one = store.create(DEFAULT_VAPI_ORG_ID, {
         name: 'one',
@@ -40,14 +40,14 @@ describe('the data file', () => {
     const after = await withStandIn(({ store }) => store.all());
     expect(after).toEqual(before);
     expect(after[0]).toMatchObject({ name: null, isServerUrlSecretSet: true, firstMessage: 'by hand' });
-    // Compacted when opened: one line for each assistant.
+    // Opening compacts the file to one line per assistant.
     expect((await readFile(dataFile, 'utf8')).trim().split('\n')).toHaveLength(2);
     expect(await readFile(dataFile, 'utf8')).not.toContain('hush');
     await withStandIn((standIn) => standIn.reset());
     expect(await withStandIn(({ store }) => store.all())).toEqual([]);
   });
 
-  test('a last line that broke off is dropped; later ones are not glued to it', async () => {
+  test('drops an incomplete last line, and does not append to it', async () => {
     const name = (standIn: VapiStandIn) => standIn.store.all().map((assistant) => assistant['name']);
     await withStandIn(({ store }) => store.create(DEFAULT_VAPI_ORG_ID, { name: 'whole' }));
     const line = (await readFile(dataFile, 'utf8')).trim();
@@ -61,7 +61,7 @@ describe('the data file', () => {
     expect(await withStandIn(name)).toEqual(['whole', 'next']);
   });
 
-  test('a broken line elsewhere is an error, not a loss', async () => {
+  test('reports a broken line that is not the last one', async () => {
     await withStandIn(({ store }) => store.create(DEFAULT_VAPI_ORG_ID, { name: 'whole' }));
     const text = await readFile(dataFile, 'utf8');
     await writeFile(dataFile, `{"op":\n${text}`);
@@ -69,7 +69,7 @@ describe('the data file', () => {
     expect(await readFile(dataFile, 'utf8')).toContain(text);
   });
 
-  test('a second one on the same port leaves the file of the first alone; one that takes it over stops the first', async () => {
+  test('a second stand-in on the same port does not touch the file of the first; one on another port takes the file over and stops the first', async () => {
     await withStandIn(async (first) => {
       const create = async () => {
         const headers = { authorization: `Bearer ${KEY}` };
@@ -83,11 +83,11 @@ describe('the data file', () => {
       expect(second.store.all()).toHaveLength(1);
       expect(await create()).toBe(500);
       await second.stop();
-    }).catch((problem: unknown) => expect(String(problem)).toMatch(/was taken over/));
+    }).catch((problem: unknown) => expect(String(problem)).toMatch(/another stand-in opened/));
     expect(await withStandIn(({ store }) => store.all())).toHaveLength(1);
   });
 
-  test('late application is kept too', async () => {
+  test('keeps late writes too', async () => {
     await withStandIn(async (standIn) => {
       const { id } = standIn.store.create(DEFAULT_VAPI_ORG_ID, { name: 'before' });
       standIn.faults.add({ kind: 'late', ms: 60_000, answer: 504 });
@@ -117,7 +117,7 @@ describe('as its own process', () => {
     return { child, ...JSON.parse(line) };
   }
 
-  test('kill -9 in the middle of writes loses nothing that was answered', async () => {
+  test('kill -9 during writes loses no answered write', async () => {
     const { child, url, key } = await start();
     const headers = { authorization: `Bearer ${key}` };
     const answered: string[] = [];
@@ -141,7 +141,7 @@ describe('as its own process', () => {
     expect(await once(again.child, 'exit')).toEqual([0, null]);
   });
 
-  test('takes a key, or keeps the one that it made to itself', async () => {
+  test('accepts a key, or creates one and does not print it', async () => {
     const given = await start('--key', 'mine', '--data', 'a.jsonl');
     expect(given.key).toBe('mine');
     const [one, two] = await Promise.all([start('--data', 'b.jsonl'), start('--data', 'c.jsonl')]);
@@ -150,7 +150,7 @@ describe('as its own process', () => {
     expect((await stat(join(folder, 'b.jsonl'))).isFile()).toBe(true);
   });
 
-  test('what it does not understand is exit code 64', async () => {
+  test('exits with code 64 for an unknown option', async () => {
     const script = new URL('./cli.ts', import.meta.url).pathname;
     const child = spawn(process.execPath, [script, '--port', 'x'], { cwd: folder, stdio: 'ignore' });
     expect(await once(child, 'exit')).toEqual([64, null]);

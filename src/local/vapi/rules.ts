@@ -1,6 +1,6 @@
 /**
- * Rules that a JSON value must keep, as data: the check below reads them, and a test compares them with Vapi's own
- * description of its API. Messages are worded as Vapi words them (facts 3.1, 3.2).
+ * Rules for a JSON value, as data. The check below applies them, and a test compares them with Vapi's own
+ * description of its API. The messages have Vapi's wording (docs/vapi.md#message-paths).
  */
 
 export type Rule =
@@ -16,12 +16,12 @@ export type Rule =
       readonly url?: true | undefined;
     }
   | { readonly is: 'list'; readonly of: Rule }
-  /** An object of any content. */
+  /** An object with any content. */
   | { readonly is: 'free' }
   | Shape
-  /** Objects told apart by the value of one key. */
+  /** Objects that are distinguished by the value of one key. */
   | Tagged
-  /** Any of these; the first of the right type gives the messages. */
+  /** Any of these. The first of the right type provides the messages. */
   | { readonly is: 'either'; readonly rules: readonly Rule[] };
 
 export interface Shape {
@@ -64,7 +64,7 @@ export function tagged(tag: string, cases: Readonly<Record<string, Rules>>): Tag
   return { is: 'tagged', tag, cases: Object.fromEntries(shapes) };
 }
 
-/** Adds every problem of `value` to `problems`. `at` is where it stands: the path of its owner, and its own name. */
+/** Adds every problem of `value` to `problems`. `at` is its position: the path of its owner, and its own name. */
 function check(rule: Rule, value: unknown, at: { owner: string; name: string }, problems: string[]): void {
   const complain = (message: string) => problems.push(`${at.owner}${at.name} ${message}`);
   switch (rule.is) {
@@ -96,7 +96,7 @@ function check(rule: Rule, value: unknown, at: { owner: string; name: string }, 
     case 'list': {
       if (!Array.isArray(value)) return void complain('must be an array');
       const nested = !['string', 'number', 'boolean'].includes(rule.of.is);
-      // Plain members share one message, as in Vapi's framework; objects are told apart by their index.
+      // Plain members share one message, as in Vapi's framework. Messages about objects have their index.
       const found = new Set<string>();
       value.forEach((item, index) => {
         const own: string[] = [];

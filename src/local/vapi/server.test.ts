@@ -71,7 +71,7 @@ describe('the official SDK', () => {
     expect(await client().assistants.list({}, once)).toEqual([]);
   });
 
-  test('gets errors that it can read', async () => {
+  test('can read the errors', async () => {
     const failure = await client()
       .assistants.update({ id: UNKNOWN_ID }, once)
       .catch((problem: unknown) => problem);
@@ -81,8 +81,8 @@ describe('the official SDK', () => {
   });
 });
 
-describe('what PATCH does', () => {
-  test('a top-level key replaces what was stored, whole; absent keys stay', async () => {
+describe('PATCH', () => {
+  test('replaces the stored value of a top-level key whole, and keeps absent keys', async () => {
     const model = {
       provider: 'openai',
       model: 'gpt-4o',
@@ -99,7 +99,7 @@ describe('what PATCH does', () => {
     expect((await call('GET', `/assistant/${id}`)).body).toEqual(body);
   });
 
-  test('null is stored and shown; fields never set are absent', async () => {
+  test('stores and returns null, and omits fields that were never set', async () => {
     const id = await create({ firstMessage: 'b', voicemailMessage: 'c' });
     expect(
       (await call('PATCH', `/assistant/${id}`, { firstMessage: null, server: null })).body,
@@ -111,7 +111,7 @@ describe('what PATCH does', () => {
     expect((await call('GET', `/assistant/${id}`)).body).not.toHaveProperty('name');
   });
 
-  test('the secret of the server is never shown, and goes with the server', async () => {
+  test('never returns the secret of the server, and deletes it together with the server', async () => {
     const id = await create({ server: { url: 'https://a.example', secret: 'hush' } });
     const path = `/assistant/${id}`;
     expect((await call('GET', path)).body).toMatchObject({
@@ -127,7 +127,7 @@ describe('what PATCH does', () => {
     });
   });
 
-  test('what was read cannot be written back as it is', async () => {
+  test('refuses an assistant exactly as GET returned it', async () => {
     const id = await create({ name: 'a' });
     const { body: read } = await call('GET', `/assistant/${id}`);
     const { status, body } = await call('PATCH', `/assistant/${id}`, read);
@@ -149,7 +149,7 @@ describe('lists', () => {
   beforeAll(async () => {
     many = await startVapiStandIn({ key: KEY, clock: () => now });
     for (let index = 0; index < 1203; index++) {
-      // Three are made in each millisecond, so that pages end inside a tie.
+      // Each millisecond has three assistants, so that pages end between equal times.
       now = start + Math.floor(index / 3);
       many.store.create(DEFAULT_VAPI_ORG_ID, { name: `n${index}` });
     }
@@ -162,7 +162,7 @@ describe('lists', () => {
     return { status: response.status, body: JSON.parse(await response.text()) };
   };
 
-  test('100 unless told, newest first', async () => {
+  test('return 100 assistants by default, newest first', async () => {
     const { body } = await list('');
     expect(body).toHaveLength(100);
     expect(body[0].name).toBe('n1202');
@@ -170,7 +170,7 @@ describe('lists', () => {
     expect((await list('limit=0')).body).toEqual([]);
   });
 
-  test('everything is found by walking back with createdAtLe', async () => {
+  test('a walk back with createdAtLe finds every assistant', async () => {
     const seen = new Set<string>();
     let query = 'limit=50';
     for (;;) {
@@ -198,7 +198,7 @@ describe('lists', () => {
     expect(all.size).toBe(Math.min(count, 1000));
   });
 
-  test('updatedAt strictly advances though the clock stands still, and can be asked for', async () => {
+  test('filter by updatedAt, which strictly increases even if the clock stands still', async () => {
     const [first] = many.store.all();
     if (!first) throw new Error('no assistant');
     now = start;
@@ -226,7 +226,7 @@ describe('lists', () => {
 });
 
 describe('keys', () => {
-  test('none: the header is missed', async () => {
+  test('a request without a key is refused for its missing header', async () => {
     const response = await fetch(`${standIn.url}/assistant`);
     expect(response.status).toBe(401);
     expect(await response.json()).toEqual({
@@ -236,7 +236,7 @@ describe('keys', () => {
     });
   });
 
-  test('a revoked key is refused from then on, another keeps working', async () => {
+  test('a revoked key is refused, and another key keeps working', async () => {
     standIn.setKeys([
       { key: KEY, name: 'old' },
       { key: 'next', name: 'new' },
@@ -263,7 +263,7 @@ describe('keys', () => {
     expect(JSON.stringify(standIn.requests)).not.toContain(KEY);
   });
 
-  test('a key of another Vapi organization sees none of it', async () => {
+  test('a key of another Vapi organization sees no assistant of the first', async () => {
     standIn.setKeys([{ key: KEY }, { key: 'other', orgId: UNKNOWN_ID }]);
     const id = await create();
     const other = { authorization: 'Bearer other' };
@@ -278,14 +278,14 @@ describe('keys', () => {
 });
 
 describe('refusals', () => {
-  test('no User-Agent: Cloudflare, in plain text', async () => {
+  test('answers a request without a User-Agent like Cloudflare, in plain text', async () => {
     expect(await call('GET', '/assistant', undefined, { 'user-agent': '' })).toMatchObject({
       status: 403,
       body: 'error code: 1010',
     });
   });
 
-  test('JSON that cannot be read, or is no object', async () => {
+  test('refuses invalid JSON, and JSON that is not an object', async () => {
     for (const body of ['{', '[]', '1', 'null', '"x"', `${'['.repeat(600)}${']'.repeat(600)}`]) {
       expect(await call('POST', '/assistant', body)).toMatchObject({
         status: 400,
@@ -297,7 +297,7 @@ describe('refusals', () => {
     expect(standIn.store.all()).toEqual([]);
   });
 
-  test('more than 10 MB', async () => {
+  test('refuses a body of more than 10 MB', async () => {
     const { status } = await call('POST', '/assistant', { firstMessage: 'x'.repeat(10 * 1024 * 1024) });
     expect(status).toBe(413);
     expect((await call('POST', '/assistant', { firstMessage: 'x'.repeat(5 * 1024 * 1024) })).status).toBe(
@@ -305,7 +305,7 @@ describe('refusals', () => {
     );
   });
 
-  test('unknown ids and routes', async () => {
+  test('answers 404 for unknown ids and routes', async () => {
     expect((await call('GET', `/assistant/${UNKNOWN_ID}`)).body).toMatchObject({
       error: 'Not Found',
       statusCode: 404,
@@ -316,7 +316,7 @@ describe('refusals', () => {
     expect((await call('GET', '//')).status).toBe(404);
   });
 
-  test('a body is refused as a whole', async () => {
+  test('refuses a body as a whole', async () => {
     const id = await create({ name: 'a' });
     expect((await call('PATCH', `/assistant/${id}`, { firstMessage: 'b', tools: [] })).status).toBe(400);
     expect((await call('GET', `/assistant/${id}`)).body).not.toHaveProperty('firstMessage');
@@ -333,14 +333,14 @@ test('GET has a weak ETag that changes with the content', async () => {
   expect(await tag()).not.toBe(before);
 });
 
-test('keys inside come back in the order of jsonb', async () => {
+test('returns nested keys in the order of jsonb', async () => {
   const { body } = await call('POST', '/assistant', {
     metadata: { b: 1, aaa: 2, aa: [{ z: 1, y: 2 }], é: 3, a: 4 },
   });
   expect(JSON.stringify(body['metadata'])).toBe('{"a":4,"b":1,"aa":[{"y":2,"z":1}],"é":3,"aaa":2}');
 });
 
-test('random JSON is taken or refused, never an internal error, and what was taken comes back', async () => {
+test('random JSON is accepted or refused without an internal error, and accepted JSON is returned', async () => {
   const known = fc.constantFrom(
     'name',
     'model',

@@ -1,13 +1,13 @@
 /**
- * The Vapi stand-in: a real HTTP server that behaves as Vapi's assistant API is documented to, and fails as told.
+ * The Vapi stand-in: a real HTTP server that behaves like the documented assistant API of Vapi, and fails as programmed.
  *
- * Besides the API it serves `/__stand-in/…` to callers on this machine, without a key and never struck by faults:
+ * It also serves `/__stand-in/…` to callers on this machine, without a key and without faults:
  * - `POST /__stand-in/faults` adds a fault (see `faults.ts`; 201 `{id}`), `GET` lists those not used up, `DELETE` clears
- * - `GET /__stand-in/requests` shows the requests received, `DELETE` forgets them
- * - `POST /__stand-in/dashboard/:id` edits an assistant by hand (shallow merge), `DELETE` deletes it by hand
+ * - `GET /__stand-in/requests` lists the received requests, `DELETE` clears them
+ * - `POST /__stand-in/dashboard/:id` edits an assistant like the dashboard (shallow merge), `DELETE` deletes it
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
- * - `POST /__stand-in/late` applies at once what was to be applied late, and answers with how much that was
- * - `POST /__stand-in/reset` forgets assistants, faults and requests
+ * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
+ * - `POST /__stand-in/reset` clears assistants, faults and requests
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -15,29 +15,29 @@ import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
 import { type Assistant, AssistantStore, type Json, type JsonObject } from './assistant-store.ts';
+import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
-import { type Journal, openJournal } from './journal.ts';
 
-/** The Vapi organization of a key that names none. */
+/** The Vapi organization of a key without one. */
 export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
-/** Vapi's own limit is not documented. */
+/** Vapi does not document its limit. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_RECORDED = 10_000;
 
 export interface VapiStandInOptions {
-  /** 0 (the default) = any free port. */
+  /** 0 (the default): any free port. */
   readonly port?: number;
   /** 127.0.0.1 when absent. */
   readonly host?: string;
-  /** The key accepted at first; generated when absent. */
+  /** The first accepted key; generated if absent. */
   readonly key?: string;
-  /** Keeps the assistants across restarts; without it they live in memory. */
+  /** Keeps the assistants across restarts. Without it they are only in memory. */
   readonly dataFile?: string;
   /** Epoch milliseconds. */
   readonly clock?: () => number;
   /** Makes UUIDs. */
   readonly ids?: () => string;
-  /** Told one line for each request and fault; never a key or a body. */
+  /** Receives one line for each request and fault, never a key or a body. */
   readonly log?: (line: string) => void;
 }
 
@@ -53,16 +53,16 @@ interface RecordedRequest {
   readonly path: string;
   /** Without the question mark. */
   readonly query: string;
-  /** Parsed where it is JSON, else text. */
+  /** Parsed if it is JSON, otherwise text. */
   readonly body: unknown;
-  /** The name of the accepted key that it carried, null if none. */
+  /** The name of the accepted key in the request, null if none. */
   readonly key: string | null;
   readonly userAgent: string | null;
-  /** When it was received, epoch milliseconds. */
+  /** The time of receipt, epoch milliseconds. */
   readonly at: number;
-  /** The status sent; null while there is none, and for ever if there never is. */
+  /** The sent status; null before the answer, and if there is none. */
   status: number | null;
-  /** When it changed an assistant, epoch milliseconds; null if it did not. */
+  /** The time at which it changed an assistant, epoch milliseconds; null if it did not. */
   appliedAt: number | null;
   fault: FaultKind | null;
 }
@@ -70,7 +70,7 @@ interface RecordedRequest {
 export interface VapiStandIn {
   readonly url: string;
   readonly port: number;
-  /** The first key accepted. */
+  /** The first accepted key. */
   readonly key: string;
   readonly store: AssistantStore;
   /** Oldest first; the last 10,000. */
@@ -78,17 +78,17 @@ export interface VapiStandIn {
   readonly faults: Faults;
   /** Replaces the accepted keys. */
   setKeys(keys: readonly KeyInput[]): void;
-  /** From now on this key is refused with 401. */
+  /** Refuses this key with 401 from now on. */
   revokeKey(key: string): void;
-  /** A person's edit in the Vapi dashboard: shallow merge, not validated. Throws for an unknown id. */
+  /** An edit in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
   dashboardEdit(id: string, fields: JsonObject): Assistant;
   /** Throws for an unknown id. */
   dashboardDelete(id: string): Assistant;
-  /** Applies now what was to be applied late, in the order in which it was received; returns how much that was. */
+  /** Applies all pending late writes in their order of arrival, and returns their number. */
   applyLate(): number;
-  /** Forgets assistants, faults, requests and what was to be applied late; the keys stay. */
+  /** Clears assistants, faults, requests and pending late writes. The keys stay. */
   reset(): void;
-  /** Closes every socket, drops what was to be applied late. May be called again. */
+  /** Closes every socket and drops pending late writes. May be called again. */
   stop(): Promise<void>;
 }
 
@@ -100,37 +100,37 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   const late = new Map<NodeJS.Timeout, () => void>();
   const delays = new Set<NodeJS.Timeout>();
   let keys: readonly AcceptedKey[] = named([{ key }]);
-  let journal: Journal | undefined;
+  let dataFile: DataFile | undefined;
   const store = new AssistantStore({
     now: clock,
     ...(ids ? { id: ids } : {}),
-    onChange: (change) => journal?.append(change),
+    onChange: (change) => dataFile?.append(change),
   });
 
   const server = createServer((request, response) => {
     serve(request, response).catch((problem: unknown) => {
       if (request.destroyed && !request.complete)
-        return log('the client left before its request was complete');
+        return log('the client disconnected before its request was complete');
       log(`internal error: ${problem instanceof Error ? problem.stack : problem}`);
       if (!response.headersSent)
         send(response, 500, error('Internal server error', 'Internal Server Error', 500));
     });
   });
-  // A client decides how long an idle connection lives: one that the server closes first can be a reset for the client.
+  // The client decides how long an idle connection stays open: if the server closes it first, the client may see a reset.
   server.keepAliveTimeout = 60_000;
 
   const loaded = Promise.withResolvers<void>();
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     await loaded.promise;
-    // Not `new URL`: it throws on some of what clients can send.
+    // Not `new URL`, which throws on some addresses that clients can send.
     const [path = '/', ...query] = (incoming.url ?? '/').split('?');
     const text = await readText(incoming);
     if (path.startsWith('/__stand-in/')) {
       if (!isLoopback(incoming))
         return send(response, 403, error('Only from this machine', 'Forbidden', 403));
       const [status, body] = control(incoming.method ?? '', path, text ?? '');
-      await journal?.flushed();
+      await dataFile?.flushed();
       return send(response, status, body);
     }
     await serveApi(incoming, response, { path, query: query.join('?') }, text);
@@ -173,7 +173,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     };
     if (requests.push(record) > MAX_RECORDED) requests.shift();
 
-    // Who may do what is decided on arrival, even where the effect comes later.
+    // The key is checked on arrival, even if the effect comes later.
     const acceptedKeys = keys;
     const apply = (): Answered => {
       const alter =
@@ -212,8 +212,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         if (strike.when === 'before') return reply(502, gatewayPage(502), HTML);
     }
     const { answer } = apply();
-    // Whoever sees an effect, even through a later GET, must find it again after kill -9.
-    await journal?.flushed();
+    // A caller that sees an effect, even through a later GET, must see it again after kill -9.
+    await dataFile?.flushed();
     switch (strike?.kind) {
       case 'reset-after':
         return reset();
@@ -239,7 +239,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       late.delete(timer);
       const { answer } = apply();
       log(`late application: ${answer.status}`);
-      journal?.flushed().catch((problem: unknown) => log(`data file: ${problem}`));
+      dataFile?.flushed().catch((problem: unknown) => log(`data file: ${problem}`));
     };
     const timer = setTimeout(run, ms);
     late.set(timer, run);
@@ -286,9 +286,9 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     server.once('error', reject);
     server.listen(options.port ?? 0, host, resolve);
   });
-  // Only now: were the port taken by a stand-in that is running, its data file must not be touched.
+  // Only now: if a running stand-in uses the port, its data file must stay untouched.
   try {
-    if (options.dataFile !== undefined) journal = await openJournal(options.dataFile, store);
+    if (options.dataFile !== undefined) dataFile = await openDataFile(options.dataFile, store);
   } catch (problem) {
     server.close();
     server.closeAllConnections();
@@ -305,7 +305,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       server.close(() => resolve());
       server.closeAllConnections();
     });
-    await journal?.close();
+    await dataFile?.close();
   }
 
   const standIn: VapiStandIn = {
@@ -361,7 +361,7 @@ function named(inputs: readonly KeyInput[]): AcceptedKey[] {
   }));
 }
 
-/** The whole body as text; undefined when it is longer than `MAX_BODY_BYTES`, which is then read but not kept. */
+/** The whole body as text. Undefined if it is longer than `MAX_BODY_BYTES`; the rest is then read and dropped. */
 async function readText(incoming: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -397,7 +397,7 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
-/** The body with another value at a dotted path, or without that field. */
+/** Returns the body with another value at a dotted path, or without that field. */
 function altered(body: JsonObject, { path, value }: { path: string; value?: Json | undefined }): JsonObject {
   const copy: JsonObject = structuredClone(body);
   const steps = path.split('.');

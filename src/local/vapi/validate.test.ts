@@ -23,7 +23,7 @@ interface Schema {
   allOf?: Schema[];
 }
 
-describe('the words of a refusal', () => {
+describe('the messages of a refusal', () => {
   const cases: [string, JsonObject, string[]][] = [
     ['unknown key', { tools: [] }, ['property tools should not exist']],
     [
@@ -121,7 +121,7 @@ describe('the words of a refusal', () => {
     ).toEqual([]);
   });
 
-  test('names of models, voices and languages pass; metadata is free', () => {
+  test('accepts any name of a model, a voice and a language, and any metadata', () => {
     const body: JsonObject = {
       model: {
         provider: 'openai',
@@ -139,7 +139,7 @@ describe('the words of a refusal', () => {
   });
 });
 
-/** Taken although the specification does not name them. */
+/** Accepted although the specification does not name them. */
 const BEYOND = new Set(['secret', 'systemPrompt', 'functions']);
 
 describe.skipIf(!existsSync(openApi))(
@@ -155,11 +155,11 @@ describe.skipIf(!existsSync(openApi))(
       return schema.$ref === undefined ? schema : resolve(schemas[schema.$ref.split('/').at(-1) ?? ''] ?? {});
     }
 
-    // Plans are used in many places, and need be compared once.
+    // Plans occur in many places and need to be compared only once.
     const compared = new Map<Rule, Set<Schema>>();
     beforeEach(() => compared.clear());
 
-    /** Walks the rules and the specification side by side; `differences` collects what they disagree on. */
+    /** Walks through the rules and the specification in parallel; `differences` collects where they disagree. */
     function compare(rule: Rule, given: Schema, path: string, differences: string[]): void {
       const schema = resolve(given);
       const before = compared.get(rule) ?? new Set();
@@ -189,7 +189,7 @@ describe.skipIf(!existsSync(openApi))(
           const byTag = new Map<string, Schema>();
           for (const variant of variants.filter(({ properties }) => properties)) {
             const values = resolve(variant.properties?.[rule.tag] ?? {}).enum ?? [];
-            // Endpointing plans each list every provider: there the name of the schema decides, by its place.
+            // Each endpointing plan lists every provider, so the name of the schema decides.
             const tag = values.length === 1 ? values[0] : values[byTag.size];
             byTag.set(String(tag), variant);
           }

@@ -1,7 +1,7 @@
 /**
- * Which assistant bodies Vapi takes: keys, types, stated limits. Unknown keys are refused at every level that is
- * described here (Vapi API facts 2.1, 2.2, 3.3, 4.1 to 4.5). Names of models, voices and languages pass as any string:
- * those lists grow weekly (4.6).
+ * The assistant bodies that Vapi accepts: keys, types and stated limits. Refuses unknown keys at every level that is
+ * described here (docs/vapi.md#unknown-properties). Accepts any string as the name of a model, a voice or a language, because
+ * those lists grow weekly.
  */
 import type { JsonObject } from './assistant-store.ts';
 import {
@@ -25,7 +25,7 @@ const texts = list(text);
 const metadata = free;
 const jsonSchema = free;
 
-/** `secret` left the specification in May 2025 and is still taken (5.10); it is never shown again. */
+/** `secret` was removed from the specification in May 2025 and is still accepted. It is never returned. */
 const server = shape({
   url: text,
   timeoutSeconds: num(1, 300),
@@ -117,7 +117,7 @@ const VOICES: Readonly<Record<string, Rules>> = {
     languageBoost: text,
     textNormalizationEnabled: bool,
   },
-  // Its language is specified as an object and documented as a string.
+  // The specification says that its language is an object, the documentation that it is a string.
   neuphonic: { 'voiceId!': text, model: text, 'language!': any, speed: num(0.25, 2) },
   openai: { 'voiceId!': text, model: text, instructions: str(10_000), speed: num(0.25, 4) },
   playht: {
@@ -176,7 +176,7 @@ const VOICES: Readonly<Record<string, Rules>> = {
   xai: { 'voiceId!': str(120), language: text, speed: num(0.7, 1.5) },
 };
 const spoken = map(VOICES, (keys) => ({ cachingEnabled: bool, chunkPlan, ...keys }));
-/** The voice of minimax cannot be a fallback, and one of Vapi's own takes none. */
+/** A voice of minimax cannot be a fallback, and a voice of Vapi accepts none. */
 const { minimax: _minimax, ...otherVoices } = spoken;
 const fallbackVoices = { fallbackPlan: shape({ 'voices!': list(tagged('provider', otherVoices)) }) };
 const voice = tagged(
@@ -318,7 +318,7 @@ const functionRule = shape({
   description: text,
   parameters: shape({ 'type!': oneOf('object'), 'properties!': free, required: texts }),
 });
-/** By type; every tool also takes `messages` and `rejectionPlan` (1.24). */
+/** By type; every tool also accepts `messages` and `rejectionPlan`. */
 const TOOLS: Readonly<Record<string, Rules>> = {
   apiRequest: {
     name: str(40, 1),
@@ -392,7 +392,7 @@ const message = shape({
   'content!': { is: 'string', max: 100_000_000, nullable: true },
   'role!': oneOf('assistant', 'function', 'user', 'system', 'tool'),
 });
-/** `systemPrompt` and `functions` are older forms, seen in live assistants though not in the specification (2.4). */
+/** `systemPrompt` and `functions` are older forms. Live assistants have them, although the specification does not. */
 const modelBase: Rules = {
   messages: list(message),
   tools: list(
@@ -411,7 +411,7 @@ const modelBase: Rules = {
   functions: list(free),
 };
 const thinking = shape({ 'type!': oneOf('enabled'), 'budgetTokens!': num(1024, 100_000) });
-/** By provider; what it takes besides `modelBase`. */
+/** By provider: its fields in addition to `modelBase`. */
 const MODELS: Readonly<Record<string, Rules>> = {
   anthropic: { 'model!': text, thinking },
   'anthropic-bedrock': { 'model!': text, thinking },
@@ -660,7 +660,7 @@ const FIELDS: Rules = {
   }),
 };
 
-/** No longer in the specification, still taken (2.3, 2.4). */
+/** Removed from the specification, still accepted. */
 const LEGACY_FIELDS: Rules = {
   silenceTimeoutSeconds: num(10, 3600),
   serverUrl: text,
@@ -672,19 +672,19 @@ const LEGACY_FIELDS: Rules = {
   messagePlan: free,
 };
 
-/** What the specification names; a test holds it against Vapi's own. */
+/** The fields of the specification. A test compares them with Vapi's own description. */
 export const specified = shape(FIELDS);
 const assistant = shape({ ...FIELDS, ...LEGACY_FIELDS });
 
 /**
- * Every problem of a create or an update, worded as Vapi words them; none = it is taken. Create and update take the same
- * fields, none of them required (1.5, 2.1). Read-only keys are refused like unknown ones; that `latestVersion` is among
- * them is assumed (3.3).
+ * Returns every problem of a create or an update, in Vapi's wording; an empty list means that the body is accepted. Create and update
+ * accept the same fields, none of which is required. Read-only keys are refused like unknown ones (docs/vapi.md#read-only-keys);
+ * that `latestVersion` is one of them is an assumption.
  */
 export function validateAssistant(fields: JsonObject): string[] {
   const problems: string[] = [];
-  // null unsets a top-level field (2.10). Whether it may stand deeper is not known, so there it is refused: a client
-  // that passes here must not depend on it.
+  // null unsets a top-level field (docs/vapi.md#null-unsets). Nobody knows whether Vapi accepts it deeper, so the stand-in refuses it
+  // there: a client must not depend on it.
   const given = Object.entries(fields).filter(
     ([name, value]) => value !== null || !Object.hasOwn(assistant.keys, name),
   );

@@ -9,13 +9,13 @@ import { MANAGED_FIELDS } from './render.ts';
  * there; what Vapi adds is ignored, except where an absent key is how we erase something.
  */
 
-/** Absent at Vapi means this (facts 2.1, 2.11: defaults are not filled in on reading). */
+/** The meaning of an absent field: Vapi does not fill in defaults (docs/vapi.md#absent-means-default). */
 const DEFAULTS: Readonly<Record<string, Json>> = {
   maxDurationSeconds: 600,
   firstMessageMode: 'assistant-speaks-first',
 };
 
-/** Not sent means gone: a PATCH of the whole `model` erases these (facts 2.6), so finding them is a difference. */
+/** A PATCH of the whole `model` erases these if they are not sent (docs/vapi.md#model-erases-tools), so their presence is a difference. */
 const ERASED_IF_NOT_SENT = ['model.toolIds', 'model.tools', 'model.toolRefs', 'model.knowledgeBase'] as const;
 
 /** Every place where `answered` is not what was sent; empty = it matches. */

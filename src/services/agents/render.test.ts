@@ -238,7 +238,7 @@ describe.skipIf(!existsSync(openApi))(
     }
     const bodies = ['CreateAssistantDTO', 'UpdateAssistantDTO'];
 
-    /** Top-level null means "unset" (facts 2.10), which the OpenAPI cannot say: those are left out. */
+    /** A top-level null unsets a field (docs/vapi.md#null-unsets). The OpenAPI description cannot express that, so nulls are left out. */
     const sent = (document: JsonObject) =>
       Object.fromEntries(Object.entries(document).filter(([, value]) => value !== null));
 
@@ -300,7 +300,7 @@ function readSchemas(): Schemas {
 }
 
 /**
- * The same schemas as JSON Schema, as strict as the API is: unknown properties are refused at every level (facts 3.3);
+ * The same schemas as JSON Schema, as strict as the API: it refuses unknown properties at every level (docs/vapi.md#unknown-properties);
  * `nullable` is a type; `oneOf` lists presets beside "any string", so several may match.
  */
 function strict(value: Json): Json {

@@ -5,8 +5,8 @@ import type { JsonObject } from '../../domain/json.ts';
 /**
  * From an agent's configuration to the complete set of assistant fields that Lockstep manages, and nothing else.
  *
- * The same set is sent every time, whole, because a Vapi PATCH replaces each top-level field that it names and leaves the
- * others alone (Vapi API facts 2.5): a partial `model` would erase the prompt, and an undo is the same set with older content.
+ * Every save sends the same complete set, because a PATCH replaces each top-level field that it names and keeps the
+ * others (docs/vapi.md#patch-replaces-top-level-fields). A partial `model` would erase the prompt. An undo is the same set with older content.
  */
 
 /** Every top-level field that a rendered document holds, in every mapping version so far. */
@@ -24,7 +24,7 @@ export const MANAGED_FIELDS = [
 function renderV1(config: AgentConfig, stamp: Stamp): JsonObject {
   return {
     name: config.name,
-    // Null unsets the field at Vapi (facts 2.10); the mode says in so many words who speaks first then.
+    // Null unsets the field (docs/vapi.md#null-unsets). The mode then says explicitly who speaks first.
     firstMessage: config.firstMessage,
     firstMessageMode: config.firstMessage === null ? 'assistant-waits-for-user' : 'assistant-speaks-first',
     model: {

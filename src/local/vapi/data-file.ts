@@ -3,21 +3,20 @@ import { type FileHandle, mkdir, open, readFile, rename, stat } from 'node:fs/pr
 import { dirname } from 'node:path';
 import type { AssistantStore, StoreChange } from './assistant-store.ts';
 
-export interface Journal {
-  /** Takes its place in the file at once; `flushed` tells when it is safe. */
+export interface DataFile {
+  /** Reserves the place of the change in the file at once. `flushed` resolves when it is on disk. */
   append(change: StoreChange): void;
-  /** Resolves when everything appended so far is on disk; rejects when it could not be written. */
+  /** Resolves when everything appended so far is on disk, and rejects if it could not be written. */
   flushed(): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
- * Fills the store from the file, then writes the file anew with nothing but what still exists.
- * A last line that broke off is what `kill -9` leaves behind, and was never answered: it is dropped.
- * Any other line that cannot be read throws. A file belongs to one process at a time: the last to open it has it,
- * and whatever the one before appends is rejected.
+ * Fills the store from the file, then rewrites the file with only the assistants that still exist.
+ * Drops an incomplete last line, which `kill -9` leaves and which was never answered. Throws on any other line that it cannot read.
+ * A file belongs to the process that opened it last; appends of an earlier process are rejected.
  */
-export async function openJournal(file: string, store: AssistantStore): Promise<Journal> {
+export async function openDataFile(file: string, store: AssistantStore): Promise<DataFile> {
   await mkdir(dirname(file), { recursive: true });
   for (const change of await readChanges(file)) store.replay(change);
   await compact(file, store);
@@ -30,7 +29,7 @@ async function readChanges(file: string): Promise<StoreChange[]> {
     throw problem;
   });
   const lines = text.split('\n');
-  // What follows the last newline is empty, or torn.
+  // The text after the last newline is empty or incomplete.
   lines.pop();
   return lines.map((line, index): StoreChange => {
     try {
@@ -51,23 +50,24 @@ async function compact(file: string, store: AssistantStore): Promise<void> {
   }
   await rename(`${file}.new`, file);
   const folder = await open(dirname(file), 'r');
-  // The rename itself must be on disk before anything is appended to the new file.
+  // The rename must be on disk before anything is appended to the new file.
   await folder.sync().finally(() => folder.close());
 }
 
-function appendTo(file: string, handle: FileHandle): Journal {
+function appendTo(file: string, handle: FileHandle): DataFile {
   let waiting: string[] = [];
   let writing: Promise<void> | undefined;
 
-  // One write and one sync for all that gathered meanwhile.
+  // One write and one sync for everything that was appended meanwhile.
   async function write(): Promise<void> {
     while (waiting.length > 0) {
       const batch = waiting.join('');
       waiting = [];
       await handle.appendFile(batch);
       await handle.datasync();
-      // Another stand-in that opened the file has put a new one in its place: better to fail than to write to nowhere.
-      if ((await stat(file)).ino !== (await handle.stat()).ino) throw new Error(`${file} was taken over`);
+      // Another stand-in that opened the file has replaced it. Fail instead of writing to the removed file.
+      if ((await stat(file)).ino !== (await handle.stat()).ino)
+        throw new Error(`another stand-in opened ${file}`);
     }
     writing = undefined;
   }
