@@ -176,7 +176,10 @@ describe('where the server has demo users', () => {
     ] as const) {
       const response = await fetch(demo.url, {
         method: 'POST',
-        headers: { 'content-type': 'application/json', ...((await (await headersOf(query)).json()) as object) },
+        headers: {
+          'content-type': 'application/json',
+          ...((await (await headersOf(query)).json()) as object),
+        },
         body: JSON.stringify({ query: '{ organization { name } }' }),
       });
       expect(await response.json()).toEqual({ data: { organization: { name } } });
@@ -212,7 +215,8 @@ describe('where the server has demo users', () => {
     let status = 401;
     const page = runPage(html, {}, () => new Response('{}', { status }));
     expect((await page.window.fetch('/graphql')).status).toBe(401);
-    const queries = () => page.sent.filter(({ url }) => url === '/graphql').map((one) => userOf(one.authorization));
+    const queries = () =>
+      page.sent.filter(({ url }) => url === '/graphql').map((one) => userOf(one.authorization));
     expect(queries()).toEqual(['owner@north.example 1', 'owner@north.example 2']);
     status = 200;
     const own = { headers: { authorization: `Bearer ${token('me')}` } };

@@ -102,7 +102,12 @@ describe('what it costs', () => {
 
 describe('what it leaves for operators', () => {
   const sample = (metrics: string, name: string) =>
-    Number(metrics.split('\n').find((line) => line.startsWith(`${name} `))?.slice(name.length));
+    Number(
+      metrics
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.slice(name.length),
+    );
   const metricsNow = async () => (await fetch(`${lockstep.origin}/metrics`)).text();
 
   test('one line in the log, one count by outcome, and a duration for each phase', async () => {

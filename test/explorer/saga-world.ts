@@ -48,7 +48,13 @@ export interface PartScope extends PartPlan {
   needs?: number;
 }
 
-export const SAGA_SAFEGUARDS = ['stage order', 'undo order', 'pivot rule', 'single purchase', 'quarantine'] as const;
+export const SAGA_SAFEGUARDS = [
+  'stage order',
+  'undo order',
+  'pivot rule',
+  'single purchase',
+  'quarantine',
+] as const;
 export type SagaSafeguard = (typeof SAGA_SAFEGUARDS)[number];
 
 const STATUSES: readonly SagaStatus[] = [
@@ -305,7 +311,11 @@ export class SagaWorld implements Explorable {
         }
         return;
       case 'commit':
-        transition('commits', (c) => commitStep(c, epoch, { ambiguous: decision.ambiguous, lateMs: late }), false);
+        transition(
+          'commits',
+          (c) => commitStep(c, epoch, { ambiguous: decision.ambiguous, lateMs: late }),
+          false,
+        );
         return;
       case 'abort': {
         const { ambiguous, nothingApplied } = decision;
@@ -314,7 +324,11 @@ export class SagaWorld implements Explorable {
         return;
       }
       case 'close':
-        transition('closes', (c) => rolledBackStep(c, epoch, { ambiguous: decision.ambiguous, lateMs: late }), false);
+        transition(
+          'closes',
+          (c) => rolledBackStep(c, epoch, { ambiguous: decision.ambiguous, lateMs: late }),
+          false,
+        );
         return;
       case 'attention':
         transition(
@@ -436,7 +450,8 @@ export class SagaWorld implements Explorable {
         learn(g, 'unknown');
       });
     }
-    if (rejects === true) this.#change(f, emit, false, name, p, i, 'and is refused', (g) => learn(g, 'refused'));
+    if (rejects === true)
+      this.#change(f, emit, false, name, p, i, 'and is refused', (g) => learn(g, 'refused'));
   }
 
   #freeFlight(f: Uint8Array, i: number, direction: 'send' | 'undo'): number | null {
@@ -482,7 +497,8 @@ export class SagaWorld implements Explorable {
   #flightsLand(f: Uint8Array, emit: Emit): void {
     for (const [i, part] of this.scope.parts.entries()) {
       const { forward, second, back } = this.#remote(i);
-      const request: Request = part.action === 'create' ? 'POST' : part.action === 'remove' ? 'DELETE' : 'PATCH';
+      const request: Request =
+        part.action === 'create' ? 'POST' : part.action === 'remove' ? 'DELETE' : 'PATCH';
       for (const flight of [forward, second]) {
         if (f[flight] === NONE) continue;
         this.#change(f, emit, true, `a ${request} arrives late`, -1, i, '', (g) => {

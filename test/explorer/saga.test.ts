@@ -2,7 +2,13 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { recordFigures, table } from '../support/figures.ts';
 import { type Exploration, explore } from './explore.ts';
 import { tellExploration, tellTrace } from './figures.ts';
-import { type PartScope, SAGA_SAFEGUARDS, type SagaSafeguard, type SagaScope, SagaWorld } from './saga-world.ts';
+import {
+  type PartScope,
+  SAGA_SAFEGUARDS,
+  type SagaSafeguard,
+  type SagaScope,
+  SagaWorld,
+} from './saga-world.ts';
 
 const part = (key: string, stage: number, more: Partial<PartScope> = {}): PartScope => ({
   ...{ key, stage, pivot: false, lookOnly: false, action: 'replace' },
@@ -33,12 +39,18 @@ const PURCHASE: SagaScope = {
 };
 const REMOVAL: SagaScope = {
   name: 'a file is removed in the last stage',
-  parts: [part('tool', 0, { rejects: true }), part('file', 1, { action: 'remove', pivot: true, rejects: true })],
+  parts: [
+    part('tool', 0, { rejects: true }),
+    part('file', 1, { action: 'remove', pivot: true, rejects: true }),
+  ],
   recoverers: 1,
 };
 const IMPORT: SagaScope = {
   name: 'a creation needs a secret that is not stored',
-  parts: [part('number', 0, { action: 'create', lookOnly: true, rejects: true }), part('agent', 1, { needs: 0 })],
+  parts: [
+    part('number', 0, { action: 'create', lookOnly: true, rejects: true }),
+    part('agent', 1, { needs: 0 }),
+  ],
   recoverers: 1,
 };
 const WORLDS = [TOOL_THEN_AGENT, TOOL_THEN_AGENTS, PURCHASE, REMOVAL, IMPORT];
