@@ -252,6 +252,16 @@ describe('what is easily mistaken', () => {
     expect(named({ ...HOSTED, ...keys })).toEqual([]);
   });
 
+  test.each([
+    ['local', {}, true, true],
+    ['local, switched off', { GRAPHQL_INTROSPECTION: 'off', GRAPHIQL: 'off' }, false, false],
+    ['hosted', HOSTED, false, false],
+    ['hosted, switched on', { ...HOSTED, GRAPHQL_INTROSPECTION: 'on', GRAPHIQL: 'on' }, true, true],
+    ['hosted, introspection alone', { ...HOSTED, GRAPHQL_INTROSPECTION: 'on' }, true, false],
+  ])('decides on introspection and GraphiQL: %s', (_where, environment, introspection, graphiql) => {
+    expect(loadEnv(environment)).toMatchObject({ config: { edge: { introspection, graphiql } } });
+  });
+
   test('production without SUPABASE_URL is refused, also where the local one is asked for', () => {
     for (const more of [{}, { SUPABASE_URL: 'local' }])
       expect(loadEnv({ NODE_ENV: 'production', ...more })).toMatchObject({

@@ -10,7 +10,7 @@ test.each([
   ['a terminal in production', { isTTY: true }, { NODE_ENV: 'production' }, false],
   ['a pipe', {}, {}, false],
   ['a pipe in development', { isTTY: false }, { NODE_ENV: 'development' }, false],
-])('%s: readable is %4$s', (_where, output, env, readable) => {
+])('is decided by where the log goes: %s', (_where, output, env, readable) => {
   expect(isForTerminal(output, env)).toBe(readable);
 });
 

@@ -421,6 +421,22 @@ describe('with introspection turned off', () => {
     });
   });
 
+  test('introspection is for everybody or for nobody, signed in or not', async () => {
+    const introspect = async (url: string, headers: Record<string, string>) => {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify({ query: '{ __schema { queryType { name } } }' }),
+      });
+      const { data } = (await response.json()) as { data?: { __schema: object } | null };
+      return data?.__schema ?? null;
+    };
+    for (const headers of [{}, { authorization: `Bearer ${caller.token}` }]) {
+      expect(await introspect(lockstep.url, headers)).toEqual({ queryType: { name: 'Query' } });
+      expect(await introspect(hidden.url, headers)).toBeNull();
+    }
+  });
+
   test('there is no GraphiQL', async () => {
     const headers = { accept: 'text/html' };
     expect(await (await fetch(lockstep.url, { headers })).text()).toMatch(/<title>Lockstep/);
