@@ -100,7 +100,8 @@ describe('the sweep', () => {
       unreferenced: strangers.length,
     });
     const lists = lockstep.vapi.requests.slice(from).filter(({ path }) => path === '/assistant');
-    expect(lists).toHaveLength(3);
+    // The first page is small: how large the assistants are is known after it.
+    expect(lists).toHaveLength(4);
     for (const id of strangers) lockstep.vapi.dashboardDelete(id);
   });
 
@@ -503,7 +504,7 @@ describe('the sweep', () => {
     // Pages that one call touches: counts work and not time. Reading every save takes more than 500.
     const touched = await sql.begin(async (tx) => {
       await tx`set local role service_role`;
-      const [row] = await tx`explain (analyze, buffers, format json) select public.save_cleanup(500)`;
+      const [row] = await tx`explain (analyze, buffers, format json) select public.save_cleanup(500, 90)`;
       const plans: { Plan: Record<string, number> }[] = row?.['QUERY PLAN'] ?? [];
       const plan = plans[0]?.Plan ?? {};
       return (plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0);

@@ -1,4 +1,4 @@
-import type { ReplicaRegistry } from '../../ports/admission.ts';
+import type { Beat, ReplicaRegistry } from '../../ports/admission.ts';
 import type { ServiceClient } from './clients.ts';
 import { databaseError } from './rpc-journal.ts';
 
@@ -11,7 +11,7 @@ export function createRpcReplicaRegistry(supabase: ServiceClient): ReplicaRegist
         p_ttl_ms: ttlMs,
       });
       if (error !== null) throw databaseError(error, status);
-      return data as { replicas: number; known: boolean };
+      return data as unknown as Beat;
     },
   };
 }

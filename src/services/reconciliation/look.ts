@@ -63,7 +63,7 @@ export function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean
 }
 
 /** A stamp is current only if its save is the agent's last committed one, however high its revision. */
-function isCurrent(agent: SweepAgent, stamp: Stamp | null): boolean {
+export function isCurrent(agent: Pick<SweepAgent, 'saveId' | 'agentId'>, stamp: Stamp | null): boolean {
   return stamp !== null && stamp.saveId === agent.saveId && stamp.agentId === agent.agentId;
 }
 
