@@ -58,7 +58,7 @@ export async function look(
 }
 
 /** Vapi holds what we last wrote, with the stamp of the save that wrote it. */
-export function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
+function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
   return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);
 }
 
