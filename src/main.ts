@@ -81,6 +81,7 @@ async function main(config: Config): Promise<void> {
     },
     recoveryIntervalMs: config.recoveryIntervalMs,
     reconcileIntervalMs: config.reconcileIntervalMs,
+    saveRetentionDays: config.saveRetentionDays,
     corsOrigins: config.corsOrigins,
     log,
     exampleHeaders: embedded !== null && isLoopback(config.host) ? embedded.exampleHeaders : undefined,
