@@ -213,7 +213,8 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
     };
     if (path === '/rest/v1/rpc/save_begin') return begin(body.p_save_id, body.p_request);
     if (path === '/rest/v1/rpc/save_commit') return commit(body.p_save_id);
-    if (path === '/rest/v1/rpc/replica_beat') return { replicas: 1, known: true };
+    if (path === '/rest/v1/rpc/replica_beat')
+      return { replicas: 1, known: true, now: Date.now(), sweptAt: null };
     if (path === '/rest/v1/rpc/vapi_account') return body.p_seen;
     return [];
   };

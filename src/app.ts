@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { setImmediate } from 'node:timers/promises';
 import { createTokenVerifier } from './adapters/supabase/auth.ts';
 import {
   createCallerClient,
@@ -31,7 +32,7 @@ import { createGraphql, EXAMPLES } from './server/graphql.ts';
 import { createHttpServer, type HttpTimeouts } from './server/http.ts';
 import { createMetrics } from './server/metrics.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
-import { BEAT_MS, takeShare } from './services/admission/replicas.ts';
+import { BEAT_MS, DatabaseClock, takeShare } from './services/admission/replicas.ts';
 import { takingTurns } from './services/admission/taking-turns.ts';
 import { look, type Verdict } from './services/agents/drift/look.ts';
 import { type SweepReport, sweep } from './services/agents/drift/sweep.ts';
@@ -60,6 +61,8 @@ export interface AppConfig {
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
+  /** Closed saves that made no revision are deleted after so many days. */
+  saveRetentionDays: number;
   corsOrigins: string[];
   log: Log;
   /** Users as whom GraphiQL can sign in, and the headers of each; in local mode only. */
@@ -118,11 +121,16 @@ export function createApp(config: AppConfig): App {
   const owner = systemIds.uuid();
   const registry = createRpcReplicaRegistry(serviceClient);
   const database = new DatabaseWatch({ log, meter, host: new URL(config.supabase.url).host });
+  const databaseClock = new DatabaseClock(systemClock);
+  /** When the last complete sweep of any replica began. */
+  let sweptAt: string | null = null;
   /** False: without the database no save begins either. */
   const beat = (): Promise<boolean> =>
     takeShare(registry, (...share) => pacer?.share(...share), systemClock, owner).then(
-      () => {
+      (heard) => {
         database.works();
+        databaseClock.heard(heard.now);
+        sweptAt = heard.sweptAt;
         return true;
       },
       (error: unknown) => {
@@ -166,6 +174,7 @@ export function createApp(config: AppConfig): App {
     openJournal: (supabase) => (supabase === serviceClient ? journal : createRpcJournal(supabase)),
     openVoiceProvider: (key) => keys.voiceOf(key),
     admission: pacer,
+    databaseTime: () => databaseClock.now(),
     clock: systemClock,
     ids: systemIds,
     random: systemRandom,
@@ -198,7 +207,7 @@ export function createApp(config: AppConfig): App {
   const createContext = createContextFactory<ServiceClient>({
     verifier,
     readGate: new ReadGate(READ_LIMITS, systemClock),
-    openReads: (token) => createTenantReads(createCallerClient(config.supabase, token)),
+    openReads: (token) => createTenantReads(createCallerClient(config.supabase, token), () => sweptAt),
     serviceClient,
     get vapiApiKey() {
       return keys.active;
@@ -316,6 +325,7 @@ export function createApp(config: AppConfig): App {
       store: sweepStore,
       voice,
       clock: systemClock,
+      pause: () => setImmediate(),
       stopping: stopping.signal,
       log,
       meter,
@@ -329,6 +339,7 @@ export function createApp(config: AppConfig): App {
       // Well past everything that a late request of a closed save could still do.
       orphanAgeMs: 2 * lateTimeMs(settings),
     });
+    sweptAt = report.walkedAt ?? sweptAt;
     if (report.stopped !== 'NOT_LEADER') log.info({ event: 'sweep.done', ...report }, 'swept');
     return report;
   };
@@ -350,7 +361,10 @@ export function createApp(config: AppConfig): App {
     await sweepStore.releaseLease(owner).catch(() => {});
   }
   const cleanUp = async () => {
-    while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);
+    while (
+      !stopping.signal.aborted &&
+      (await sweepStore.cleanup(CLEANUP_BATCH, config.saveRetentionDays)) > 0
+    );
     if (!stopping.signal.aborted) cleanedAt = systemClock.monotonic();
   };
   let cleanedAt = systemClock.monotonic();

@@ -56,7 +56,7 @@ describe('nothing set', () => {
         ...{ requestTimeoutMs: 10_000, leaseMs: 30_000, deadlineMs: 120_000, answerMs: 12_000 },
         ...{ lateMs: 22_000 },
       },
-      ...{ recoveryIntervalMs: 5_000, reconcileIntervalMs: 300_000 },
+      ...{ recoveryIntervalMs: 5_000, reconcileIntervalMs: 300_000, saveRetentionDays: 90 },
     });
   });
 
@@ -134,6 +134,7 @@ describe('wrong values', () => {
     ['VAPI_LATE_MS', ['-1', '86400001', 'never']],
     ['RECOVERY_INTERVAL_MS', ['49', '86400001', 'often']],
     ['RECONCILE_INTERVAL_MS', ['-1', '86400001', 'off']],
+    ['SAVE_RETENTION_DAYS', ['2', '36501', '90d']],
     [
       'SUPABASE_URL',
       ['project.supabase.co', 'http://project.supabase.co', 'ftp://x', 'https://', 'http://10.0.0.1'],

@@ -37,6 +37,7 @@ export interface Config {
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
+  saveRetentionDays: number;
 }
 
 export interface EnvProblem {
@@ -118,6 +119,7 @@ export const variables = {
   VAPI_LATE_MS: ms(0).default(22_000),
   RECOVERY_INTERVAL_MS: ms(50).default(5_000),
   RECONCILE_INTERVAL_MS: ms(0).default(300_000),
+  SAVE_RETENTION_DAYS: wholeNumber(3, 36_500).default(90),
   VAPI_REQUESTS_PER_SECOND: wholeNumber(1, 10_000).default(50),
   VAPI_BURST: wholeNumber(2, 10_000).default(100),
   VAPI_RESERVE: wholeNumber(0, 1_000).default(4),
@@ -354,6 +356,7 @@ export function loadEnv(
       keepAliveMs: env.HTTP_KEEP_ALIVE_MS,
       recoveryIntervalMs: env.RECOVERY_INTERVAL_MS,
       reconcileIntervalMs: env.RECONCILE_INTERVAL_MS,
+      saveRetentionDays: env.SAVE_RETENTION_DAYS,
     },
   };
 }

@@ -82,6 +82,7 @@ async function main(config: Config): Promise<void> {
     },
     recoveryIntervalMs: config.recoveryIntervalMs,
     reconcileIntervalMs: config.reconcileIntervalMs,
+    saveRetentionDays: config.saveRetentionDays,
     corsOrigins: config.corsOrigins,
     log,
     demo: embedded !== null && isLoopback(config.host) ? embedded.demo : undefined,

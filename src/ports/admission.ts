@@ -35,5 +35,14 @@ export interface ReplicaRegistry {
    * Says that this replica lives, for `ttlMs`. Answers how many do, itself included, and whether all of them have heard of it:
    * until then they still share everything among themselves.
    */
-  beat(replica: string, ttlMs: number): Promise<{ replicas: number; known: boolean }>;
+  beat(replica: string, ttlMs: number): Promise<Beat>;
+}
+
+export interface Beat {
+  replicas: number;
+  known: boolean;
+  /** The database's clock, milliseconds since 1970. */
+  now: number;
+  /** When the last complete sweep of any replica began; null: there was none. */
+  sweptAt: string | null;
 }

@@ -67,6 +67,8 @@ create table public.agents (
   checked_at timestamptz not null,
   drift jsonb not null default '[]' check (jsonb_typeof(drift) = 'array'),
   missing_since timestamptz,
+  -- The last complete sweep did not judge this agent, so the time of that sweep says nothing about it.
+  unconfirmed boolean not null default false,
   -- The change that would make a dashboard's edit ours; null where there is none, or where it cannot be said in a config.
   adoptable jsonb,
   created_at timestamptz not null default now(),
@@ -100,6 +102,8 @@ create table public.agent_saves (
   started_at timestamptz not null,
   finished_at timestamptz,
   unique (org_id, idempotency_key),
+  -- Recovery finds an abandoned save by the end of its lease; without one it would never be found.
+  check (lease_until is not null or status not in ('APPLYING', 'ROLLING_BACK')),
   check ((finished_at is null) = (status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION')))
 );
 -- At most one open save an organization: by the database, not by application code.
@@ -123,6 +127,8 @@ create table public.agent_revisions (
 );
 create index agent_revisions_by_org on public.agent_revisions (org_id, created_at desc);
 create index agent_revisions_by_save on public.agent_revisions (save_id);
+-- The sweep asks whether an assistant ever belonged to an agent, before it deletes the assistant as an orphan.
+create index agent_revisions_by_assistant on public.agent_revisions (org_id, vapi_assistant_id);
 
 -- What a save found and what it wants, per agent: enough to finish it or to undo it without asking anybody.
 create table lockstep.save_images (
@@ -143,11 +149,20 @@ create table lockstep.save_images (
 );
 create index save_images_by_org on lockstep.save_images (org_id);
 
+-- The SHA-256 of a document as Postgres writes it. src/domain/json.ts (jsonbText) writes the same text. Immutable although
+-- convert_to is only stable: the name of the encoding is fixed.
+create function lockstep.digest(p_document jsonb) returns text
+language sql immutable set search_path = '' as $$
+  select encode(sha256(convert_to(p_document::text, 'UTF8')), 'hex');
+$$;
+
 -- The normal form of what Vapi answered to the last committed write of an agent, without the stamp.
 create table lockstep.observed (
   agent_id uuid primary key references public.agents (id) on delete cascade,
   org_id uuid not null references public.organizations (id) on delete restrict,
-  document jsonb not null
+  document jsonb not null,
+  -- The sweep compares hashes, so that a prompt which did not change is never moved.
+  hash text generated always as (lockstep.digest(document)) stored
 );
 create index observed_by_org on lockstep.observed (org_id);
 
@@ -239,6 +254,7 @@ grant select (id, org_id, status, lease_until, not_before) on public.agent_saves
 create policy agent_saves_lapsed on public.agent_saves for select to lockstep_recovery
   using (
     status in ('APPLYING', 'ROLLING_BACK')
-    and coalesce(lease_until, '-infinity') <= clock_timestamp()
-    and coalesce(not_before, '-infinity') <= clock_timestamp()
+    -- now() and not clock_timestamp(): only a stable function can be an index condition.
+    and lease_until <= now()
+    and (not_before is null or not_before <= now())
   );

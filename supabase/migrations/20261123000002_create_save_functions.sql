@@ -99,10 +99,13 @@ language sql volatile set search_path = '' as $$
 $$;
 
 -- Records what a save intends, before anything is sent. Repeatable by (id, owner), because its answer can be lost.
--- p_request: idempotencyKey?, requestHash, kind, actor?, leaseMs, deadlineMs, mappingVersion,
+-- p_request: idempotencyKey?, requestHash, kind, actor?, notAfter?, leaseMs, deadlineMs, mappingVersion,
 --   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
 -- expectedSaveId: as expectedRevision, for whoever must also notice a save that kept the revision (the sweep's repairs).
--- outcome: BEGUN | REPLAY | REFUSED_MISSING | NO_ORGANIZATION | IDEMPOTENCY_CONFLICT | IN_PROGRESS | NO_AGENT
+-- notAfter: a moment on this database's clock after which nothing begins, because the caller has given up. A call may wait for a
+-- connection and for the lock long after that, and nothing cancels it: PostgREST lets a call run on when its client is gone.
+-- A save that has begun is answered at any time.
+-- outcome: BEGUN | REPLAY | TOO_LATE | REFUSED_MISSING | NO_ORGANIZATION | IDEMPOTENCY_CONFLICT | IN_PROGRESS | NO_AGENT
 --   | REVISION_CONFLICT | INCOMPLETE
 create function public.save_begin(p_org_id uuid, p_save_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -147,6 +150,10 @@ begin
         v_answer := jsonb_build_object('outcome', 'REPLAY', 'save', lockstep.save_json(v_save),
           'agents', lockstep.save_agents(v_save));
       end if;
+      exit body;
+    end if;
+    if v_now > (p_request ->> 'notAfter')::timestamptz then
+      v_answer := jsonb_build_object('outcome', 'TOO_LATE');
       exit body;
     end if;
 
@@ -265,7 +272,8 @@ begin
         lockstep.after_revision(v_image), s.id, s.mapping_version, v_now, v_now)
       on conflict (id) do update set config = excluded.config, vapi_assistant_id = excluded.vapi_assistant_id,
         revision = excluded.revision, last_save_id = excluded.last_save_id, mapping_version = excluded.mapping_version,
-        last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null
+        last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null,
+        unconfirmed = false
         where a.revision = v_image.before_revision and a.last_save_id = v_image.before_save_id
       returning * into v_agent;
     if not found then
@@ -453,11 +461,9 @@ $$;
 
 -- Abandoned saves of all organizations, the longest untouched first: which they are, and nothing else.
 create function public.save_due(p_limit integer) returns table (org_id uuid, save_id uuid)
-language sql volatile security definer set search_path = '' as $$
+language sql stable security definer set search_path = '' as $$
   select s.org_id, s.id from public.agent_saves s
-   where s.status in ('APPLYING', 'ROLLING_BACK')
-     and coalesce(s.lease_until, '-infinity') <= clock_timestamp()
-     and coalesce(s.not_before, '-infinity') <= clock_timestamp()
+   where s.status in ('APPLYING', 'ROLLING_BACK') and s.lease_until <= now() and (s.not_before is null or s.not_before <= now())
    order by s.lease_until limit p_limit;
 $$;
 

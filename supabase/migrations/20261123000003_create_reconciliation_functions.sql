@@ -30,7 +30,7 @@ create policy leases_sweep on lockstep.leases to lockstep_sweep using (name <> '
 
 grant usage on schema lockstep to lockstep_sweep, lockstep_janitor;
 grant select (id, drift_policy) on public.organizations to lockstep_sweep;
-grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since)
+grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since, drift, unconfirmed)
   on public.agents to lockstep_sweep;
 grant select (org_id, status) on public.agent_saves to lockstep_sweep;
 grant select on lockstep.observed to lockstep_sweep;
@@ -43,20 +43,41 @@ create policy observed_sweep on lockstep.observed for select to lockstep_sweep u
 create policy organization_locks_sweep on lockstep.organization_locks for select to lockstep_sweep
   using (fence_until is not null);
 
+-- When the last complete walk over all assistants began: one row for all agents that it found unchanged, instead of a write for each.
+create table lockstep.sweeps (
+  walked_at timestamptz not null,
+  only_one boolean primary key default true check (only_one)
+);
+alter table lockstep.sweeps enable row level security;
+alter table lockstep.sweeps force row level security;
+revoke all on lockstep.sweeps from public, anon, authenticated, service_role;
+grant select, insert, update on lockstep.sweeps to lockstep_sweep;
+create policy sweeps_sweep on lockstep.sweeps to lockstep_sweep using (only_one) with check (only_one);
+
 -- Three days, as the interface promises: until then an idempotency key is remembered, whatever the server asks for.
--- Set by the cleanup once the key and the images of the save are forgotten, so that an index finds what is left.
+-- Both are set by the cleanup once the key and the images of the save are forgotten, so that an index finds what is left: saves to
+-- forget, and then saves to delete. Saves that made a revision are a part of its agent's history and stay as long as that does.
 alter table public.agent_saves add column forgotten boolean not null default false;
-grant select (id, org_id, finished_at, idempotency_key, forgotten), update (idempotency_key, forgotten)
+alter table public.agent_saves add column in_history boolean not null default false;
+grant select (id, org_id, finished_at, idempotency_key, forgotten, in_history), update (idempotency_key, forgotten, in_history), delete
   on public.agent_saves to lockstep_janitor;
-create policy agent_saves_expired on public.agent_saves to lockstep_janitor
-  using (finished_at < clock_timestamp() - interval '72 hours') with check (idempotency_key is null);
+grant select (save_id) on public.agent_revisions to lockstep_janitor;
+-- now() and not clock_timestamp(): only a stable function can be an index condition.
+create policy agent_saves_expired on public.agent_saves for select to lockstep_janitor
+  using (finished_at < now() - interval '72 hours');
+create policy agent_saves_forget on public.agent_saves for update to lockstep_janitor
+  using (finished_at < now() - interval '72 hours') with check (idempotency_key is null);
+create policy agent_saves_delete on public.agent_saves for delete to lockstep_janitor
+  using (finished_at < now() - interval '72 hours' and forgotten and not in_history);
+create policy agent_revisions_janitor on public.agent_revisions for select to lockstep_janitor using (save_id is not null);
 grant select (save_id, before_config, after_config), update (before_config, after_config) on lockstep.save_images
   to lockstep_janitor;
 create policy save_images_expired on lockstep.save_images to lockstep_janitor
   using (exists (select from public.agent_saves s
-    where s.id = save_id and s.finished_at < clock_timestamp() - interval '72 hours'))
+    where s.id = save_id and s.finished_at < now() - interval '72 hours'))
   with check (before_config is null and after_config = '{}');
 create index agent_saves_expiring on public.agent_saves (finished_at) where not forgotten;
+create index agent_saves_deletable on public.agent_saves (finished_at) where forgotten and not in_history;
 
 grant update (drift_policy) on public.organizations to lockstep_saves;
 create policy organizations_saves_update on public.organizations for update to lockstep_saves
@@ -88,22 +109,44 @@ language sql volatile security definer set search_path = '' as $$
   update lockstep.leases set until = clock_timestamp() where name = p_name and owner = p_owner;
 $$;
 
--- The agents behind these assistants, of all organizations: what Vapi should hold of each.
--- busy: a save is open or fenced, so a difference says nothing now.
+-- Whether a save of this organization is open or fenced, so that a difference proves nothing now. Correlated sub-selects with a
+-- limit, here and below: the planner cannot replace them by a scan over all organizations.
+create function lockstep.is_busy(p_org_id uuid) returns boolean
+language sql stable set search_path = '' as $$
+  select coalesce(
+    (select true from public.agent_saves s where s.org_id = p_org_id
+       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1),
+    (select true from lockstep.organization_locks l where l.org_id = p_org_id and l.fence_until > clock_timestamp()),
+    false);
+$$;
+
+-- The agents behind these assistants, of all organizations: what Vapi should hold of each. Moves whole configurations: for few.
 create function public.sweep_lookup(p_assistant_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'role', a.role, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
-      'saveId', a.last_save_id, 'config', a.config, 'mappingVersion', a.mapping_version, 'observed', o.document,
-      'missing', a.missing_since is not null, 'policy', g.drift_policy,
-      'busy', exists (select from public.agent_saves s where s.org_id = a.org_id
-          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))
-        or exists (select from lockstep.organization_locks l where l.org_id = a.org_id and l.fence_until > clock_timestamp())
-    )), '[]')
-  from public.agents a
-  join public.organizations g on g.id = a.org_id
-  left join lockstep.observed o on o.agent_id = a.id
-  where a.vapi_assistant_id = any (p_assistant_ids);
+      'saveId', a.last_save_id, 'config', a.config, 'mappingVersion', a.mapping_version,
+      'observed', (select o.document from lockstep.observed o where o.agent_id = a.id),
+      'missing', a.missing_since is not null,
+      'policy', (select g.drift_policy from public.organizations g where g.id = a.org_id),
+      'busy', lockstep.is_busy(a.org_id))), '[]')
+  from unnest(p_assistant_ids) as i (id)
+  cross join lateral (select id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since
+    from public.agents where vapi_assistant_id = i.id limit 1) as a;
+$$;
+
+-- As sweep_lookup, but with a hash in place of the documents: enough to see that Vapi holds what it should.
+-- news: the agent's row says something else than "in step", so an unchanged assistant is worth a write.
+create function public.sweep_listed(p_assistant_ids text[]) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+      'orgId', a.org_id, 'agentId', a.id, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
+      'saveId', a.last_save_id, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
+      'news', a.missing_since is not null or a.unconfirmed or a.drift <> '[]',
+      'busy', lockstep.is_busy(a.org_id))), '[]')
+  from unnest(p_assistant_ids) as i (id)
+  cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, missing_since, unconfirmed, drift
+    from public.agents where vapi_assistant_id = i.id limit 1) as a;
 $$;
 
 -- Which assistants there should be, in pages by agent.
@@ -111,15 +154,18 @@ create function public.sweep_page(p_after uuid, p_limit integer)
   returns table (org_id uuid, agent_id uuid, assistant_id text, revision integer, save_id uuid, missing boolean)
 language sql stable security definer set search_path = '' as $$
   select a.org_id, a.id, a.vapi_assistant_id, a.revision, a.last_save_id, a.missing_since is not null
-  from public.agents a where p_after is null or a.id > p_after order by a.id limit p_limit;
+  from public.agents a where a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+  order by a.id limit p_limit;
 $$;
 
--- Notes what the sweep saw: p_notes: [{ orgId, agentId, revision, saveId, state: SAME | DRIFTED | MISSING, drift?, adoptable? }].
--- A note counts only if the agent is still at that revision and no save is open or fenced. Answers the noted agents' ids.
+-- Notes what the sweep saw: p_notes: [{ orgId, agentId, revision, saveId, state, drift?, adoptable? }].
+-- state: SAME | DRIFTED | MISSING | UNCONFIRMED (the sweep could not judge the agent). A note counts only if the agent is still at
+-- that revision and, unless it is UNCONFIRMED, no save is open or fenced. Answers the noted agents' ids.
 create function public.sweep_note(p_notes jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_note jsonb;
+  v_state text;
   v_org uuid;
   v_id uuid;
   v_noted jsonb := '[]';
@@ -127,19 +173,25 @@ begin
   -- In the order of organizations: two replicas can then not wait for each other.
   for v_note in select n from jsonb_array_elements(p_notes) as n order by n ->> 'orgId' loop
     v_org := (v_note ->> 'orgId')::uuid;
+    v_state := v_note ->> 'state';
     continue when not lockstep.enter(v_org);
-    update public.agents a set
-        checked_at = clock_timestamp(),
-        drift = case when v_note ->> 'state' = 'DRIFTED' then v_note -> 'drift' else '[]' end,
-        adoptable = case when v_note ->> 'state' = 'DRIFTED' then nullif(v_note -> 'adoptable', 'null') end,
-        missing_since = case when v_note ->> 'state' = 'MISSING' then coalesce(a.missing_since, clock_timestamp()) end
-      where a.id = (v_note ->> 'agentId')::uuid and a.org_id = v_org
-        and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid
-        and not exists (select from public.agent_saves s where s.org_id = v_org
-          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))
-        and not exists (select from lockstep.organization_locks l where l.org_id = v_org
-          and l.fence_until > clock_timestamp())
-      returning a.id into v_id;
+    if v_state = 'UNCONFIRMED' then
+      update public.agents a set unconfirmed = true
+        where a.id = (v_note ->> 'agentId')::uuid and a.org_id = v_org
+          and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid
+        returning a.id into v_id;
+    else
+      update public.agents a set
+          checked_at = clock_timestamp(),
+          drift = case when v_state = 'DRIFTED' then v_note -> 'drift' else '[]' end,
+          adoptable = case when v_state = 'DRIFTED' then nullif(v_note -> 'adoptable', 'null') end,
+          missing_since = case when v_state = 'MISSING' then coalesce(a.missing_since, clock_timestamp()) end,
+          unconfirmed = false
+        where a.id = (v_note ->> 'agentId')::uuid and a.org_id = v_org
+          and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid
+          and not lockstep.is_busy(v_org)
+        returning a.id into v_id;
+    end if;
     if found then
       v_noted := v_noted || to_jsonb(v_id);
     end if;
@@ -147,6 +199,14 @@ begin
   perform lockstep.leave();
   return v_noted;
 end
+$$;
+
+-- A walk that began p_ago_ms ago has come to its end: every agent that is not noted otherwise was in step then. Answers that moment.
+create function public.sweep_done(p_ago_ms bigint) returns timestamptz
+language sql volatile security definer set search_path = '' as $$
+  insert into lockstep.sweeps as w (walked_at) values (clock_timestamp() - p_ago_ms * interval '1 millisecond')
+    on conflict (only_one) do update set walked_at = greatest(w.walked_at, excluded.walked_at)
+    returning walked_at;
 $$;
 
 -- Of assistants that no agent refers to: those that the journal positively shows to have been made by a closed save of this
@@ -202,26 +262,38 @@ begin
 end
 $$;
 
--- Forgets idempotency keys and images of saves that closed more than 72 hours ago; the policies hold that bound. What stays of
--- an image is that its save made an assistant. Returns how many saves it cleared; it skips what another replica has locked.
--- The bound is a variable because clock_timestamp() is volatile and cannot be an index condition, and the ids are fixed first
+-- Forgets idempotency keys and images of saves that closed more than 72 hours ago, and deletes saves that closed more than
+-- p_keep_days ago and made no revision; the policies hold the 72 hours. What stays of an image is that its save made an
+-- assistant. Returns how many saves it cleared or deleted, p_limit of each at most; it skips what another replica has locked.
+-- The bounds are variables because clock_timestamp() is volatile and cannot be an index condition, and the ids are fixed first
 -- because a join could run the locking query again.
-create function public.save_cleanup(p_limit integer) returns integer
+create function public.save_cleanup(p_limit integer, p_keep_days integer) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
-  v_before timestamptz := clock_timestamp() - interval '72 hours';
+  v_now timestamptz := clock_timestamp();
+  v_before timestamptz := v_now - interval '72 hours';
+  v_delete_before timestamptz := v_now - p_keep_days * interval '1 day';
   v_ids uuid[];
+  v_old uuid[];
 begin
   select array_agg(e.id) into v_ids from (
     select s.id from public.agent_saves s where not s.forgotten and s.finished_at < v_before
      order by s.finished_at limit p_limit for update skip locked) e;
-  if v_ids is null then
-    return 0;
+  if v_ids is not null then
+    update lockstep.save_images set before_config = null, after_config = '{}'
+     where save_id = any (v_ids) and after_config <> '{}';
+    update public.agent_saves s set idempotency_key = null, forgotten = true,
+        -- Not exists: the planner could read all revisions for it.
+        in_history = coalesce((select true from public.agent_revisions r where r.save_id = s.id limit 1), false)
+     where s.id = any (v_ids);
   end if;
-  update lockstep.save_images set before_config = null, after_config = '{}'
-   where save_id = any (v_ids) and after_config <> '{}';
-  update public.agent_saves set idempotency_key = null, forgotten = true where id = any (v_ids);
-  return cardinality(v_ids);
+  select array_agg(e.id) into v_old from (
+    select s.id from public.agent_saves s where s.forgotten and not s.in_history and s.finished_at < v_delete_before
+     order by s.finished_at limit p_limit for update skip locked) e;
+  if v_old is not null then
+    delete from public.agent_saves where id = any (v_old);
+  end if;
+  return coalesce(cardinality(v_ids), 0) + coalesce(cardinality(v_old), 0);
 end
 $$;
 
@@ -238,6 +310,9 @@ begin
 end
 $$;
 
+-- Both roles ask; each sees what its own policies show.
+revoke execute on function lockstep.is_busy(uuid) from public, anon, authenticated, service_role;
+grant execute on function lockstep.is_busy(uuid) to lockstep_saves, lockstep_sweep;
 grant create on schema public to lockstep_saves, lockstep_sweep, lockstep_janitor;
 do $$
 declare
@@ -247,7 +322,8 @@ begin
   for v_function, v_owner in
     select p.oid::regprocedure, o.owner
       from (values ('lease_take', 'lockstep_sweep'), ('lease_release', 'lockstep_sweep'),
-        ('sweep_lookup', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
+        ('sweep_lookup', 'lockstep_sweep'), ('sweep_listed', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
+        ('sweep_done', 'lockstep_sweep'),
         ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'), ('save_inspect', 'lockstep_saves'),
         ('set_drift_policy', 'lockstep_saves'), ('save_cleanup', 'lockstep_janitor')) as o (name, owner)
       join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace

@@ -25,6 +25,8 @@ create table public.phone_numbers (
   foreign key (org_id, agent_id) references public.agents (org_id, id) on delete set null (agent_id)
 );
 create index phone_numbers_by_number on public.phone_numbers (org_id, number, id);
+-- Those that belong to an agent; those that do not are a range of the next one.
+create index phone_numbers_attached on public.phone_numbers (org_id, number, id) where agent_id is not null;
 create index phone_numbers_by_agent on public.phone_numbers (org_id, agent_id, number, id);
 
 create table public.knowledge_base_documents (
@@ -66,10 +68,15 @@ create table public.call_logs (
   foreign key (org_id, phone_number_id) references public.phone_numbers (org_id, id) on delete set null (phone_number_id)
 );
 create index call_logs_by_time on public.call_logs (org_id, started_at desc, id desc);
-create index call_logs_by_agent on public.call_logs (org_id, agent_id, started_at desc, id desc);
-create index call_logs_by_phone_number on public.call_logs (org_id, phone_number_id, started_at desc, id desc);
-create index call_logs_by_direction on public.call_logs (org_id, direction, started_at desc, id desc);
-create index call_logs_by_outcome on public.call_logs (org_id, outcome, started_at desc, id desc);
+-- Every combination of filters has an index that ends in the order of the list: list_page names a direction and an outcome for each
+-- of its ranges, so these two need no index without them. OPEN stands for null: only an equality
+-- keeps the order of what follows (and Postgres does not know that coalesce leaks nothing, so that row-level security kept it away).
+create index call_logs_by_outcome on public.call_logs (org_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_agent on public.call_logs (org_id, agent_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_phone_number on public.call_logs
+  (org_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_agent_and_phone_number on public.call_logs
+  (org_id, agent_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
 
 create table public.appointments (
   id uuid primary key default gen_random_uuid(),
@@ -87,7 +94,7 @@ create table public.appointments (
 );
 create index appointments_by_time on public.appointments (org_id, starts_at, id);
 create index appointments_by_status on public.appointments (org_id, status, starts_at, id);
-create index appointments_by_call on public.appointments (org_id, call_id);
+create index appointments_by_call on public.appointments (org_id, call_id, starts_at, id);
 
 alter table public.phone_numbers enable row level security;
 alter table public.phone_numbers force row level security;
@@ -155,3 +162,58 @@ revoke execute on function public.attach_phone_number(uuid, uuid, text) from pub
 grant execute on function public.attach_phone_number(uuid, uuid, text) to service_role;
 alter function public.attach_phone_number(uuid, uuid, text) owner to lockstep_saves;
 revoke create on schema public from lockstep_saves;
+
+-- A page of calls, appointments, documents or phone numbers in the order of their list, as jsonb rows. It runs with the caller's rights: row-level
+-- security alone decides what is in it. A choice among several values is a range of an index for each value, merged: one scan for
+-- all of them would read everything that an organization has, to find no row of these values.
+-- p_filter: { agentId?, attached?, phoneNumberId?, callId?, direction?, values?, from?, before? }; values: outcomes, statuses or
+-- states.
+-- p_window: { ascending, limit, above?: { value, id }, below?: { value, id } }: rows beyond these places of the order.
+create function public.list_page(p_list text, p_filter jsonb, p_window jsonb) returns setof jsonb
+language plpgsql stable security invoker set search_path = ''
+-- Only the order of an index bounds what a page reads; without statistics the planner cannot know it.
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+  -- Null, and so an error, for everything else.
+  v_key text := case p_list when 'call_logs' then 'started_at' when 'appointments' then 'starts_at'
+    when 'knowledge_base_documents' then 'created_at' when 'phone_numbers' then 'number' end;
+  v_column text := case p_list when 'appointments' then 'status' when 'knowledge_base_documents' then 'state' end;
+  v_order text := format(' order by %1$I %2$s, id %2$s limit %3$s', v_key,
+    case when (p_window ->> 'ascending')::boolean then 'asc' else 'desc' end, (p_window ->> 'limit')::integer);
+  v_values text[] := case when jsonb_typeof(p_filter -> 'values') = 'array' then
+    array(select jsonb_array_elements_text(p_filter -> 'values')) end;
+  v_where text;
+  v_ranges text[];
+begin
+  -- What is absent is null, and concat leaves nulls out.
+  v_where := concat(
+    ' and agent_id = ' || quote_literal(p_filter ->> 'agentId'),
+    case (p_filter ->> 'attached')::boolean when true then ' and agent_id is not null' when false then ' and agent_id is null' end,
+    ' and phone_number_id = ' || quote_literal(p_filter ->> 'phoneNumberId'),
+    ' and call_id = ' || quote_literal(p_filter ->> 'callId'),
+    format(' and %I >= ', v_key) || quote_literal(p_filter ->> 'from'),
+    format(' and %I < ', v_key) || quote_literal(p_filter ->> 'before'),
+    format(' and (%I, id) > (', v_key) || quote_literal(p_window -> 'above' ->> 'value') || ', '
+      || quote_literal(p_window -> 'above' ->> 'id') || ')',
+    format(' and (%I, id) < (', v_key) || quote_literal(p_window -> 'below' ->> 'value') || ', '
+      || quote_literal(p_window -> 'below' ->> 'id') || ')');
+  if p_list = 'call_logs' and num_nonnulls(p_filter ->> 'agentId', p_filter ->> 'phoneNumberId', p_filter ->> 'direction',
+    p_filter ->> 'values') > 0
+  then
+    select array_agg(distinct format(' and direction = %L and case when outcome is null then ''OPEN'' else outcome end = %L', d, o)) into v_ranges
+      from unnest(case when p_filter ->> 'direction' is null then '{INBOUND,OUTBOUND}' else array[p_filter ->> 'direction'] end) as d
+      cross join unnest(coalesce(v_values,
+        '{COMPLETED,TRANSFERRED,VOICEMAIL,NO_ANSWER,BUSY,FAILED,OPEN}'::text[])) as o;
+  elsif v_values is not null then
+    select array_agg(distinct format(' and %I = %L', v_column, v)) into v_ranges from unnest(v_values) as v;
+  else
+    v_ranges := array[''];
+  end if;
+  return query execute 'select to_jsonb(p) from (select * from ('
+    || (select string_agg(format('(select * from public.%I where true', p_list) || v_where || r || v_order || ')', ' union all ')
+      from unnest(v_ranges) as r)
+    || ') as r' || v_order || ') as p';
+end
+$$;
+revoke execute on function public.list_page(text, jsonb, jsonb) from public, anon, authenticated, service_role;
+grant execute on function public.list_page(text, jsonb, jsonb) to authenticated;

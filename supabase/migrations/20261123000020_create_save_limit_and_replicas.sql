@@ -57,10 +57,13 @@ alter table lockstep.replicas force row level security;
 revoke all on lockstep.replicas from public, anon, authenticated, service_role;
 grant usage on schema lockstep to lockstep_replicas;
 grant select, insert, update, delete on lockstep.replicas to lockstep_replicas;
+grant select on lockstep.sweeps to lockstep_replicas;
+create policy sweeps_replicas on lockstep.sweeps for select to lockstep_replicas using (only_one);
 create policy replicas_all on lockstep.replicas to lockstep_replicas using (id is not null) with check (id is not null);
 
--- This replica lives. Answers { replicas, known }: how many do, and whether all the others have heard of this one; until they
--- have, they still share the account among themselves. p_ttl_ms: how long a replica that is silent counts.
+-- This replica lives. Answers { replicas, known, now, sweptAt }: how many do, and whether all the others have heard of this one;
+-- until they have, they still share the account among themselves. p_ttl_ms: how long a replica that is silent counts.
+-- now: this database's clock, in milliseconds since 1970. sweptAt: when the last complete sweep began; null: there was none.
 create function public.replica_beat(p_replica uuid, p_ttl_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -73,7 +76,8 @@ begin
   delete from lockstep.replicas where seen_at < v_now - p_ttl_ms * interval '1 millisecond';
   insert into lockstep.replicas as r (id, joined_at, seen_at) values (p_replica, v_now, v_now)
     on conflict (id) do update set seen_at = excluded.seen_at;
-  select jsonb_build_object('replicas', count(*), 'known', bool_and(r.seen_at >= me.joined_at))
+  select jsonb_build_object('replicas', count(*), 'known', bool_and(r.seen_at >= me.joined_at),
+      'now', round(extract(epoch from clock_timestamp()) * 1000), 'sweptAt', (select w.walked_at from lockstep.sweeps w))
     into v_answer from lockstep.replicas r, lockstep.replicas me where me.id = p_replica;
   return v_answer;
 end

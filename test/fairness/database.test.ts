@@ -4,9 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createRpcReplicaRegistry } from '../../src/adapters/supabase/rpc-replica-registry.ts';
+import { createRpcSweepStore } from '../../src/adapters/supabase/rpc-sweep-store.ts';
 import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import type { ReplicaRegistry } from '../../src/ports/admission.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { supabaseConfig } from '../support/app.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
@@ -14,11 +16,13 @@ import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 let supabase: TestSupabase;
 let journal: SaveJournal;
 let registry: ReplicaRegistry;
+let sweepStore: SweepStore;
 beforeAll(async () => {
   supabase = await createTestSupabase();
   const client = createServiceClient(supabaseConfig(supabase));
   journal = createRpcJournal(client);
   registry = createRpcReplicaRegistry(client);
+  sweepStore = createRpcSweepStore(client);
 });
 afterAll(() => supabase?.stop());
 
@@ -183,7 +187,25 @@ describe('the saves that an organization may begin', () => {
 });
 
 describe('the replicas', () => {
-  const beat = (replica: string) => registry.beat(replica, 5_000);
+  const beat = async (replica: string) => {
+    const { replicas, known } = await registry.beat(replica, 5_000);
+    return { replicas, known };
+  };
+
+  test("hear the database's clock, and when the last complete sweep of any of them began", async () => {
+    const first = await registry.beat(randomUUID(), 5_000);
+    expect(first.sweptAt).toBeNull();
+    const [clock] = await supabase.sql<{ ms: number }[]>`
+      select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms`;
+    const second = await registry.beat(randomUUID(), 5_000);
+    expect(clock?.ms).toBeGreaterThanOrEqual(first.now - 1);
+    expect(clock?.ms).toBeLessThanOrEqual(second.now + 1);
+    const swept = await sweepStore.done(60_000);
+    // An older walk that ends later does not set the time back.
+    expect(await sweepStore.done(120_000)).toBe(swept);
+    expect((await registry.beat(randomUUID(), 5_000)).sweptAt).toBe(swept);
+    await supabase.sql`delete from lockstep.replicas`;
+  });
 
   test('are counted while they beat; who joins is known once all the others have beaten again', async () => {
     const [a, b, c] = [randomUUID(), randomUUID(), randomUUID()];

@@ -542,7 +542,7 @@ function registry(clock: VirtualClock): ReplicaRegistry {
       const me = replicas.get(replica) ?? { joined: order, seen: now, order };
       replicas.set(replica, { ...me, seen: now, order });
       const known = [...replicas.values()].every((other) => other.order >= me.joined);
-      return { replicas: replicas.size, known };
+      return { replicas: replicas.size, known, now, sweptAt: null };
     },
   };
 }

@@ -44,12 +44,19 @@ const CALLABLE = [
   'save_settle',
   'save_takeover',
   'set_drift_policy',
+  'sweep_done',
+  'sweep_listed',
   'sweep_lookup',
   'sweep_note',
   'sweep_orphans',
   'sweep_page',
   'vapi_account',
 ];
+
+/** Runs with the rights of its caller, and reads. */
+const CALLABLE_BY_USERS = 'list_page';
+/** Each of the service's, and that one by either user. */
+const ALLOWED_CALLS = CALLABLE.length + 2;
 
 const VERBS = ['select', 'insert', 'update', 'delete'] as const;
 type Verb = (typeof VERBS)[number] | 'truncate';
@@ -101,7 +108,8 @@ function mayTable({ schema, name }: Table, role: Role, verb: Verb): boolean {
 }
 
 function mayCall({ schema, name }: Routine, role: Role): boolean {
-  return schema === 'public' && role === 'service' && CALLABLE.includes(name);
+  if (schema !== 'public') return false;
+  return role === 'service' ? CALLABLE.includes(name) : role !== 'anonymous' && name === CALLABLE_BY_USERS;
 }
 
 function ownerOf(role: Role): Owner {
@@ -414,11 +422,43 @@ test('REST refuses every combination of function and role that is not on the all
   }
   expect(wrong).toEqual([]);
   expect(await digestOf(lockstep.supabase.sql)).toEqual(before);
-  expect(allowed).toBe(CALLABLE.length);
+  expect(allowed).toBe(ALLOWED_CALLS);
   console.log(
     `isolation, REST: ${routines.length} functions x ${ROLES.length} roles = ${refused + allowed} calls, ` +
       `${allowed} allowed, ${refused} refused`,
   );
+});
+
+test.each(['call_logs', 'appointments', 'knowledge_base_documents', 'phone_numbers'])(
+  'a page of %s has every row of the caller and none of another organization',
+  async (list) => {
+    for (const role of ['user of A', 'user of B'] as const) {
+      const page = (filter: object, window: object = {}) =>
+        rest(role, 'POST', 'rpc/list_page', 'public', {
+          ...{ p_list: list, p_filter: filter, p_window: { ascending: true, limit: 1000, ...window } },
+        });
+      const own = await lockstep.supabase.sql<{ id: string }[]>`
+        select id from ${lockstep.supabase.sql(`public.${list}`)} where org_id = ${ownerOf(role).orgId}`;
+      const rows = (await page({})).body as { id: string }[];
+      expect(rows.map(({ id }) => id).sort()).toEqual(own.map(({ id }) => id).sort());
+      expect(rows.length).toBeGreaterThan(0);
+      // Whatever a caller puts there is a value and no part of the statement.
+      for (const filter of [{ agentId: `x') or true --` }, { callId: `' or true --` }])
+        expect((await page(filter)).status).toBe(400);
+      const above = { value: `'), now()) or true --`, id: '00000000-0000-4000-8000-000000000001' };
+      const beyond = await page({}, { above });
+      if (beyond.status !== 400) expect((beyond.body as object[]).length).toBeLessThanOrEqual(own.length);
+    }
+  },
+);
+
+test('list_page refuses every list that is not one of the four', async () => {
+  for (const list of ['agents', 'organizations', 'agent_saves', `call_logs where true --`, null]) {
+    const answer = await rest('user of A', 'POST', 'rpc/list_page', 'public', {
+      ...{ p_list: list, p_filter: {}, p_window: { ascending: true, limit: 1 } },
+    });
+    expect(answer.status).toBe(400);
+  }
 });
 
 test('SQL refuses every combination of function and role that is not on the allow-list', async () => {
@@ -447,7 +487,7 @@ test('SQL refuses every combination of function and role that is not on the allo
     await authenticator.end();
   }
   expect(wrong).toEqual([]);
-  expect(allowed).toBe(CALLABLE.length);
+  expect(allowed).toBe(ALLOWED_CALLS);
   console.log(
     `isolation, SQL: ${ours.length} functions x ${ROLES.length} roles = ${refused + allowed} calls, ` +
       `${allowed} allowed, ${refused} refused`,

@@ -106,6 +106,7 @@ class RowsBeforeVapi extends JournalModel {
         drift: [],
         adoptable: null,
         missingSince: null,
+        unconfirmed: false,
       });
     }
     return begun;

@@ -265,6 +265,52 @@ describe('the journal model is the SQL', () => {
       ],
       outcomes: ['begin BEGUN', 'commit COMMITTED', 'begin RATE_LIMITED', 'begin REPLAY', 'begin BEGUN'],
     },
+    'a begin whose caller has given up begins nothing; a save that has begun is answered at any time': {
+      commands: [
+        save({ late: true }),
+        save({ late: true, key: 'a' }),
+        save({ late: false, key: 'a' }),
+        save({ late: true }),
+        save({ late: true, on: next, key: 'a' }),
+        save({ late: true, on: { ...on, save: 2 } }),
+        commit(),
+        save({ late: true, key: 'a' }),
+        save({ late: true, on: next }),
+      ],
+      outcomes: [
+        'begin TOO_LATE',
+        'begin TOO_LATE',
+        'begin BEGUN',
+        'begin BEGUN',
+        'begin REPLAY',
+        'begin TOO_LATE',
+        'commit COMMITTED',
+        'begin REPLAY',
+        'begin TOO_LATE',
+      ],
+    },
+    'an agent that a sweep could not judge is news until it is seen again': {
+      commands: [
+        save(),
+        commit(),
+        { op: 'listed' },
+        { op: 'note', org: 0, agent: 0, revision: 0, state: 'UNCONFIRMED' },
+        { op: 'note', org: 0, agent: 1, revision: 1, state: 'UNCONFIRMED' },
+        { op: 'listed' },
+        { op: 'note', org: 0, agent: 0, revision: 0, state: 'SAME' },
+        { op: 'listed' },
+        save({ on: next }),
+        { op: 'note', org: 0, agent: 0, revision: 0, state: 'UNCONFIRMED' },
+        { op: 'note', org: 0, agent: 0, revision: 0, state: 'SAME' },
+        { op: 'listed' },
+        commit({ on: next }),
+        { op: 'listed' },
+      ],
+      outcomes: [
+        ...['begin BEGUN', 'commit COMMITTED', 'listed', 'note', 'note', 'listed', 'note', 'listed'],
+        ...['begin BEGUN', 'note', 'note', 'listed', 'commit COMMITTED', 'listed'],
+      ],
+    },
     'nobody settles while a request may still be applied': {
       commands: [
         save(),
@@ -405,7 +451,9 @@ describe('the journal model is the SQL', () => {
       [2 * hours, [1, 1]],
     ] as const) {
       for (const journal of [real, model]) await journal.age(cast.orgIds, ms);
-      expect([await real.sweepStore.cleanup(10), await model.sweepStore.cleanup(10)]).toEqual(cleared);
+      expect([await real.sweepStore.cleanup(10, 90), await model.sweepStore.cleanup(10, 90)]).toEqual(
+        cleared,
+      );
       expect(await model.tables(cast.orgIds)).toEqual(await real.tables(cast.orgIds));
     }
     // The key is free again; what the save made can still be told.
@@ -415,6 +463,45 @@ describe('the journal model is the SQL', () => {
       { op: 'orphans', on, assistant: 2, age: 0 },
     ]);
     expect(outcomes).toEqual(['inspect FOUND', 'begin BEGUN', 'orphans 1']);
+  });
+
+  test('saves that closed long ago are deleted, except those that made a revision', async () => {
+    const cast = await newOrganizations();
+    const days = 86_400_000;
+    const third = { ...on, save: 2 };
+    await both(cast, [
+      save(),
+      commit(),
+      // Keeps the revision.
+      save({
+        on: next,
+        updates: [
+          { role: 'INBOUND', agent: 'any', patch: {}, expectedRevision: null, recreateIfMissing: false },
+        ],
+      }),
+      commit({ on: next, roles: ['INBOUND'] }),
+      save({ on: third }),
+      abort({ on: third, nothingApplied: true }),
+      save({ on: { ...on, save: 3 } }),
+    ]);
+    for (const [ms, cleared] of [
+      [4 * days, [3, 0]],
+      [85 * days, [0, 0]],
+      [2 * days, [2, 0]],
+    ] as const) {
+      for (const journal of [real, model]) await journal.age(cast.orgIds, ms);
+      for (const expected of cleared)
+        expect([await real.sweepStore.cleanup(10, 90), await model.sweepStore.cleanup(10, 90)]).toEqual([
+          expected,
+          expected,
+        ]);
+      expect(await model.tables(cast.orgIds)).toEqual(await real.tables(cast.orgIds));
+    }
+    const left = (await real.tables(cast.orgIds)).saves.map(({ status }) => status).sort();
+    expect(left).toEqual(['APPLYING', 'COMMITTED']);
+    // The organization goes on, and the save that is gone is not answered again.
+    const outcomes = await both(cast, [{ op: 'inspect', on: next }, commit({ on: { ...on, save: 3 } })]);
+    expect(outcomes).toEqual(['inspect NO_SAVE', 'commit COMMITTED']);
   });
 
   test(`${RUNS} generated sequences of up to ${LENGTH} commands give the same answers and the same tables`, async () => {

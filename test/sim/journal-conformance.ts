@@ -88,6 +88,8 @@ export type Command =
       kind: SaveKind;
       actor: 'somebody' | null;
       limit: { saves: number; perMs: Soon } | null;
+      /** The caller has given up. Absent: it waits without end. */
+      late?: boolean | undefined;
       lease: Soon;
       deadline: Soon;
       mapping: 1 | 2;
@@ -118,6 +120,7 @@ export type Command =
   | { op: 'inspect'; on: Target }
   | { op: 'due' }
   | { op: 'lookup' }
+  | { op: 'listed' }
   | { op: 'page' }
   | { op: 'note'; org: 0 | 1; agent: number; revision: 0 | 1; state: SweepNote['state'] }
   | { op: 'orphans'; on: Target; assistant: number; age: Soon }
@@ -166,6 +169,7 @@ export const command = fc.oneof(
         { saves: 2, perMs: FAR },
         { saves: 1, perMs: 0 },
       ),
+      late: mostly<boolean | undefined>(undefined, false, true),
       lease: soon,
       deadline: soon,
       mapping: mostly<1 | 2>(1, 2),
@@ -248,7 +252,10 @@ export const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('inspect' as const), on: target }) },
-  { weight: 1, arbitrary: fc.constantFrom<Command>({ op: 'due' }, { op: 'lookup' }, { op: 'page' }) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom<Command>({ op: 'due' }, { op: 'lookup' }, { op: 'listed' }, { op: 'page' }),
+  },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -256,7 +263,7 @@ export const command = fc.oneof(
       org: mostly<0 | 1>(0, 1),
       agent: fc.constantFrom(0, 1),
       revision: mostly<0 | 1>(0, 1),
-      state: fc.constantFrom<SweepNote['state']>('SAME', 'DRIFTED', 'MISSING'),
+      state: fc.constantFrom<SweepNote['state']>('SAME', 'DRIFTED', 'MISSING', 'UNCONFIRMED'),
     }),
   },
   {
@@ -305,6 +312,8 @@ export async function carryOut(
             kind: one.kind,
             actor: one.actor,
             limit: one.limit ?? undefined,
+            notAfter:
+              one.late === undefined ? undefined : one.late ? '2020-01-01T00:00:00Z' : '2999-01-01T00:00:00Z',
             leaseMs: one.lease,
             deadlineMs: one.deadline,
             mappingVersion: one.mapping,
@@ -398,6 +407,10 @@ export async function carryOut(
       case 'lookup':
         return comparable(
           (await sweepStore.lookup(cast.assistants)).sort((a, b) => (a.agentId < b.agentId ? -1 : 1)),
+        );
+      case 'listed':
+        return comparable(
+          (await sweepStore.listed(cast.assistants)).sort((a, b) => (a.agentId < b.agentId ? -1 : 1)),
         );
       case 'page':
         return comparable(

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type {
   AgentRecord,
@@ -9,7 +10,7 @@ import type {
   SaveStatus,
   TransactionResult,
 } from '../../src/domain/agents/save.ts';
-import { type JsonObject, jsonEqual } from '../../src/domain/json.ts';
+import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
 import type {
   BeginOutcome,
   BeginRequest,
@@ -54,6 +55,7 @@ export interface AgentRow {
   drift: FieldDrift[];
   adoptable: AgentConfigPatch | null;
   missingSince: number | null;
+  unconfirmed: boolean;
 }
 
 export interface SaveRow extends SaveControl {
@@ -120,6 +122,7 @@ export interface JournalModelOptions {
 
 const ROLES: readonly AgentRole[] = ['INBOUND', 'OUTBOUND'];
 const RETENTION_MS = 72 * 3_600_000;
+const DAY_MS = 86_400_000;
 
 export class JournalModel {
   readonly deployment: string;
@@ -245,6 +248,8 @@ export class JournalModel {
         ? this.#begun(known)
         : { outcome: 'REPLAY', save: saveJson(known), agents: this.#saveAgents(known) };
     }
+
+    if (request.notAfter !== undefined && now > Date.parse(request.notAfter)) return { outcome: 'TOO_LATE' };
 
     const open = this.blockingSaveOf(orgId);
     if (open !== undefined) {
@@ -539,6 +544,26 @@ export class JournalModel {
       }));
   }
 
+  listed(assistantIds: string[]): Awaited<ReturnType<SweepStore['listed']>> {
+    const wanted = new Set(assistantIds);
+    return [...this.agents.values()]
+      .filter((agent) => wanted.has(agent.assistantId))
+      .map((agent) => {
+        const observed = this.#observed.get(agent.id);
+        return {
+          orgId: agent.orgId,
+          agentId: agent.id,
+          assistantId: agent.assistantId,
+          revision: agent.revision,
+          saveId: agent.lastSaveId,
+          hash:
+            observed === undefined ? null : createHash('sha256').update(jsonbText(observed)).digest('hex'),
+          news: agent.missingSince !== null || agent.unconfirmed || agent.drift.length > 0,
+          busy: this.#isBusy(agent.orgId),
+        };
+      });
+  }
+
   page(afterAgentId: string | null, limit: number): Awaited<ReturnType<SweepStore['page']>> {
     return [...this.agents.values()]
       .filter((agent) => afterAgentId === null || agent.id > afterAgentId)
@@ -564,8 +589,13 @@ export class JournalModel {
         agent.orgId !== note.orgId ||
         agent.revision !== note.revision ||
         agent.lastSaveId !== note.saveId ||
-        this.#isBusy(note.orgId)
+        (note.state !== 'UNCONFIRMED' && this.#isBusy(note.orgId))
       ) {
+        continue;
+      }
+      noted.push(agent.id);
+      if (note.state === 'UNCONFIRMED') {
+        this.agents.set(agent.id, { ...agent, unconfirmed: true });
         continue;
       }
       const now = this.#now();
@@ -575,10 +605,15 @@ export class JournalModel {
         drift: note.state === 'DRIFTED' ? (note.drift ?? []) : [],
         adoptable: note.state === 'DRIFTED' ? (note.adoptable ?? null) : null,
         missingSince: note.state === 'MISSING' ? (agent.missingSince ?? now) : null,
+        unconfirmed: false,
       });
-      noted.push(agent.id);
     }
     return noted;
+  }
+
+  /** The end of a complete walk; nothing in here looks at its time. */
+  done(agoMs: number): string {
+    return iso(this.#now() - agoMs);
   }
 
   orphans(candidates: Parameters<SweepStore['orphans']>[0], ageMs: number): string[] {
@@ -606,7 +641,7 @@ export class JournalModel {
       .map((one) => one.assistantId);
   }
 
-  cleanup(limit: number): number {
+  cleanup(limit: number, keepDays: number): number {
     const expired = (save: SaveRow | undefined) =>
       save?.finishedAt != null && save.finishedAt < this.#now() - RETENTION_MS;
     const saves = [...this.#saves.values()]
@@ -623,7 +658,20 @@ export class JournalModel {
           rows.map((row) => ({ ...row, before: null, afterConfig: null })),
         );
     }
-    return saves.length;
+    const old = [...this.#saves.values()]
+      .filter(
+        (save) =>
+          this.#forgotten.has(save.id) &&
+          !this.#revisions.some((revision) => revision.saveId === save.id) &&
+          (save.finishedAt ?? Infinity) < this.#now() - keepDays * DAY_MS,
+      )
+      .sort((a, b) => (a.finishedAt ?? 0) - (b.finishedAt ?? 0))
+      .slice(0, limit);
+    for (const save of old) {
+      this.#saves.delete(save.id);
+      this.images.delete(save.id);
+    }
+    return saves.length + old.length;
   }
 
   // What they are made of.
@@ -755,6 +803,7 @@ export class JournalModel {
         drift: [],
         adoptable: null,
         missingSince: null,
+        unconfirmed: false,
       };
       agents.set(row.id, row);
       rows.push(row);
@@ -859,6 +908,8 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
       takeLease: async (...args) => model.takeLease(...args),
       releaseLease: async (...args) => model.releaseLease(...args),
       lookup: async (...args) => model.lookup(...args),
+      listed: async (...args) => model.listed(...args),
+      done: async (...args) => model.done(...args),
       page: async (...args) => model.page(...args),
       note: async (...args) => model.note(...args),
       orphans: async (...args) => model.orphans(...args),

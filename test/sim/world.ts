@@ -375,6 +375,7 @@ export class World {
       store,
       voice: ports.openVoiceProvider(KEY),
       clock: ports.clock,
+      pause: async () => {},
       log: ports.log,
       meter: ports.meter,
       owner: life.owner,
@@ -384,7 +385,7 @@ export class World {
     });
     this.record(`${name} swept ${JSON.stringify(report)}`);
     if (report.stopped === null) this.sweeps.push(from);
-    if (report.stopped !== 'NOT_LEADER') await store.cleanup(100);
+    if (report.stopped !== 'NOT_LEADER') await store.cleanup(100, 90);
   }
 
   // What people do in the Vapi dashboard.
@@ -626,11 +627,13 @@ export class World {
       takeLease: (owner, ms) => call('takeLease', () => model.takeLease(owner, ms)),
       releaseLease: (owner) => call('releaseLease', () => model.releaseLease(owner)),
       lookup: (ids) => call('lookup', () => model.lookup(ids)),
+      listed: (ids) => call('listed', () => model.listed(ids)),
+      done: (agoMs) => call('done', () => model.done(agoMs)),
       page: (after, limit) => call('page', () => model.page(after, limit)),
       note: (notes) => call('note', () => model.note(notes)),
       orphans: (candidates, ageMs) => call('orphans', () => model.orphans(candidates, ageMs)),
       setDriftPolicy: (orgId, policy) => call('setDriftPolicy', () => model.setDriftPolicy(orgId, policy)),
-      cleanup: (limit) => call('cleanup', () => model.cleanup(limit)),
+      cleanup: (limit, keepDays) => call('cleanup', () => model.cleanup(limit, keepDays)),
     };
   }
 

@@ -82,6 +82,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     settings: { ...TEST_SETTINGS, ...options.settings },
     recoveryIntervalMs: options.recoveryIntervalMs ?? 3_600_000,
     reconcileIntervalMs: options.reconcileIntervalMs ?? 0,
+    saveRetentionDays: 90,
     corsOrigins: [],
     // Faults are what tests are about: no breaker hides them, unless a test asks for it.
     breaker: {

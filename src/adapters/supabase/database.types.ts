@@ -73,6 +73,7 @@ export type Database = {
           forgotten: boolean
           id: string
           idempotency_key: string | null
+          in_history: boolean
           kind: string
           lease_until: string | null
           mapping_version: number
@@ -94,6 +95,7 @@ export type Database = {
           forgotten?: boolean
           id: string
           idempotency_key?: string | null
+          in_history?: boolean
           kind: string
           lease_until?: string | null
           mapping_version: number
@@ -115,6 +117,7 @@ export type Database = {
           forgotten?: boolean
           id?: string
           idempotency_key?: string | null
+          in_history?: boolean
           kind?: string
           lease_until?: string | null
           mapping_version?: number
@@ -150,6 +153,7 @@ export type Database = {
           org_id: string
           revision: number
           role: string
+          unconfirmed: boolean
           vapi_assistant_id: string
         }
         Insert: {
@@ -166,6 +170,7 @@ export type Database = {
           org_id: string
           revision: number
           role: string
+          unconfirmed?: boolean
           vapi_assistant_id: string
         }
         Update: {
@@ -182,6 +187,7 @@ export type Database = {
           org_id?: string
           revision?: number
           role?: string
+          unconfirmed?: boolean
           vapi_assistant_id?: string
         }
         Relationships: [
@@ -442,6 +448,10 @@ export type Database = {
         Args: { p_ms: number; p_name: string; p_owner: string }
         Returns: number
       }
+      list_page: {
+        Args: { p_filter: Json; p_list: string; p_window: Json }
+        Returns: Json[]
+      }
       replica_beat: {
         Args: { p_replica: string; p_ttl_ms: number }
         Returns: Json
@@ -464,7 +474,10 @@ export type Database = {
         }
         Returns: Json
       }
-      save_cleanup: { Args: { p_limit: number }; Returns: number }
+      save_cleanup: {
+        Args: { p_keep_days: number; p_limit: number }
+        Returns: number
+      }
       save_commit: {
         Args: {
           p_epoch: number
@@ -535,6 +548,8 @@ export type Database = {
         Args: { p_org_id: string; p_policy: string }
         Returns: boolean
       }
+      sweep_done: { Args: { p_ago_ms: number }; Returns: string }
+      sweep_listed: { Args: { p_assistant_ids: string[] }; Returns: Json }
       sweep_lookup: { Args: { p_assistant_ids: string[] }; Returns: Json }
       sweep_note: { Args: { p_notes: Json }; Returns: Json }
       sweep_orphans: {

@@ -1,6 +1,15 @@
+import { z } from 'zod';
 import type { ReplicaRegistry } from '../../ports/admission.ts';
+import { DatabaseError } from '../../ports/agents/save-journal.ts';
 import type { ServiceClient } from './clients.ts';
 import { databaseError } from './rpc-journal.ts';
+
+const beat = z.object({
+  replicas: z.number(),
+  known: z.boolean(),
+  now: z.number(),
+  sweptAt: z.string().nullable(),
+});
 
 /** `replica_beat` of supabase/migrations over supabase-js. */
 export function createRpcReplicaRegistry(supabase: ServiceClient): ReplicaRegistry {
@@ -11,7 +20,9 @@ export function createRpcReplicaRegistry(supabase: ServiceClient): ReplicaRegist
         p_ttl_ms: ttlMs,
       });
       if (error !== null) throw databaseError(error, status);
-      return data as { replicas: number; known: boolean };
+      const parsed = beat.safeParse(data);
+      if (!parsed.success) throw new DatabaseError('UNREADABLE_ANSWER', true);
+      return parsed.data;
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { SweepAgent, SweepStore } from '../../ports/agents/sweep-store.ts';
+import type { ListedAgent, SweepAgent, SweepStore } from '../../ports/agents/sweep-store.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { databaseError, type RpcAnswer } from './rpc-journal.ts';
@@ -18,6 +18,10 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
       assistantIds.length === 0
         ? []
         : value<SweepAgent[]>(supabase.rpc('sweep_lookup', { p_assistant_ids: assistantIds })),
+    listed: async (assistantIds) =>
+      assistantIds.length === 0
+        ? []
+        : value<ListedAgent[]>(supabase.rpc('sweep_listed', { p_assistant_ids: assistantIds })),
     page: async (after, limit) => {
       // The generated type knows no null for an argument; the function does.
       const rows = await value<Page>(
@@ -42,13 +46,15 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
       }
       return noted;
     },
+    done: (agoMs) => value<string>(supabase.rpc('sweep_done', { p_ago_ms: Math.ceil(agoMs) })),
     orphans: (candidates, ageMs) =>
       value<string[]>(
         supabase.rpc('sweep_orphans', { p_candidates: candidates as unknown as Json, p_age_ms: ageMs }),
       ),
     setDriftPolicy: (orgId, policy) =>
       value<boolean>(supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
-    cleanup: (limit) => value<number>(supabase.rpc('save_cleanup', { p_limit: limit })),
+    cleanup: (limit, keepDays) =>
+      value<number>(supabase.rpc('save_cleanup', { p_limit: limit, p_keep_days: keepDays })),
   };
 }
 

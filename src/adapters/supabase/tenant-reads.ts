@@ -15,9 +15,9 @@ import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/
 import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
 import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
 import { RefusedTokenError } from '../../ports/auth.ts';
-import type { Position, TenantReads, Window } from '../../ports/tenant-reads.ts';
+import type { TenantReads, Window } from '../../ports/tenant-reads.ts';
 import type { CallerClient } from './clients.ts';
-import type { Database } from './database.types.ts';
+import type { Database, Json } from './database.types.ts';
 import { databaseError } from './rpc-journal.ts';
 
 type Rows = Database['public']['Tables'];
@@ -25,7 +25,27 @@ type Rows = Database['public']['Tables'];
 const OPEN: SaveStatus[] = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'];
 
 /** Reads through the caller's own client. No filter by organization stands here: row-level security alone decides. */
-export function createTenantReads(supabase: CallerClient): TenantReads {
+export function createTenantReads(
+  supabase: CallerClient,
+  /** When the last complete sweep began; null: there was none. */
+  sweptAt: () => string | null = () => null,
+): TenantReads {
+  /** `list_page` of supabase/migrations, which runs with the caller's rights. */
+  async function list<Name extends keyof Rows>(
+    name: Name,
+    filter: object,
+    { descending, after, before, limit, fromEnd }: Window,
+  ): Promise<Rows[Name]['Row'][]> {
+    const [above, below] = descending ? [before, after] : [after, before];
+    const page = { ascending: descending === fromEnd, limit, above, below };
+    const request = supabase.rpc('list_page', {
+      p_list: name as string,
+      p_filter: filter as Json,
+      p_window: page as unknown as Json,
+    });
+    return (await rowsOf(request)) as unknown as Rows[Name]['Row'][];
+  }
+
   return {
     organization: async () => {
       const { data, error, status } = await supabase
@@ -39,7 +59,7 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
     agents: async () => {
       const { data, error, status } = await supabase.from('agents').select().order('role');
       if (error !== null) throw readError(error, status);
-      return data.map(agentOf);
+      return data.map((row) => agentOf(row, sweptAt()));
     },
     save: async (id) => {
       const { data, error, status } = await supabase.from('agent_saves').select().eq('id', id).maybeSingle();
@@ -57,36 +77,20 @@ export function createTenantReads(supabase: CallerClient): TenantReads {
       const save = saveOf(data);
       return { save, roles: save.results.map((result) => result.role) };
     },
-    phoneNumbers: async (filter, window) => {
-      let query = supabase.from('phone_numbers').select();
-      if (filter.agentId != null) query = query.eq('agent_id', filter.agentId);
-      if (filter.attached != null) {
-        query = filter.attached ? query.not('agent_id', 'is', null) : query.is('agent_id', null);
-      }
-      return (await rowsOf(within(query, 'number', window))).map(phoneNumberOf);
+    phoneNumbers: async ({ agentId, attached }, window) =>
+      (await list<'phone_numbers'>('phone_numbers', { agentId, attached }, window)).map(phoneNumberOf),
+    documents: async ({ states }, window) =>
+      (await list<'knowledge_base_documents'>('knowledge_base_documents', { values: states }, window)).map(
+        documentOf,
+      ),
+    calls: async ({ agentId, phoneNumberId, direction, outcomes, startedFrom, startedBefore }, window) => {
+      const bounds = { from: startedFrom, before: startedBefore };
+      const filter = { agentId, phoneNumberId, direction, values: outcomes, ...bounds };
+      return (await list<'call_logs'>('call_logs', filter, window)).map(callOf);
     },
-    documents: async (filter, window) => {
-      let query = supabase.from('knowledge_base_documents').select();
-      if (filter.states != null) query = query.in('state', filter.states);
-      return (await rowsOf(within(query, 'created_at', window))).map(documentOf);
-    },
-    calls: async (filter, window) => {
-      let query = supabase.from('call_logs').select();
-      if (filter.agentId != null) query = query.eq('agent_id', filter.agentId);
-      if (filter.phoneNumberId != null) query = query.eq('phone_number_id', filter.phoneNumberId);
-      if (filter.direction != null) query = query.eq('direction', filter.direction);
-      if (filter.outcomes != null) query = query.in('outcome', filter.outcomes);
-      if (filter.startedFrom != null) query = query.gte('started_at', filter.startedFrom);
-      if (filter.startedBefore != null) query = query.lt('started_at', filter.startedBefore);
-      return (await rowsOf(within(query, 'started_at', window))).map(callOf);
-    },
-    appointments: async (filter, window) => {
-      let query = supabase.from('appointments').select();
-      if (filter.callId != null) query = query.eq('call_id', filter.callId);
-      if (filter.statuses != null) query = query.in('status', filter.statuses);
-      if (filter.startsFrom != null) query = query.gte('starts_at', filter.startsFrom);
-      if (filter.startsBefore != null) query = query.lt('starts_at', filter.startsBefore);
-      return (await rowsOf(within(query, 'starts_at', window))).map(appointmentOf);
+    appointments: async ({ callId, statuses, startsFrom, startsBefore }, window) => {
+      const filter = { callId, values: statuses, from: startsFrom, before: startsBefore };
+      return (await list<'appointments'>('appointments', filter, window)).map(appointmentOf);
     },
     phoneNumbersById: async (ids) =>
       (await rowsOf(supabase.from('phone_numbers').select().in('id', ids))).map(phoneNumberOf),
@@ -119,33 +123,8 @@ async function rowsOf<Row>(request: PromiseLike<Answer<Row>>): Promise<Row[]> {
   return data ?? [];
 }
 
-interface Ordered {
-  or(filters: string): this;
-  order(column: string, options: { ascending: boolean }): this;
-  limit(count: number): this;
-}
-
-/** Keyset paging by `column` and id. */
-function within<Query extends Ordered>(query: Query, column: string, window: Window): Query {
-  const { descending, after, before, limit, fromEnd } = window;
-  const bounds = [
-    ...(after === null ? [] : [beyond(column, after, descending ? 'lt' : 'gt')]),
-    ...(before === null ? [] : [beyond(column, before, descending ? 'gt' : 'lt')]),
-  ];
-  // In one parameter: the embedded Supabase heeds only one `or`.
-  const bounded = bounds.length === 0 ? query : query.or(`and(${bounds.join(',')})`);
-  const ascending = descending === fromEnd;
-  return bounded.order(column, { ascending }).order('id', { ascending }).limit(limit);
-}
-
-/** PostgREST has no row comparison. The first condition says nothing new, but gives the index a range to begin in. */
-function beyond(column: string, { value, id }: Position, side: 'lt' | 'gt'): string {
-  const at = `"${value}"`;
-  return `${column}.${side}e.${at},or(${column}.${side}.${at},and(${column}.eq.${at},id.${side}.${id}))`;
-}
-
 /** The database's checks hold what these casts say. */
-function agentOf(row: Rows['agents']['Row']): AgentRecord {
+function agentOf(row: Rows['agents']['Row'], sweptAt: string | null): AgentRecord {
   return {
     id: row.id,
     role: row.role as AgentRole,
@@ -153,11 +132,17 @@ function agentOf(row: Rows['agents']['Row']): AgentRecord {
     assistantId: row.vapi_assistant_id,
     revision: row.revision,
     lastSyncedAt: row.last_synced_at,
-    checkedAt: row.checked_at,
+    checkedAt: checkedAt(row, sweptAt),
     drift: row.drift as unknown as FieldDrift[],
     missing: row.missing_since !== null,
     adoptable: row.adoptable as AgentConfigPatch | null,
   };
+}
+
+/** A sweep writes only to agents of which it has news; for all others its own time counts. */
+function checkedAt(row: Rows['agents']['Row'], sweptAt: string | null): string {
+  if (sweptAt === null || row.unconfirmed) return row.checked_at;
+  return Date.parse(sweptAt) > Date.parse(row.checked_at) ? sweptAt : row.checked_at;
 }
 
 function saveOf(row: Rows['agent_saves']['Row']): SaveRecord {

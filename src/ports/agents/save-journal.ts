@@ -34,6 +34,11 @@ export interface BeginRequest {
   requestHash: string;
   kind: SaveKind;
   actor: string | null;
+  /**
+   * On the database's clock (ISO 8601): after this moment nothing begins, because the caller has given up. Absent: that clock is not
+   * known.
+   */
+  notAfter?: string | undefined;
   /** Absent: the organization may begin as many saves as it likes. */
   limit?: SaveLimit | undefined;
   leaseMs: number;
@@ -51,7 +56,7 @@ export interface SaveLimit {
 export type BeginOutcome =
   | { outcome: 'BEGUN'; save: SaveRecord; images: SaveImage[]; deployment: string }
   | { outcome: 'REPLAY' | 'REFUSED_MISSING'; save: SaveRecord; agents: AgentRecord[] }
-  | { outcome: 'NO_ORGANIZATION' }
+  | { outcome: 'NO_ORGANIZATION' | 'TOO_LATE' }
   | { outcome: 'IDEMPOTENCY_CONFLICT'; saveId: string }
   | { outcome: 'IN_PROGRESS'; saveId: string; status: SaveStatus; retryAfterMs: number | null }
   | { outcome: 'NO_AGENT'; role: AgentRole }

@@ -27,6 +27,20 @@ export interface SweepAgent {
   busy: boolean;
 }
 
+/** What the sweep needs to see that an assistant holds what it should: a hash in place of the documents. */
+export interface ListedAgent {
+  orgId: string;
+  agentId: string;
+  assistantId: string;
+  revision: number;
+  saveId: string;
+  /** SHA-256 of `jsonbText` of the normal form of what Vapi answered to that save. */
+  hash: string | null;
+  /** The agent's row does not say that it is in step, so it is worth a note that it is. */
+  news: boolean;
+  busy: boolean;
+}
+
 export interface SweepPageRow {
   orgId: string;
   agentId: string;
@@ -42,7 +56,8 @@ export interface SweepNote {
   agentId: string;
   revision: number;
   saveId: string;
-  state: 'SAME' | 'DRIFTED' | 'MISSING';
+  /** UNCONFIRMED: the sweep could not judge the agent, so the time of the sweep does not count for it. */
+  state: 'SAME' | 'DRIFTED' | 'MISSING' | 'UNCONFIRMED';
   drift?: FieldDrift[];
   /** The change that makes the edit ours; null where there is none. */
   adoptable?: AgentConfigPatch | null;
@@ -53,14 +68,22 @@ export interface SweepStore {
   takeLease(owner: string, ms: number): Promise<number>;
   /** Releases the lease if this owner holds it. */
   releaseLease(owner: string): Promise<void>;
+  /** Whole configurations: for a few assistants. */
   lookup(assistantIds: string[]): Promise<SweepAgent[]>;
+  /** Hashes: for pages of assistants. */
+  listed(assistantIds: string[]): Promise<ListedAgent[]>;
   page(afterAgentId: string | null, limit: number): Promise<SweepPageRow[]>;
   /** Answers the ids of the agents whose note counted. */
   note(notes: SweepNote[]): Promise<string[]>;
+  /** A walk over all assistants that began `agoMs` ago is complete. Answers that moment on the database's clock. */
+  done(agoMs: number): Promise<string>;
   /** Of unreferenced assistants: those that a closed save of this deployment made and did not keep. */
   orphans(candidates: (Stamp & { assistantId: string })[], ageMs: number): Promise<string[]>;
   /** False: there is no such organization. */
   setDriftPolicy(orgId: string, policy: DriftPolicy): Promise<boolean>;
-  /** Forgets what is past its retention; answers how many saves that were. */
-  cleanup(limit: number): Promise<number>;
+  /**
+   * Forgets keys and images that are past their retention, and deletes saves that closed more than `keepDays` ago and made no
+   * revision, up to `limit` of each. Answers how many saves that were.
+   */
+  cleanup(limit: number, keepDays: number): Promise<number>;
 }

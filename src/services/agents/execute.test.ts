@@ -11,6 +11,7 @@ import type { JsonObject } from '../../domain/json.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type BeginOutcome,
+  type BeginRequest,
   DatabaseError,
   type SaveJournal,
   type TransitionOutcome,
@@ -163,6 +164,8 @@ interface World {
   /** Waits for a turn so long. */
   admitMs: number;
   update: Partial<TransactionalAgentUpdate>;
+  /** Default: the database's clock is that of the process. */
+  databaseTime: (() => number | null) | undefined;
 }
 
 const ok = (role: Role, document: JsonObject): ProviderReply<ProviderAssistant> => ({
@@ -263,6 +266,7 @@ function start(world: Partial<World>) {
       },
       turn: async () => true,
     },
+    databaseTime: world.databaseTime ?? clock.now,
     clock,
     ids: {
       uuid: () => {
@@ -805,6 +809,55 @@ describe('a defect', () => {
     });
     const { outcome } = await save.answer();
     expect(outcome).toEqual({ kind: 'pending', save: running, retryAfterMs: 1_000 });
+  });
+});
+
+describe('the deadline of a beginning', () => {
+  const notAfters = (save: ReturnType<typeof start>) =>
+    save.calls.map(({ request }) => (request as BeginRequest).notAfter);
+  const deadline = new Date(START + 4_000).toISOString();
+  const hangs = async (clock: ManualClock) => {
+    await clock.sleep(5_000);
+    throw away(true);
+  };
+
+  test('goes with the call; after it, one more call asks what became of the save, and begins nothing', async () => {
+    const save = start({ begin: (nth, clock) => (nth === 0 ? hangs(clock) : { outcome: 'TOO_LATE' }) });
+    const { outcome } = await save.answer();
+    expect(outcome).toEqual({ kind: 'unavailable', retryAfterMs: 2_000 });
+    expect(notAfters(save)).toEqual([deadline, deadline]);
+    expect(save.requests).toEqual([]);
+    expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
+  });
+
+  test('a save whose beginning was answered too late is found by that call, and goes on', async () => {
+    const save = start({ begin: (nth, clock) => (nth === 0 ? hangs(clock) : undefined) });
+    expect((await save.answer()).outcome).toMatchObject({ kind: 'committed' });
+    expect(save.names()).toEqual(['begin', 'begin', 'commit']);
+  });
+
+  test('while the database hangs there are two calls and no more', async () => {
+    const save = start({ begin: (_nth, clock) => hangs(clock) });
+    expect((await save.answer()).outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId() } });
+    expect(await save.end()).toBe(true);
+    expect(notAfters(save)).toEqual([deadline, deadline]);
+  });
+
+  test('before it, a call that failed at once is repeated up to three times', async () => {
+    const save = start({
+      begin: () => {
+        throw away(false);
+      },
+    });
+    expect((await save.answer()).outcome).toMatchObject({ kind: 'unavailable' });
+    expect(notAfters(save)).toEqual([deadline, deadline, deadline]);
+  });
+
+  test('if the clock of the database is not known, a call that came to nothing after it is not repeated', async () => {
+    const save = start({ databaseTime: () => null, begin: (_nth, clock) => hangs(clock) });
+    expect((await save.answer()).outcome).toMatchObject({ kind: 'pending' });
+    expect(await save.end()).toBe(true);
+    expect(notAfters(save)).toEqual([undefined]);
   });
 });
 

@@ -26,6 +26,8 @@ import { openSagaOf, sagaJournalOf, saveOf } from './saga-journal.ts';
 export interface ExecutorPorts<Db> {
   openJournal(supabase: Db): SaveJournal;
   openVoiceProvider(vapiApiKey: Secret): VoiceProvider;
+  /** The database's clock, milliseconds since 1970, never ahead of it. Null or absent: not known. */
+  databaseTime?: (() => number | null) | undefined;
   /** Shares the provider's account among all organizations. Absent: nothing is limited. */
   admission?: Admission | undefined;
   clock: Clock;
@@ -71,6 +73,8 @@ export type SaveOutcome =
 const PENDING_RETRY_MS = 1_000;
 const UNAVAILABLE_RETRY_MS = 2_000;
 const BEGIN_ATTEMPTS = 3;
+/** Less than the five seconds after which the database's client gives up (src/env.ts): the answer of a save that began is heard. */
+const BEGIN_WITHIN_MS = 4_000;
 const UNLIMITED: Admitted = { admitted: true, unused: () => {}, done: () => {} };
 
 /**
@@ -209,6 +213,8 @@ async function admittedInTime<Db>(
 function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveRecord): SaveOutcome {
   switch (begun.outcome) {
     case 'UNREACHABLE':
+    // Nothing began, and nothing that is still on its way will.
+    case 'TOO_LATE':
       return { kind: 'unavailable', retryAfterMs: UNAVAILABLE_RETRY_MS };
     case 'FATE_UNKNOWN':
       // It may have begun: never "failed" of what may still commit. Recovery finds it, if it did.
@@ -246,7 +252,10 @@ export function runPorts(
 
 type Begun = BeginOutcome | { outcome: 'UNREACHABLE' } | { outcome: 'FATE_UNKNOWN' };
 
-/** Begins, again if the answer was lost: the database knows the save by its id and owner. */
+/**
+ * Begins, again if the answer was lost: the database knows the save by its id and owner. All attempts have one deadline. After it,
+ * one more call asks what became of the save; it can begin nothing, and so adds little load to a database that is slow already.
+ */
 async function begin<Db>(
   journal: SaveJournal,
   orgId: string,
@@ -261,6 +270,7 @@ async function begin<Db>(
     kind: options.kind ?? 'USER',
     actor: options.actor ?? null,
     limit: limitOf(ports.admission, options),
+    notAfter: deadlineOf(ports.databaseTime?.() ?? null),
     leaseMs: settings.leaseMs,
     deadlineMs: settings.deadlineMs,
     mappingVersion: MAPPING_VERSION,
@@ -277,6 +287,7 @@ async function begin<Db>(
   };
   const from = clock.monotonic();
   let sent = false;
+  let onlyAsks = false;
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await journal.begin(orgId, saveId, ports.owner, request);
@@ -292,12 +303,20 @@ async function begin<Db>(
         { saveId, transition: 'begin', code: error.code, attempt },
         'the database did not answer',
       );
-      // Once its caller was answered, a repeat would only add load to a database that is slow already.
-      const isOver = attempt >= BEGIN_ATTEMPTS || clock.monotonic() - from >= settings.answerMs;
-      if (isOver) return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
+      const elapsed = clock.monotonic() - from;
+      const late = elapsed >= BEGIN_WITHIN_MS;
+      const isOver = attempt >= BEGIN_ATTEMPTS || elapsed >= settings.answerMs || onlyAsks;
+      // Without a deadline in the call, a late repeat could begin a save whose caller has given up.
+      if (isOver || (late && request.notAfter === undefined))
+        return { outcome: sent ? 'FATE_UNKNOWN' : 'UNREACHABLE' };
+      onlyAsks = late;
       await clock.sleep(100 * attempt);
     }
   }
+}
+
+function deadlineOf(databaseTime: number | null): string | undefined {
+  return databaseTime === null ? undefined : new Date(databaseTime + BEGIN_WITHIN_MS).toISOString();
 }
 
 /**

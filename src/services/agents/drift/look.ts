@@ -58,12 +58,12 @@ export async function look(
 }
 
 /** Vapi holds what we last wrote, with the stamp of the save that wrote it. */
-export function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
+function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
   return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);
 }
 
 /** A stamp is current only if its save is the agent's last committed one, however high its revision. */
-function isCurrent(agent: SweepAgent, stamp: Stamp | null): boolean {
+export function isCurrent(agent: Pick<SweepAgent, 'saveId' | 'agentId'>, stamp: Stamp | null): boolean {
   return stamp !== null && stamp.saveId === agent.saveId && stamp.agentId === agent.agentId;
 }
 

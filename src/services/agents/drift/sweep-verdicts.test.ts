@@ -1,7 +1,9 @@
 /** What a sweep decides about one assistant, and which assistants it calls missing, against a store and a voice in memory. */
+import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { defaultConfig } from '../../../domain/agents/agent-config.ts';
-import type { SweepAgent, SweepNote, SweepPageRow } from '../../../ports/agents/sweep-store.ts';
+import { jsonbText } from '../../../domain/json.ts';
+import type { ListedAgent, SweepAgent, SweepNote, SweepPageRow } from '../../../ports/agents/sweep-store.ts';
 import type { Log } from '../../../ports/system.ts';
 import type { ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';
@@ -30,6 +32,22 @@ const row = (nth: number): SweepPageRow => ({
   ...{ assistantId: `other-${nth}`, revision: 1, saveId: uuid(5), missing: false },
 });
 
+const listedOf = ({
+  orgId,
+  agentId,
+  assistantId,
+  revision,
+  saveId,
+  observed,
+  missing,
+  busy,
+}: SweepAgent): ListedAgent => ({
+  ...{ orgId, agentId, assistantId, revision, saveId, news: missing, busy },
+  hash: createHash('sha256')
+    .update(jsonbText(observed ?? {}))
+    .digest('hex'),
+});
+
 interface Scene {
   listed?: ProviderAssistant[];
   /** What the second look at an assistant shows. */
@@ -40,18 +58,18 @@ interface Scene {
 }
 
 async function run({ listed = [], found = () => ({ kind: 'gone' }), agents = [[], []], rows = [] }: Scene) {
+  const pages: ProviderAssistant[][] = [];
+  let paused = 0;
   const saves: { update: TransactionalAgentUpdate; kind: string }[] = [];
   const notes: SweepNote[] = [];
-  let lookups = 0;
   const unused = () => Promise.reject(new Error('not part of this test'));
   const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
   const report: SweepReport = await sweep({
     store: {
       takeLease: async () => 0,
-      lookup: async (ids) => {
-        lookups += 1;
-        return (lookups === 1 ? agents[0] : agents[1]).filter(({ assistantId }) => ids.includes(assistantId));
-      },
+      listed: async (ids) => agents[0].filter(({ assistantId }) => ids.includes(assistantId)).map(listedOf),
+      lookup: async (ids) => agents[1].filter(({ assistantId }) => ids.includes(assistantId)),
+      done: async () => 'the time of the walk',
       page: async (after, limit) =>
         rows.filter(({ agentId }) => after === null || agentId > after).slice(0, limit),
       note: async (some) => {
@@ -63,18 +81,27 @@ async function run({ listed = [], found = () => ({ kind: 'gone' }), agents = [[]
     },
     voice: {
       timeoutMs: 1,
-      listAssistants: async () => ({ kind: 'ok', value: listed }),
+      listAssistants: async ({ limit, createdAtLe }) => {
+        const value = listed
+          .filter(({ createdAt }) => createdAtLe === undefined || String(createdAt) <= createdAtLe)
+          .slice(0, limit);
+        pages.push(value);
+        return { kind: 'ok', value };
+      },
       getAssistant: async (id) => found(id),
       ...{ createAssistant: unused, updateAssistant: unused, deleteAssistant: unused },
     },
     clock: { now: () => 0, monotonic: () => 0, sleep: unused },
+    pause: async () => {
+      paused += 1;
+    },
     ...{ meter: { count() {} }, log, owner: 'this process', leaseMs: 60_000, orphanAgeMs: 0 },
     save: async (update, kind) => {
       saves.push({ update, kind });
       return { kind: 'no_organization' };
     },
   });
-  return { report, saves, notes };
+  return { report, saves, notes, pages, paused };
 }
 
 const one = (agent: SweepAgent, assistant: ProviderAssistant, later = agent) =>
@@ -87,10 +114,22 @@ const one = (agent: SweepAgent, assistant: ProviderAssistant, later = agent) =>
 describe('an assistant of an agent', () => {
   test('is the same if it holds the last write with the stamp of its save', async () => {
     const { report, saves, notes } = await one(AGENT, written());
-    expect({ same: report.same, saves, notes }).toMatchObject({
-      ...{ same: 1, saves: [] },
-      notes: [{ state: 'SAME', revision: 7, saveId: STAMP.saveId }],
-    });
+    expect({ same: report.same, saves, notes }).toEqual({ same: 1, saves: [], notes: [] });
+    expect(report.walkedAt).toBe('the time of the walk');
+  });
+
+  test('is noted as the same only if its row says something else', async () => {
+    const { notes } = await one({ ...AGENT, missing: true }, written());
+    expect(notes).toMatchObject([{ state: 'SAME', revision: 7, saveId: STAMP.saveId }]);
+  });
+
+  test.each([
+    ['a save is in progress', { ...AGENT, busy: true }, written()],
+    ['its repair did not work', AGENT, written({ ...STAMP, saveId: uuid(9) })],
+  ])('is noted as not confirmed by this sweep if %s', async (_what, agent, assistant) => {
+    const { notes, report } = await one(agent, assistant);
+    expect(notes).toMatchObject([{ state: 'UNCONFIRMED', saveId: STAMP.saveId }]);
+    expect(report.walkedAt).not.toBeNull();
   });
 
   test.each(['REVERT', 'ADOPT'] as const)(
@@ -123,8 +162,59 @@ describe('an assistant of an agent', () => {
     ['a save began between the two looks', { ...AGENT, busy: true }],
   ])('is left alone if %s', async (_what, later) => {
     const { saves, notes } = await one(AGENT, { ...written(), name: 'Edited' }, later);
-    expect({ saves, notes }).toEqual({ saves: [], notes: [] });
+    expect({ saves, notes }).toMatchObject({ saves: [], notes: [{ state: 'UNCONFIRMED' }] });
   });
+});
+
+describe('a thousand agents with prompts of a hundred thousand characters', () => {
+  const config = { ...CONFIG, systemPrompt: 'a long prompt '.repeat(7_143).slice(0, 100_000) };
+  const all = Array.from({ length: 1_000 }, (_, nth) => {
+    const stamp = { ...STAMP, agentId: `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}` };
+    const assistant: ProviderAssistant = {
+      ...renderAssistant(MAPPING_VERSION, config, stamp),
+      ...{ id: `long-${nth}`, createdAt: new Date(1_800_000_000_000 - nth).toISOString() },
+    };
+    const agent: SweepAgent = {
+      ...{ ...AGENT, config, agentId: stamp.agentId, assistantId: assistant.id },
+      observed: observedForm(assistant),
+    };
+    return { assistant, agent };
+  });
+  const listed = all.map(({ assistant }) => assistant);
+  const agents = all.map(({ agent }) => agent);
+
+  test('are all judged, in pages that are bounded by their size, with pauses for other work', async () => {
+    const { report, pages, paused, notes } = await run({ listed, agents: [agents, []] });
+    expect(report).toMatchObject({ stopped: null, same: 1_000, missing: 0 });
+    expect(notes).toEqual([]);
+    // Of the first page the size is not known; it holds a hundred at most.
+    const sizes = pages.map((page) => JSON.stringify(page).length);
+    expect(Math.max(...sizes.slice(1))).toBeLessThanOrEqual(4_500_000);
+    expect(sizes[0]).toBeLessThanOrEqual(11_000_000);
+    // About a hundred million characters, of which half a million and the assistant that exceeds them fit into one turn.
+    expect(paused).toBeGreaterThanOrEqual(160);
+  });
+
+  test('are edited: what is edited is found among them', async () => {
+    const edited = listed.map((assistant, nth) =>
+      nth === 500 ? { ...assistant, name: 'Edited' } : assistant,
+    );
+    const { report, saves } = await run({
+      listed: edited,
+      agents: [agents, agents],
+      found: (id) => ({ kind: 'ok', value: edited.find((assistant) => assistant.id === id) ?? { id } }),
+    });
+    expect(report).toMatchObject({ same: 999, drifted: 1 });
+    expect(saves).toMatchObject([{ kind: 'REVERT', update: { agentId: agents[500]?.agentId } }]);
+  });
+});
+
+test('more assistants of one millisecond than a page holds are all seen', async () => {
+  const createdAt = new Date(1_800_000_000_000).toISOString();
+  const listed = Array.from({ length: 900 }, (_, nth) => ({ id: `stranger-${nth}`, createdAt }));
+  const long = { id: 'long', createdAt, note: 'x'.repeat(5_000_000) };
+  const { report } = await run({ listed: [long, ...listed] });
+  expect(report).toMatchObject({ stopped: null, unreferenced: 901 });
 });
 
 describe('assistants that are not in the list', () => {
@@ -138,7 +228,10 @@ describe('assistants that are not in the list', () => {
     const rows = Array.from({ length: 1_500 }, (_, nth) => row(nth));
     const { report, notes } = await run({
       rows,
-      listed: rows.slice(0, 1_499).map(({ assistantId }) => ({ id: assistantId })),
+      listed: rows.slice(0, 1_499).map(({ assistantId }, nth) => ({
+        id: assistantId,
+        createdAt: new Date(1_800_000_000_000 - nth).toISOString(),
+      })),
     });
     expect(report).toMatchObject({ stopped: null, missing: 1 });
     expect(notes.at(-1)).toMatchObject({ agentId: row(1_499).agentId, state: 'MISSING' });

@@ -40,6 +40,11 @@ async function run(
         leases.push(now);
         return loseAt === undefined || looks < loseAt ? 0 : 7_000;
       },
+      listed: async (ids) =>
+        agents
+          .filter(({ assistantId }) => ids.includes(assistantId))
+          .map((agent) => ({ ...agent, hash: 'other', news: false })),
+      done: async () => 'the time of the walk',
       lookup: async (ids) => agents.filter(({ assistantId }) => ids.includes(assistantId)),
       page: async () => agents,
       note: async (notes) => notes.map(({ agentId }) => agentId),
@@ -47,9 +52,12 @@ async function run(
     },
     voice: {
       timeoutMs: 1,
-      listAssistants: async () => ({
+      listAssistants: async ({ limit }) => ({
         kind: 'ok',
-        value: agents.slice(found === 'gone' ? AGENTS : 0).map(({ assistantId: id }) => ({ id })),
+        value: agents
+          .slice(found === 'gone' ? AGENTS : 0)
+          .map(({ assistantId: id }) => ({ id }))
+          .slice(0, limit),
       }),
       getAssistant: async (id) => {
         looks += 1;
@@ -59,6 +67,7 @@ async function run(
       },
       ...{ createAssistant: unused, updateAssistant: unused, deleteAssistant: unused },
     },
+    pause: async () => {},
     clock: { now: () => now, monotonic: () => now, sleep: unused },
     stopping: stopping.signal,
     ...{ meter: { count() {} }, log, owner: 'this process', leaseMs: 60_000, orphanAgeMs: 0 },

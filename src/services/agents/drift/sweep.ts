@@ -1,13 +1,15 @@
+import { createHash } from 'node:crypto';
 import type { AgentConfigPatch } from '../../../domain/agents/agent-config.ts';
 import type { SaveKind } from '../../../domain/agents/save.ts';
-import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
+import { jsonbText } from '../../../domain/json.ts';
+import type { ListedAgent, SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { Clock, Log } from '../../../ports/system.ts';
 import type { Meter } from '../../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';
-import { stampOf } from '../compare.ts';
+import { observedForm, stampOf } from '../compare.ts';
 import type { SaveOutcome } from '../execute.ts';
-import { isSame, look, noteOf } from './look.ts';
+import { isCurrent, look, noteOf, type SeenAgent } from './look.ts';
 
 /**
  * The sweep: one walk over the account's assistants that serves every organization. It finds what the protocol cannot exclude
@@ -19,6 +21,8 @@ export interface SweepPorts {
   store: SweepStore;
   voice: VoiceProvider;
   clock: Clock;
+  /** Lets the other work of the process run before it resolves. */
+  pause(): Promise<void>;
   /** The server ends: so does the sweep, after the agent that it is at. */
   stopping?: AbortSignal | undefined;
   log: Log;
@@ -53,10 +57,19 @@ export interface SweepReport {
   orphansDeleted: number;
   /** Assistants that no agent refers to and that are not ours to delete. */
   unreferenced: number;
+  /** When the walk began, on the database's clock. Null: it did not come to its end. */
+  walkedAt: string | null;
 }
 
-/** Vapi's largest page (facts 1.27). */
+/** Vapi's largest page (facts 1.27), also the largest page of agents. */
 const PAGE = 1_000;
+/** The first page, before it is known how large assistants are; and the smallest, because pages overlap. */
+const FIRST_PAGE = 100;
+const LEAST_PAGE = 10;
+/** A page is held in memory, and parsed in one turn of the event loop: of so many characters, judging by the page before it. */
+const PAGE_CHARACTERS = 4_000_000;
+/** So many characters are compared in one turn of the event loop: a few milliseconds. */
+const TURN_CHARACTERS = 500_000;
 /** As many assistants may be gone at once and be believed; more than this, and more than a fifth of all, is a wrong key. */
 const BELIEVABLE_MISSING = 3;
 
@@ -82,12 +95,17 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
     missing: 0,
     orphansDeleted: 0,
     unreferenced: 0,
+    walkedAt: null,
   };
-  const walk: Walk = { ...ports, keepLease: leaseKeeper(ports) };
+  const walk: Walk = { ...ports, keepLease: leaseKeeper(ports), unjudged: [] };
   try {
     await walk.keepLease();
+    const from = ports.clock.monotonic();
     const seen = await walkAssistants(walk, report);
     await findMissing(walk, seen, report);
+    // Before the time of the walk counts for everybody else. A save that was committed meanwhile speaks for itself.
+    await ports.store.note(walk.unjudged.map((agent) => ({ ...noteOf(agent), state: 'UNCONFIRMED' })));
+    report.walkedAt = await ports.store.done(ports.clock.monotonic() - from);
     ports.meter.count('sweep.done');
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -108,6 +126,8 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
 interface Walk extends SweepPorts {
   /** Before each step: ends the sweep where another replica sweeps now, or this one stops. Asks the database now and then. */
   keepLease(): Promise<void>;
+  /** Agents that this walk did not find in step, drifted or missing: a save was in progress, or a repair did not work. */
+  unjudged: SeenAgent[];
 }
 
 function leaseKeeper({ store, owner, leaseMs, clock, stopping }: SweepPorts): () => Promise<void> {
@@ -126,48 +146,78 @@ function leaseKeeper({ store, owner, leaseMs, clock, stopping }: SweepPorts): ()
 async function walkAssistants(ports: Walk, report: SweepReport): Promise<Set<string>> {
   const seen = new Set<string>();
   let before: string | undefined;
+  let limit = FIRST_PAGE;
   for (;;) {
     const page = readable(
       await ports.voice.listAssistants({
-        limit: PAGE,
+        limit,
         ...(before === undefined ? {} : { createdAtLe: before }),
       }),
     );
     const fresh = page.filter((assistant) => !seen.has(assistant.id));
     for (const assistant of fresh) seen.add(assistant.id);
-    await judge(ports, fresh, report);
-    if (page.length < PAGE || fresh.length === 0) return seen;
-    before = page.map((assistant) => String(assistant['createdAt'])).sort()[0];
+    const characters = await judge(ports, fresh, report);
+    if (page.length < limit) return seen;
+    if (fresh.length > 0) {
+      before = page.map((assistant) => String(assistant['createdAt'])).sort()[0];
+      limit = Math.floor((PAGE_CHARACTERS / characters) * fresh.length);
+    } else {
+      // More assistants were made in one millisecond than the page holds: only a larger page shows the others.
+      if (limit === PAGE) return seen;
+      limit *= 4;
+    }
+    limit = Math.min(PAGE, Math.max(LEAST_PAGE, limit));
     await ports.keepLease();
   }
 }
 
-async function judge(ports: Walk, assistants: ProviderAssistant[], report: SweepReport): Promise<void> {
-  const agents = await ports.store.lookup(assistants.map((assistant) => assistant.id));
+/** Answers how many characters the assistants are, about. */
+async function judge(ports: Walk, assistants: ProviderAssistant[], report: SweepReport): Promise<number> {
+  const agents = await ports.store.listed(assistants.map((assistant) => assistant.id));
   const byAssistant = new Map(agents.map((agent) => [agent.assistantId, agent]));
-  const same: SweepNote[] = [];
+  const news: SweepNote[] = [];
   const unreferenced: ProviderAssistant[] = [];
+  let characters = 0;
+  let paused = 0;
   for (const assistant of assistants) {
+    characters += JSON.stringify(assistant).length;
+    if (characters - paused >= TURN_CHARACTERS) {
+      paused = characters;
+      await ports.pause();
+    }
     const agent = byAssistant.get(assistant.id);
     if (agent === undefined) unreferenced.push(assistant);
-    else if (agent.busy) continue;
-    else if (isSame(agent, assistant)) same.push({ ...noteOf(agent), state: 'SAME' });
-    else {
+    else if (agent.busy) ports.unjudged.push(agent);
+    else if (holds(assistant, agent)) {
+      report.same += 1;
+      // Of an agent that is in step already, the time of the whole walk says the same without a write.
+      if (agent.news) news.push({ ...noteOf(agent), state: 'SAME' });
+    } else {
       await ports.keepLease();
       await lookAgain(ports, agent, report);
     }
   }
-  await ports.store.note(same);
-  report.same += same.length;
+  await ports.store.note(news);
   await discard(ports, unreferenced, report);
+  return characters;
+}
+
+/** Vapi holds what we last wrote, with the stamp of the save that wrote it. */
+function holds(assistant: ProviderAssistant, agent: ListedAgent): boolean {
+  if (!isCurrent(agent, stampOf(assistant))) return false;
+  const hash = createHash('sha256')
+    .update(jsonbText(observedForm(assistant)))
+    .digest('hex');
+  return hash === agent.hash;
 }
 
 /** A verdict needs a second look: the list may be older than a save that has ended since. */
-async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepReport): Promise<void> {
+async function lookAgain(ports: Walk, listed: SeenAgent, report: SweepReport): Promise<void> {
   const { meter, log } = ports;
   const verdict = await look(ports, listed);
   switch (verdict.kind) {
     case 'saving':
+      ports.unjudged.push(listed);
       return;
     case 'unreadable':
       return unreadable(verdict.reply);
@@ -191,6 +241,7 @@ async function lookAgain(ports: SweepPorts, listed: SweepAgent, report: SweepRep
         'repairing a stale write',
       );
       if (await repair(ports, agent, {}, 'REVERT')) report.repaired += 1;
+      else ports.unjudged.push(agent);
       return;
     }
     case 'drifted': {
@@ -299,9 +350,12 @@ async function findMissing(ports: Walk, seen: Set<string>, report: SweepReport):
   for (const agent of unseen) {
     await ports.keepLease();
     const found = await ports.voice.getAssistant(agent.assistantId);
-    if (found.kind !== 'gone') readable(found);
-    else if ((await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }])).length > 0)
+    if (found.kind !== 'gone') {
+      readable(found);
+      ports.unjudged.push(agent);
+    } else if ((await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }])).length > 0)
       countMissing(ports, agent, report);
+    else ports.unjudged.push(agent);
   }
 }
 
