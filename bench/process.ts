@@ -12,6 +12,8 @@ const UNLIMITED = {
 };
 
 const MAIN = resolve(import.meta.dirname, '..', 'src', 'main.ts');
+/** The same libraries without Lockstep. */
+export const BARE = resolve(import.meta.dirname, 'bare.ts');
 
 export interface ServerProcess {
   /** Of the API, without a path. */
@@ -26,8 +28,9 @@ export interface ServerProcess {
 export async function startServer(
   cwd: string,
   variables: Record<string, string> = {},
+  entry = MAIN,
 ): Promise<ServerProcess> {
-  const child: ChildProcess = spawn(process.execPath, [MAIN], {
+  const child: ChildProcess = spawn(process.execPath, [entry], {
     cwd,
     env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'info', ...UNLIMITED, ...variables },
     stdio: ['ignore', 'pipe', 'pipe'],
