@@ -4,7 +4,9 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { benchEdge } from './edge.ts';
 import { benchFunctions } from './functions.ts';
+import { benchBrownout, benchLoad } from './load.ts';
 import { benchLocal } from './local.ts';
 import { benchServer } from './server.ts';
 import { benchSql } from './sql.ts';
@@ -30,14 +32,22 @@ const benchmarks: Record<string, () => Promise<void> | void> = {
   functions: () => benchFunctions(count(50)),
   sql: async () => benchSql(await subfolder('sql'), count(500)),
   server: async () => benchServer(await subfolder('server'), count(3_000)),
+  edge: async () => benchEdge(await subfolder('edge'), count(200)),
   local: async () => benchLocal(await subfolder('local'), count(100)),
 };
-if (values.only !== undefined && benchmarks[values.only] === undefined)
-  throw new Error(`--only must be one of ${Object.keys(benchmarks).join(', ')}`);
+/** Only when asked for: they take minutes. */
+const long: typeof benchmarks = {
+  load: async () => benchLoad(await subfolder('load'), scale),
+  brownout: async () => benchBrownout(await subfolder('brownout'), scale),
+};
+const all = { ...benchmarks, ...long };
+const chosen =
+  values.only === undefined
+    ? Object.values(benchmarks)
+    : Object.entries(all).flatMap(([name, run]) => (name === values.only ? [run] : []));
+if (chosen.length === 0) throw new Error(`--only must be one of ${Object.keys(all).join(', ')}`);
 try {
-  for (const [name, run] of Object.entries(benchmarks)) {
-    if (values.only === undefined || values.only === name) await run();
-  }
+  for (const run of chosen) await run();
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

@@ -20,8 +20,8 @@ import { BARE, cpuMs, type ServerProcess, startServer } from './process.ts';
 
 type AgentRow = Database['public']['Tables']['agents']['Row'];
 
-const JWT_SECRET = 'benchmark-secret-of-at-least-32-characters';
-const VAPI_KEY = 'benchmark-master-key';
+export const JWT_SECRET = 'benchmark-secret-of-at-least-32-characters';
+export const VAPI_KEY = 'benchmark-master-key';
 const CALLERS = 16;
 /** How often a measurement changes between the server and the bare libraries. */
 const TURNS = 5;
@@ -52,7 +52,7 @@ export async function benchServer(folder: string, requests: number): Promise<voi
   };
   const [server, bare] = await Promise.all([
     startServer(folder, variables),
-    startServer(folder, variables, BARE),
+    startServer(folder, variables, { entry: BARE }),
   ]);
   try {
     // A caller, an organization: in one organization, one save waits for the other.
@@ -155,17 +155,17 @@ async function load(
   return samples;
 }
 
-function tokenFor(orgId: string, issuer: string): Promise<string> {
+export function tokenFor(orgId: string, issuer: string, secret = JWT_SECRET): Promise<string> {
   return new SignJWT({ role: 'authenticated', app_metadata: { org_id: orgId } })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(randomUUID())
     .setIssuer(issuer)
     .setAudience('authenticated')
     .setExpirationTime('1h')
-    .sign(new TextEncoder().encode(JWT_SECRET));
+    .sign(new TextEncoder().encode(secret));
 }
 
-async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, string>> {
+export async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, string>> {
   const make = async () => {
     const response = await fetch(`${vapi.url}/assistant`, {
       method: 'POST',
@@ -183,7 +183,7 @@ async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, stri
 }
 
 /** Answers each call of the server as a database would that holds two agents and accepts everything. */
-async function startCannedRest(assistants: Record<AgentRole, string>): Promise<Server> {
+export async function startCannedRest(assistants: Record<AgentRole, string>): Promise<Server> {
   const config = (role: AgentRole): AgentConfig => ({
     ...defaultConfig(role),
     systemPrompt: prompt(PROMPT_CHARACTERS, 0),

@@ -31,7 +31,7 @@ const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
 const JOINING_MS = 2 * BEAT_MS;
 
-/** How a wait ended. `no_share`: this replica has no share of the account, and cannot reach the database to ask for one. */
+/** How a wait ended. `no_share`: this replica has no share of the account, and the database has not given it one in time. */
 type Waited = 'granted' | 'late' | 'no_share';
 
 interface Waiting {
@@ -208,7 +208,7 @@ export class Pacer implements Admission {
     if (ended !== undefined) return ended;
     queue.splice(queue.indexOf(waiting), 1);
     this.#pump();
-    return 'late';
+    return this.#renewing ? 'no_share' : 'late';
   }
 
   /** Grants whatever there is enough for, and comes back when there will be enough for the next. */
