@@ -228,10 +228,15 @@ async function startPool(target: string) {
         if (next === undefined) free += 1;
         else next();
       };
+      // Read to its end whatever became of the caller: the connection is free only then.
       const passed = send({ hostname, port, method, path, headers }, (answer) => {
-        outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-        answer.pipe(outgoing);
-        answer.on('close', release);
+        const parts: Buffer[] = [];
+        answer.on('data', (part: Buffer) => parts.push(part));
+        answer.on('close', () => {
+          release();
+          if (!outgoing.destroyed)
+            outgoing.writeHead(answer.statusCode ?? 500, answer.headers).end(Buffer.concat(parts));
+        });
       });
       passed.on('error', () => {
         release();
