@@ -47,7 +47,7 @@ function commit(ref: SaveRef, roles: readonly AgentRole[]) {
 
 test('reading tells of agents and saves exactly what the save told', async () => {
   const { orgId, reads } = await tenant();
-  expect(await reads.organization()).toEqual({ id: orgId, name: 'Seen' });
+  expect(await reads.organization()).toEqual({ id: orgId, name: 'Seen', driftPolicy: 'REVERT' });
   expect([await reads.agents(), await reads.openSave()]).toEqual([[], null]);
 
   const ref = await begin(orgId, AGENT_ROLES);

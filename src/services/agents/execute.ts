@@ -147,7 +147,7 @@ export async function executeTransactionalAgentUpdate<Db>(
     // From the arrival: waiting for a turn counts.
     .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
     .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
-  return Promise.race([work, tooLate]).finally(() => answered.abort());
+  return Promise.race([work, tooLate]).finally(() => answered.abort('answered'));
 }
 
 /** A turn for the save; refused where it comes too late for an answer within `answerMs`, and then given back. */
@@ -160,7 +160,7 @@ async function admittedInTime<Db>(
   const turn = admission.admit(orgId, requests);
   const come = new AbortController();
   const late = clock.sleep(settings.answerMs, come.signal).then(() => null);
-  const admitted = await Promise.race([turn, late]).finally(() => come.abort());
+  const admitted = await Promise.race([turn, late]).finally(() => come.abort('come'));
   if (admitted !== null) return admitted;
   turn.then(
     (unwanted) => {
