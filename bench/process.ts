@@ -12,6 +12,8 @@ const UNLIMITED = {
 };
 
 const MAIN = resolve(import.meta.dirname, '..', 'src', 'main.ts');
+/** The same libraries without Lockstep. */
+export const BARE = resolve(import.meta.dirname, 'bare.ts');
 
 export interface ServerProcess {
   /** Of the API, without a path. */
@@ -19,17 +21,32 @@ export interface ServerProcess {
   pid: number;
   /** What it has printed so far. */
   output(): string;
+  signal(name: NodeJS.Signals): void;
   stop(): Promise<void>;
+}
+
+interface StartOptions {
+  entry?: string;
+  nodeOptions?: readonly string[];
+  /** With the limits as delivered. */
+  limited?: boolean;
 }
 
 /** Starts it in this folder, on any free port, and waits until it is ready. Throws with what it printed. */
 export async function startServer(
   cwd: string,
   variables: Record<string, string> = {},
+  { entry = MAIN, nodeOptions = [], limited = false }: StartOptions = {},
 ): Promise<ServerProcess> {
-  const child: ChildProcess = spawn(process.execPath, [MAIN], {
+  const child: ChildProcess = spawn(process.execPath, [...nodeOptions, entry], {
     cwd,
-    env: { PATH: process.env['PATH'], PORT: '0', LOG_LEVEL: 'info', ...UNLIMITED, ...variables },
+    env: {
+      PATH: process.env['PATH'],
+      PORT: '0',
+      LOG_LEVEL: 'info',
+      ...(limited ? {} : UNLIMITED),
+      ...variables,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -52,6 +69,7 @@ export async function startServer(
     origin,
     pid: child.pid ?? 0,
     output: () => output,
+    signal: (name) => void child.kill(name),
     stop: async () => {
       child.kill('SIGTERM');
       await closed;

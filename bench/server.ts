@@ -16,14 +16,22 @@ import type { BeginOutcome, BeginRequest, TransitionOutcome } from '../src/ports
 import { MAPPING_VERSION } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
 import { assertSaved, SAVE, type SaveAnswer, saveInput } from './local.ts';
-import { cpuMs, startServer } from './process.ts';
+import { BARE, cpuMs, type ServerProcess, startServer } from './process.ts';
 
 type AgentRow = Database['public']['Tables']['agents']['Row'];
 
-const JWT_SECRET = 'benchmark-secret-of-at-least-32-characters';
-const VAPI_KEY = 'benchmark-master-key';
+export const JWT_SECRET = 'benchmark-secret-of-at-least-32-characters';
+export const VAPI_KEY = 'benchmark-master-key';
 const CALLERS = 16;
+/** How often a measurement changes between the server and the bare libraries. */
+const TURNS = 5;
 const READ = gql`{ agents { role name systemPrompt revision voice { provider voiceId } sync { status checkedAt } } }`;
+const CALLS = gql`{
+  calls(first: 50) {
+    nodes { startedAt durationSeconds customerName summary direction outcome }
+    pageInfo { hasNextPage endCursor }
+  }
+}`;
 
 const now = new Date().toISOString();
 const idOf: Record<AgentRole, string> = { INBOUND: randomUUID(), OUTBOUND: randomUUID() };
@@ -33,7 +41,7 @@ export async function benchServer(folder: string, requests: number): Promise<voi
   const assistants = await makeAssistants(vapi);
   const rest = await startCannedRest(assistants);
   const supabaseUrl = `http://127.0.0.1:${(rest.address() as AddressInfo).port}`;
-  const server = await startServer(folder, {
+  const variables = {
     SUPABASE_URL: supabaseUrl,
     SUPABASE_PUBLISHABLE_KEY: 'sb_publishable_benchmark',
     SUPABASE_SECRET_KEY: 'sb_secret_benchmark',
@@ -41,15 +49,22 @@ export async function benchServer(folder: string, requests: number): Promise<voi
     VAPI_BASE_URL: vapi.url,
     VAPI_PRIVATE_KEY: VAPI_KEY,
     RECONCILE_INTERVAL_MS: '0',
-  });
+  };
+  const [server, bare] = await Promise.all([
+    startServer(folder, variables),
+    startServer(folder, variables, { entry: BARE }),
+  ]);
   try {
     // A caller, an organization: in one organization, one save waits for the other.
-    const clients = await Promise.all(
-      Array.from({ length: CALLERS }, async () => {
-        const authorization = `Bearer ${await tokenFor(randomUUID(), `${supabaseUrl}/auth/v1`)}`;
-        return new GraphQLClient(`${server.origin}/graphql`, { headers: { authorization } });
-      }),
+    const tokens = await Promise.all(
+      Array.from({ length: CALLERS }, () => tokenFor(randomUUID(), `${supabaseUrl}/auth/v1`)),
     );
+    const clientsOf = ({ origin }: ServerProcess) =>
+      tokens.map(
+        (token) => new GraphQLClient(`${origin}/graphql`, { headers: { authorization: `Bearer ${token}` } }),
+      );
+    const clients = clientsOf(server);
+    const bareClients = clientsOf(bare);
     const canned =
       `${CALLERS} callers at once; canned answers in the place of Supabase, the Vapi stand-in in the place of Vapi; ` +
       'callers and both of these share one other process of the same machine';
@@ -59,33 +74,60 @@ export async function benchServer(folder: string, requests: number): Promise<voi
       const { agents } = await client.request<{ agents: unknown[] }>(READ);
       if (agents.length !== 2) throw new Error('a read of the benchmark was not answered with both agents');
     };
+    const list = async (client: GraphQLClient) => {
+      const { calls } = await client.request<{ calls: { nodes: unknown[] } }>(CALLS);
+      if (calls.nodes.length !== 50)
+        throw new Error('a read of the benchmark was not answered with a full page');
+    };
     for (const [name, work] of [
       ['save', save],
       ['read', read],
+      ['list', list],
     ] as const) {
-      await load(clients, Math.min(requests, 200), work);
-      const cpuBefore = await cpuMs(server.pid);
-      const [ms, samples] = await timed(() => load(clients, requests, work));
-      const cpuAfter = await cpuMs(server.pid);
+      // In turns, so that whatever else the machine does meanwhile falls on both.
+      const samples: number[] = [];
+      const cpu = { server: 0, bare: 0 };
+      let ms = 0;
+      await load(clients, Math.min(requests, 400), work);
+      await load(bareClients, Math.min(requests, 400), work);
+      const inTurn = Math.ceil(requests / TURNS);
+      for (let turn = 0; turn < TURNS; turn += 1) {
+        const serverBefore = await cpuMs(server.pid);
+        const [tookMs, some] = await timed(() => load(clients, inTurn, work));
+        cpu.server += ((await cpuMs(server.pid)) ?? Number.NaN) - (serverBefore ?? 0);
+        ms += tookMs;
+        samples.push(...some);
+        const bareBefore = await cpuMs(bare.pid);
+        await load(bareClients, inTurn, work);
+        cpu.bare += ((await cpuMs(bare.pid)) ?? Number.NaN) - (bareBefore ?? 0);
+      }
+      const done = inTurn * TURNS;
       report({
         name: `server.${name}.throughput`,
-        value: (requests * 1_000) / ms,
+        value: (done * 1_000) / ms,
         unit: `${name}s/s`,
-        n: requests,
+        n: done,
         note: canned,
       });
       report({ name: `server.${name}.latency`, ...distribution(samples), unit: 'ms', note: canned });
-      if (cpuBefore === null || cpuAfter === null) continue;
+      if (Number.isNaN(cpu.server)) continue;
       report({
         name: `server.${name}.cpu`,
-        value: (cpuAfter - cpuBefore) / requests,
+        value: cpu.server / done,
         unit: 'ms',
-        n: requests,
+        n: done,
         note: `CPU time of the server's process for one ${name}: what a core can do at most is 1000 / this`,
+      });
+      report({
+        name: `server.${name}.cpu_ratio`,
+        value: cpu.server / Math.max(1, cpu.bare),
+        unit: 'times',
+        n: done,
+        note: 'that CPU time divided by that of the bare libraries (bench/bare.ts), measured in turns',
       });
     }
   } finally {
-    await server.stop();
+    await Promise.all([server.stop(), bare.stop()]);
     await vapi.stop();
     rest.closeAllConnections();
     rest.close();
@@ -113,17 +155,17 @@ async function load(
   return samples;
 }
 
-function tokenFor(orgId: string, issuer: string): Promise<string> {
+export function tokenFor(orgId: string, issuer: string, secret = JWT_SECRET): Promise<string> {
   return new SignJWT({ role: 'authenticated', app_metadata: { org_id: orgId } })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(randomUUID())
     .setIssuer(issuer)
     .setAudience('authenticated')
     .setExpirationTime('1h')
-    .sign(new TextEncoder().encode(JWT_SECRET));
+    .sign(new TextEncoder().encode(secret));
 }
 
-async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, string>> {
+export async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, string>> {
   const make = async () => {
     const response = await fetch(`${vapi.url}/assistant`, {
       method: 'POST',
@@ -141,7 +183,7 @@ async function makeAssistants(vapi: VapiStandIn): Promise<Record<AgentRole, stri
 }
 
 /** Answers each call of the server as a database would that holds two agents and accepts everything. */
-async function startCannedRest(assistants: Record<AgentRole, string>): Promise<Server> {
+export async function startCannedRest(assistants: Record<AgentRole, string>): Promise<Server> {
   const config = (role: AgentRole): AgentConfig => ({
     ...defaultConfig(role),
     systemPrompt: prompt(PROMPT_CHARACTERS, 0),
@@ -159,6 +201,25 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
         drift: [],
         missing_since: null,
       }) satisfies Partial<AgentRow>,
+  );
+  const calls = Array.from(
+    { length: 51 },
+    (_, number) =>
+      ({
+        id: randomUUID(),
+        org_id: randomUUID(),
+        agent_id: idOf.INBOUND,
+        phone_number_id: randomUUID(),
+        direction: 'INBOUND',
+        customer_number: '+15550100',
+        customer_name: 'Robin Example',
+        started_at: `2026-01-01T00:${10 + (number % 50)}:00.000001+00:00`,
+        ended_at: `2026-01-01T00:${10 + (number % 50)}:42.000001+00:00`,
+        outcome: 'COMPLETED',
+        ended_reason: 'customer-ended-call',
+        summary: 'The caller moved an appointment to Tuesday at ten. '.repeat(4),
+        cost_usd: 0.12,
+      }) satisfies Partial<Database['public']['Tables']['call_logs']['Row']>,
   );
   const saveOf = (id: string, status: SaveRecord['status']): SaveRecord => ({
     id,
@@ -206,6 +267,7 @@ async function startCannedRest(assistants: Record<AgentRole, string>): Promise<S
   const answer = async (request: IncomingMessage): Promise<unknown> => {
     const path = request.url?.split('?', 1)[0];
     if (path === '/rest/v1/agents') return rows;
+    if (path === '/rest/v1/call_logs') return calls;
     const body = JSON.parse(await text(request)) as {
       p_save_id: string;
       p_request: BeginRequest;

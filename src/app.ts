@@ -139,7 +139,8 @@ export function createApp(config: AppConfig): App {
         return false;
       },
     );
-  const renew = () => Promise.race([beat().catch(() => false), systemClock.sleep(BEAT_MS).then(() => false)]);
+  // Ends with the deadline of a database call. Saves that wait meanwhile are refused when their own time is over.
+  const renew = () => beat().catch(() => false);
   const pacer = config.pace && new Pacer(config.pace, { clock: systemClock, meter, renew });
   const circuit = createCircuit(config.breaker, { meter, log }, (ms) => pacer?.pause(ms));
   const turn = async () => (await pacer?.turn(config.breaker.keyRetryMs)) ?? true;

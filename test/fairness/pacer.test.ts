@@ -714,6 +714,44 @@ describe('while the database is away', () => {
   });
 });
 
+describe('a share that has lapsed while the database is slow', () => {
+  /** `answerMs`: how long the database takes to give the share again. */
+  function lapsed(answerMs: number) {
+    const clock = new VirtualClock();
+    const { pacer } = start({ waitMs: 5_000 }, clock, async () => {
+      await clock.sleep(answerMs);
+      pacer.share(1, clock.monotonic() + REPLICA_TTL_MS);
+      return true;
+    });
+    pacer.share(1, 0);
+    return { clock, pacer };
+  }
+
+  test('a save that waits begins as soon as the share is there', async () => {
+    const { clock, pacer } = lapsed(4_000);
+    let admittedAt: number | undefined;
+    void pacer.admit('a', SAVE).then(({ admitted }) => {
+      if (admitted) admittedAt = clock.monotonic();
+    });
+    await clock.until(3_999);
+    expect([admittedAt, pacer.state.waiting]).toEqual([undefined, 1]);
+    await clock.until(4_000);
+    expect(admittedAt).toBe(4_000);
+  });
+
+  test('a save whose time is over before that is refused as unavailable, not as too many', async () => {
+    const { clock, pacer } = lapsed(6_000);
+    const waiting = pacer.admit('a', SAVE);
+    const hurried = pacer.admit('b', SAVE, 1_000);
+    await clock.until(1_000);
+    expect(await hurried).toMatchObject({ admitted: false, unreachable: true });
+    await clock.until(5_000);
+    expect(await waiting).toMatchObject({ admitted: false, unreachable: true });
+    await clock.until(6_000);
+    expect((await pacer.admit('a', SAVE)).admitted).toBe(true);
+  });
+});
+
 describe('saves in progress', () => {
   test('are at most as many as set, the others wait, and the next begins when one is done', async () => {
     const { clock, pacer } = start({ inProgress: 2, burst: 1_000, waitMs: 5_000 });

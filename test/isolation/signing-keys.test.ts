@@ -47,6 +47,8 @@ beforeAll(async () => {
         url,
         jwtSecret: null,
         jwks: new URL(`${url}/auth/v1/.well-known/jwks.json`),
+        // The gateway doubles the time of every read, and the machine may be busy.
+        timeoutMs: 30_000,
       },
     },
   });

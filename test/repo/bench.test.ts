@@ -12,12 +12,14 @@ const NAMES = [
   'function.observed_form',
   'sql.save_begin',
   'sql.save_commit',
-  'server.save.throughput',
-  'server.save.latency',
-  'server.save.cpu',
-  'server.read.throughput',
-  'server.read.latency',
-  'server.read.cpu',
+  ...['save', 'read', 'list'].flatMap((what) =>
+    ['throughput', 'latency', 'cpu', 'cpu_ratio'].map((figure) => `server.${what}.${figure}`),
+  ),
+  'edge.save.heap',
+  'edge.pipelined.memory',
+  'edge.pipelined.health',
+  'edge.refused.cpu',
+  'edge.refused_anonymous.cpu',
   'start.first',
   'start.again',
   'local.save',
@@ -36,10 +38,11 @@ test('the benchmarks run, and print a line of JSON per figure', { timeout: 120_0
     .split('\n')
     .map((line) => JSON.parse(line) as { name: string; value: number; unit: string });
   expect(figures.map(({ name }) => name)).toEqual(
-    NAMES.filter((name) => hasProc || !/\.(cpu|memory.*)$/.test(name)),
+    NAMES.filter((name) => hasProc || !/\.(cpu.*|memory.*)$|pipelined/.test(name)),
   );
   for (const figure of figures)
     expect(figure).toMatchObject({ value: expect.any(Number), unit: expect.any(String) });
-  // CPU time is counted in hundredths of a second: of a few requests it can be none.
-  for (const { name, value } of figures) if (!name.endsWith('.cpu')) expect(value).toBeGreaterThan(0);
+  // Of a few requests, CPU time (in hundredths of a second) and memory can be none.
+  for (const { name, value } of figures)
+    if (!/\.cpu|pipelined|heap/.test(name)) expect(value).toBeGreaterThan(0);
 });

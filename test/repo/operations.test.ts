@@ -28,7 +28,8 @@ beforeAll(async () => {
     },
     breaker: { failures: 10, openMs: 5_000, keyRefusals: 2, keyRetryMs: 2_000 },
     recoveryIntervalMs: 5_000,
-    reconcileIntervalMs: 0, saveRetentionDays: 90,
+    reconcileIntervalMs: 0,
+    saveRetentionDays: 90,
     corsOrigins: [],
     log: createLogger('silent', []),
   });

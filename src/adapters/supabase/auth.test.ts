@@ -47,11 +47,19 @@ async function keyPair(alg: 'ES256' | 'RS256', kid: string) {
   return { signer: { alg, kid, key: privateKey } satisfies Signer, jwk, pem: await exportSPKI(publicKey) };
 }
 
-function verifier(keys: Partial<SupabaseConfig>): TokenVerifier {
-  return createTokenVerifier({
+function verifier(keys: Partial<SupabaseConfig>, mostKept?: number): TokenVerifier {
+  const config = {
     ...{ url: URL_OF_PROJECT, publishableKey: 'p', secretKey: new Secret('s'), timeoutMs: 1_000 },
     ...{ jwks: null, jwtSecret: null, ...keys },
-  });
+  };
+  return createTokenVerifier(config, mostKept);
+}
+
+/** Counts the signatures that are checked. */
+function countChecks(): () => number {
+  const check = vi.spyOn(crypto.subtle, 'verify');
+  onTestFinished(() => check.mockRestore());
+  return () => check.mock.calls.length;
 }
 
 let es: Awaited<ReturnType<typeof keyPair>>;
@@ -166,6 +174,69 @@ describe.each(PROJECTS)('a project that signs %s', (_name, project) => {
     expect(await verify(await sign(signer, claims({ user_metadata })))).toEqual(accepted);
   });
 
+  test('checks the signature of an accepted token once', async () => {
+    const { verify, signer } = project();
+    const checks = countChecks();
+    const [token, other] = [await sign(signer), await sign(signer, claims({ sub: ORG }))];
+    for (let n = 0; n < 3; n += 1) expect(await verify(token)).toEqual(accepted);
+    expect(checks()).toBe(1);
+    for (let n = 0; n < 2; n += 1) expect(await verify(other)).toEqual({ ...accepted, userId: ORG });
+    expect(checks()).toBe(2);
+  });
+
+  test('rejects a token that was accepted before as soon as it expires', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { verify, signer } = project();
+    const token = await sign(signer, claims({ exp: now() + 60 }));
+    const noOrganization = await sign(signer, claims({ exp: now() + 60, app_metadata: {} }));
+    for (const afterMs of [0, 30_000, 29_000]) {
+      vi.setSystemTime(Date.now() + afterMs);
+      expect(await verify(token)).toEqual(accepted);
+      expect(await verify(noOrganization)).toEqual({ problem: 'no_organization' });
+    }
+    vi.setSystemTime(Date.now() + 1_000);
+    for (let n = 0; n < 2; n += 1) {
+      expect(await verify(token)).toEqual(bad);
+      expect(await verify(noOrganization)).toEqual(bad);
+    }
+  });
+
+  test('rejects a token that was accepted before if the clock goes back to before it is valid', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { verify, signer } = project();
+    const token = await sign(signer, claims({ nbf: now() }));
+    expect(await verify(token)).toEqual(accepted);
+    vi.setSystemTime(Date.now() - 5_000);
+    expect(await verify(token)).toEqual(bad);
+    vi.setSystemTime(Date.now() + 5_000);
+    expect(await verify(token)).toEqual(accepted);
+  });
+
+  test('rejects an accepted token with any one character changed, added or removed', async () => {
+    const { verify, signer } = project();
+    const token = await sign(signer);
+    expect(await verify(token)).toEqual(accepted);
+    // The last character of a signature holds bits that no byte has.
+    for (let at = 0; at < token.length - 1; at += 1) {
+      const changed = token[at] === 'A' ? 'B' : 'A';
+      expect(await verify(`${token.slice(0, at)}${changed}${token.slice(at + 1)}`)).toEqual(bad);
+    }
+    for (const altered of [`${token}A`, token.slice(0, -1), ` ${token}`, `${token}.`, token.toUpperCase()])
+      expect(await verify(altered)).toEqual(bad);
+  });
+
+  test('checks a rejected token every time', async () => {
+    const { verify, signer } = project();
+    const other: Signer =
+      signer.alg === 'HS256' ? { ...legacy, key: new TextEncoder().encode(`${SHARED}!`) } : stranger.signer;
+    const token = await sign({ ...other, kid: signer.kid });
+    expect(await verify(token)).toEqual(bad);
+    const checks = countChecks();
+    for (let n = 0; n < 2; n += 1) expect(await verify(token)).toEqual(bad);
+    // A key of another family does not get as far as a signature.
+    expect(checks()).toBe(other.alg === signer.alg ? 2 : 0);
+  });
+
   test('signed by another key under the same name', async () => {
     const { verify, signer } = project();
     const other: Signer =
@@ -236,6 +307,17 @@ describe.each(PROJECTS)('a project that signs %s', (_name, project) => {
   });
 });
 
+test('keeps the verdicts of a bounded number of tokens, those that were used last', async () => {
+  const { verify } = verifier({ jwtSecret: new Secret(SHARED) }, 2);
+  const [a, b, c] = await Promise.all([1, 2, 3].map((n) => sign(legacy, claims({ session: n }))));
+  for (const token of [a, b, a, c]) expect(await verify(token ?? '')).toEqual(accepted);
+  const checks = countChecks();
+  for (const token of [a, c]) expect(await verify(token ?? '')).toEqual(accepted);
+  expect(checks()).toBe(0);
+  expect(await verify(b ?? '')).toEqual(accepted);
+  expect(checks()).toBe(1);
+});
+
 test('a token without the name of its key is refused where there are several keys', async () => {
   const { verify } = verifier({ jwks: { keys: [es.jwk, rs.jwk] } });
   expect(await verify(await sign({ ...es.signer, kid: undefined }))).toEqual(bad);
@@ -287,6 +369,50 @@ describe('keys over HTTP', () => {
     expect(await verify(newToken)).toEqual(accepted);
     expect(await verify(oldToken)).toEqual(bad);
     expect(requests()).toBe(2);
+  });
+
+  test('rejects an accepted token of a removed key once the key set is ten minutes old', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { verify, state, requests } = await endpoint(serving(es.jwk, rs.jwk));
+    const removed = await sign(es.signer);
+    const staying = await sign(rs.signer);
+    const bothAccepted = async () => {
+      expect(await verify(removed)).toEqual(accepted);
+      expect(await verify(staying)).toEqual(accepted);
+    };
+    await bothAccepted();
+    state.answer = serving(rs.jwk);
+    // Accepted again just before the set is due: that does not make it last any longer.
+    vi.setSystemTime(Date.now() + 599_000);
+    await bothAccepted();
+    expect(requests()).toBe(1);
+    vi.setSystemTime(Date.now() + 1_000);
+    expect(await verify(removed)).toEqual(bad);
+    expect(await verify(staying)).toEqual(accepted);
+    expect(requests()).toBe(2);
+  });
+
+  test('rejects an accepted token when its key is replaced by another one of the same name', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { verify, state } = await endpoint(serving(es.jwk));
+    const token = await sign(es.signer);
+    for (let n = 0; n < 3; n += 1) expect(await verify(token)).toEqual(accepted);
+    state.answer = serving(stranger.jwk);
+    vi.setSystemTime(Date.now() + 600_000);
+    expect(await verify(token)).toEqual(bad);
+    expect(await verify(await sign(stranger.signer))).toEqual(accepted);
+  });
+
+  test('does not accept a kept token on keys that are too old while the endpoint is away', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const { verify, state } = await endpoint(serving(es.jwk));
+    const token = await sign(es.signer);
+    for (let n = 0; n < 3; n += 1) expect(await verify(token)).toEqual(accepted);
+    state.answer = (response) => response.writeHead(500).end();
+    vi.setSystemTime(Date.now() + 600_000);
+    expect(await verify(token)).toEqual(unavailable);
+    state.answer = serving(es.jwk);
+    expect(await verify(token)).toEqual(accepted);
   });
 
   test.each<[string, (response: ServerResponse) => void]>([

@@ -1,5 +1,5 @@
-import { createAdminClient, createContextClient } from '@supabase/server/core';
-import type { SupabaseClient } from '@supabase/supabase-js';
+import { createAdminClient } from '@supabase/server/core';
+import { createClient, type SupabaseClient } from '@supabase/supabase-js';
 import type { JSONWebKeySet } from 'jose';
 import type { Secret } from '../../domain/secret.ts';
 import type { Database } from './database.types.ts';
@@ -44,7 +44,8 @@ const SETUP_ERRORS = new Set([
 
 /**
  * fetch with a deadline, whose failures are answers. supabase-js turns a thrown error into a message without a code, and
- * whether a request was sent at all decides what may be told to a caller. 599: no status that a server would send.
+ * whether a request was sent at all decides what may be told to a caller. 599: no status that a server would send. A connection
+ * that breaks, or is too slow, in the middle of a body needs no code of its own: supabase-js reports it with the status 0.
  */
 function boundedFetch(timeoutMs: number): typeof fetch {
   return async (input, init) => {
@@ -52,13 +53,7 @@ function boundedFetch(timeoutMs: number): typeof fetch {
       const deadline = AbortSignal.timeout(timeoutMs);
       const signal = init?.signal ? AbortSignal.any([init.signal, deadline]) : deadline;
       // A redirect would carry the keys in the `apikey` header wherever it points.
-      const response = await fetch(input, { ...init, signal, redirect: 'manual' });
-      // Read here, so that a connection lost in the middle of the body is told apart as well.
-      const body = await response.arrayBuffer();
-      return new Response(body.byteLength === 0 ? null : body, {
-        status: response.status,
-        headers: response.headers,
-      });
+      return await fetch(input, { ...init, signal, redirect: 'manual' });
     } catch (error) {
       const cause = error instanceof Error ? error.cause : undefined;
       const code = typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : '';
@@ -75,28 +70,33 @@ function boundedFetch(timeoutMs: number): typeof fetch {
   };
 }
 
-function options(config: SupabaseConfig) {
+function supabaseOptions(config: SupabaseConfig) {
   return {
+    global: { fetch: boundedFetch(config.timeoutMs) },
+    // The library would repeat a read that was answered 503 for seven seconds, or for as long as a Retry-After says.
+    db: { retry: false },
+  };
+}
+
+/** For one verified token. With `accessToken`, the library makes no client for Auth: that would be most of the cost. */
+export function createCallerClient(config: SupabaseConfig, token: string): CallerClient {
+  const client = createClient<Database>(config.url, config.publishableKey, {
+    ...supabaseOptions(config),
+    accessToken: () => Promise.resolve(token),
+  });
+  // In its place the library puts an object that throws whatever is read of it, and so would whoever prints the client.
+  return Object.defineProperty(client, 'auth', { enumerable: false });
+}
+
+/** One for the process. */
+export function createServiceClient(config: SupabaseConfig): ServiceClient {
+  return createAdminClient<Database>({
     env: {
       url: config.url,
       publishableKeys: { default: config.publishableKey },
       secretKeys: { default: config.secretKey.reveal() },
       jwks: config.jwks,
     },
-    supabaseOptions: {
-      global: { fetch: boundedFetch(config.timeoutMs) },
-      // The library would repeat a read that was answered 503 for seven seconds, or for as long as a Retry-After says.
-      db: { retry: false },
-    },
-  };
-}
-
-/** For one verified token. */
-export function createCallerClient(config: SupabaseConfig, token: string): CallerClient {
-  return createContextClient<Database>({ ...options(config), auth: { token } });
-}
-
-/** One for the process. */
-export function createServiceClient(config: SupabaseConfig): ServiceClient {
-  return createAdminClient<Database>(options(config));
+    supabaseOptions: supabaseOptions(config),
+  });
 }

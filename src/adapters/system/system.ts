@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as timeout } from 'node:timers/promises';
 import type { Clock, Ids, Random } from '../../ports/system.ts';
 
 /** The real clock, ids and randomness. Nothing in src/services reads them in any other way. */
@@ -7,10 +6,18 @@ import type { Clock, Ids, Random } from '../../ports/system.ts';
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  sleep: async (ms, signal) => {
-    // An aborted sleep is an ended one: the caller looks at its own state next.
-    await timeout(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
-  },
+  // Not node:timers/promises: it makes an error for every sleep that is aborted, which is nearly every one of a save.
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted) return resolve();
+      const end = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      signal?.addEventListener('abort', end);
+    }),
 };
 
 export const systemIds: Ids = { uuid: () => randomUUID() };

@@ -1,3 +1,5 @@
+import { type FragmentDefinitionNode, type GraphQLResolveInfo, Kind, type SelectionSetNode } from 'graphql';
+import type { AppContext } from '../../context.ts';
 import { AGENT_ROLES, type Model, type Voice } from '../../domain/agents/agent-config.ts';
 import type { AgentRecord, FieldDrift } from '../../domain/agents/save.ts';
 import { AGENT_SYNC_STATUSES, syncStatus } from '../../services/agents/sync-status.ts';
@@ -117,19 +119,42 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
   }),
 });
 
+/** Starts the second read that `sync` needs beside the first one. The status finds it under way, or its error. */
+function readAgents(
+  context: AppContext,
+  { fieldNodes, fragments }: GraphQLResolveInfo,
+): Promise<AgentRecord[]> {
+  const { reads, loaders } = tenantOf(context);
+  if (fieldNodes.some(({ selectionSet }) => selects(selectionSet, 'sync', fragments)))
+    reads.openSave().catch(() => {});
+  return loaders.agents();
+}
+
+function selects(
+  set: SelectionSetNode | undefined,
+  field: string,
+  fragments: Record<string, FragmentDefinitionNode>,
+): boolean {
+  return (set?.selections ?? []).some((one) => {
+    if (one.kind === Kind.FIELD) return one.name.value === field;
+    const fragment = one.kind === Kind.INLINE_FRAGMENT ? one : fragments[one.name.value];
+    return selects(fragment?.selectionSet, field, fragments);
+  });
+}
+
 builder.queryFields((t) => ({
   agents: t.field({
     type: [AgentRef],
     complexity: { ...AGENTS_COST, field: READ_COST },
     description: 'At most one per role.',
-    resolve: (_root, _args, context) => tenantOf(context).loaders.agents(),
+    resolve: (_root, _args, context, info) => readAgents(context, info),
   }),
   agent: t.field({
     type: AgentRef,
     nullable: true,
     complexity: READ_COST,
     args: { role: t.arg({ type: AgentRoleRef, required: true }) },
-    resolve: async (_root, { role }, context) =>
-      (await tenantOf(context).loaders.agents()).find((agent) => agent.role === role) ?? null,
+    resolve: async (_root, { role }, context, info) =>
+      (await readAgents(context, info)).find((agent) => agent.role === role) ?? null,
   }),
 }));

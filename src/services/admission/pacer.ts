@@ -31,7 +31,7 @@ const MOST_TOLD_MS = 60_000;
 /** A replica that joins has its share after a beat of each other one and one of its own. */
 const JOINING_MS = 2 * BEAT_MS;
 
-/** How a wait ended. `no_share`: this replica has no share of the account, and cannot reach the database to ask for one. */
+/** How a wait ended. `no_share`: this replica has no share of the account, and the database has not given it one in time. */
 type Waited = 'granted' | 'late' | 'no_share';
 
 interface Waiting {
@@ -185,27 +185,31 @@ export class Pacer implements Admission {
 
   /** After `withinMs` it is late, and out of the queue. */
   async #wait(queue: Waiting[], requests: number, withinMs: number): Promise<Waited> {
-    const over = new AbortController();
+    let over: AbortController | undefined;
     let ended: Waited | undefined;
     const waiting: Waiting = {
       requests,
       end: (how) => {
         ended = how;
-        over.abort();
+        over?.abort(how);
       },
     };
     queue.push(waiting);
     this.#pump();
-    if (ended === undefined) await this.#clock.sleep(withinMs, over.signal);
+    // Most are granted at once, and need none.
+    if (ended === undefined) {
+      over = new AbortController();
+      await this.#clock.sleep(withinMs, over.signal);
+    }
     if (ended !== undefined) return ended;
     queue.splice(queue.indexOf(waiting), 1);
     this.#pump();
-    return 'late';
+    return this.#renewing ? 'no_share' : 'late';
   }
 
   /** Grants whatever there is enough for, and comes back when there will be enough for the next. */
   #pump(): void {
-    this.#wake?.abort();
+    this.#wake?.abort('pumped');
     this.#wake = undefined;
     const now = this.#clock.monotonic();
     this.#fill();

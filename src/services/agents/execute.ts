@@ -183,7 +183,7 @@ export async function executeTransactionalAgentUpdate<Db>(
       by = 'background';
       return pending;
     });
-  return Promise.race([work, tooLate]).finally(() => answered.abort());
+  return Promise.race([work, tooLate]).finally(() => answered.abort('answered'));
 }
 
 /** A turn for the save; refused where it comes too late for an answer within `answerMs`, and then given back. */
@@ -196,7 +196,7 @@ async function admittedInTime<Db>(
   const turn = admission.admit(orgId, requests);
   const come = new AbortController();
   const late = clock.sleep(settings.answerMs, come.signal).then(() => null);
-  const admitted = await Promise.race([turn, late]).finally(() => come.abort());
+  const admitted = await Promise.race([turn, late]).finally(() => come.abort('come'));
   if (admitted !== null) return admitted;
   turn.then(
     (unwanted) => {
