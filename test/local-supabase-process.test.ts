@@ -62,7 +62,7 @@ function startCli(
   how: { repo?: string; args?: string[]; uid?: number; gid?: number } = {},
 ): Promise<Running> {
   const { repo = repository, args = ['--port', '0', '--data', join(dir, 'data')], ...user } = how;
-  const child = spawn(process.execPath, [join(repo, 'src', 'local', 'supabase-cli.ts'), ...args], {
+  const child = spawn(process.execPath, [join(repo, 'src', 'local', 'supabase', 'cli.ts'), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: repo,
     ...user,
@@ -222,7 +222,7 @@ function nobody(): { uid: number; gid: number } | undefined {
   if (!asRoot || !fields) return undefined;
   const user = { uid: Number(fields[2]), gid: Number(fields[3]) };
   try {
-    execFileSync(process.execPath, [join(repository, 'src', 'local', 'supabase-cli.ts'), '--port', 'none'], {
+    execFileSync(process.execPath, [join(repository, 'src', 'local', 'supabase', 'cli.ts'), '--port', 'none'], {
       ...user,
       stdio: 'pipe',
     });

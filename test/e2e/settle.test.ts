@@ -174,7 +174,7 @@ describe('a save that needs attention', () => {
     expect(told.save.status).toBe('NEEDS_ATTENTION');
     expect(await settle(told.save.id, 'ROLLED_BACK')).toEqual({
       outcome: 'NOT_SETTLED',
-      reasons: [expect.stringContaining('INBOUND: the assistant that this save made still exists')],
+      reasons: [expect.stringContaining('INBOUND: what this save created still exists in Vapi')],
     });
     lockstep.vapi.dashboardDelete(told.save.results[0]?.assistantId ?? '');
     // Nothing is there now by which the account could be told from another one.

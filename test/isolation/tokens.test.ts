@@ -532,7 +532,7 @@ describe('a token that expires between the check of the server and the read of t
   test('a publishable key that the gateway refuses is not reported as a fault of the caller', async () => {
     supabase.faults.next('/rest/v1/agents', { status: 401, body: { message: 'Invalid API key' } });
     const answer = await ask(patient, '{ agents { id } }', `Bearer ${token}`);
-    expect(answer).toMatchObject({ code: 'INTERNAL_SERVER_ERROR' });
+    expect(answer).toMatchObject({ code: 'UNAVAILABLE' });
   });
 });
 

@@ -8,8 +8,8 @@ test('the project "unit" starts no Postgres', () => {
 
 test.each([
   '../../src/local/embedded.ts',
-  '../../src/local/postgres.ts',
-  '../../src/local/supabase.ts',
+  '../../src/local/supabase/postgres.ts',
+  '../../src/local/supabase/supabase.ts',
   '../support/app.ts',
   '../support/supabase.ts',
   'pg',
