@@ -11,7 +11,6 @@
  * Each bug is written into a copy of the repository, and the tests that must catch it are run there. They must pass without
  * it. Exit code 1 if fewer than 95 of 100 are caught, or if a text is not found exactly once.
  */
-import { spawn } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -19,10 +18,9 @@ import { parseArgs } from 'node:util';
 import { MUTANTS } from '../test/mutants/list.ts';
 import { misplaced } from '../test/mutants/misplaced.ts';
 import type { Mutant } from '../test/mutants/plant.ts';
+import { Runner } from './mutants-runner.ts';
 
 const LEAST_RATE = 0.95;
-/** Longer than any of the named tests takes. A bug that makes its test hang is caught too. */
-const MOST_MS = 300_000;
 const ROOT = resolve(import.meta.dirname, '..');
 const COPIED = /^(src|test|scripts|supabase|docs|bench|[^/]+\.(json|ts|md|graphql)|\.[^/]+\.example)$/;
 
@@ -53,21 +51,22 @@ function chosen(): Mutant[] {
 
 async function runAll(mutants: readonly Mutant[]): Promise<void> {
   const waiting = [...mutants];
-  const proven = new Map<string, Promise<boolean>>();
   let caught = 0;
   await Promise.all(
     Array.from({ length: Math.max(1, Number(values.jobs)) }, async () => {
       const copy = await mkdtemp(join(tmpdir(), 'mutants-'));
+      await cp(ROOT, copy, {
+        recursive: true,
+        filter: (path) => path === ROOT || COPIED.test(path.slice(ROOT.length + 1).split('/')[0] ?? ''),
+      });
+      await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+      const runner = new Runner(copy);
       try {
-        await cp(ROOT, copy, {
-          recursive: true,
-          filter: (path) => path === ROOT || COPIED.test(path.slice(ROOT.length + 1).split('/')[0] ?? ''),
-        });
-        await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
         for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-          if (await isCaught(copy, mutant, proven)) caught += 1;
+          if (await isCaught(copy, mutant, runner)) caught += 1;
         }
       } finally {
+        runner.stop();
         await rm(copy, { recursive: true, force: true });
       }
     }),
@@ -77,14 +76,9 @@ async function runAll(mutants: readonly Mutant[]): Promise<void> {
   process.exitCode = rate >= LEAST_RATE ? 0 : 1;
 }
 
-async function isCaught(
-  copy: string,
-  { id, file, find, replace, breaks, tests }: Mutant,
-  proven: Map<string, Promise<boolean>>,
-): Promise<boolean> {
-  const key = tests.join();
-  if (!proven.has(key)) proven.set(key, needPostgres(copy, tests));
-  const postgres = (await proven.get(key)) ?? true;
+async function isCaught(copy: string, mutant: Mutant, runner: Runner): Promise<boolean> {
+  const { id, file, find, replace, breaks, tests } = mutant;
+  await runner.prove(tests);
   const path = join(copy, file);
   const text = await readFile(path, 'utf8');
   await writeFile(
@@ -92,42 +86,10 @@ async function isCaught(
     text.replace(find, () => replace),
   );
   const began = performance.now();
-  const red = await fails(copy, tests, postgres);
+  const red = await runner.fails(tests, file);
   const seconds = ((performance.now() - began) / 1_000).toFixed(0);
   await writeFile(path, text);
+  await runner.changed(file);
   console.log(`${red ? 'caught  ' : 'SURVIVED'} ${id} (${seconds} s)${red ? '' : `: ${breaks}`}`);
   return red;
-}
-
-/** Whether these tests need Postgres, which takes seconds to start. Throws if they fail without any planted bug. */
-async function needPostgres(copy: string, tests: readonly string[]): Promise<boolean> {
-  if (!(await fails(copy, tests, false))) return false;
-  if (!(await fails(copy, tests, true))) return true;
-  throw new Error(`these tests fail without a planted bug: ${tests.join(', ')}`);
-}
-
-/** Whether a test fails. A run that finds no test at all is an error of the list, not a bug caught. */
-function fails(copy: string, tests: readonly string[], postgres: boolean): Promise<boolean> {
-  const child = spawn(
-    process.execPath,
-    [join(copy, 'node_modules/vitest/vitest.mjs'), 'run', '--bail', '1', ...tests],
-    {
-      cwd: copy,
-      env: { ...process.env, TEST_POSTGRES: postgres ? 'on' : 'off' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: MOST_MS,
-    },
-  );
-  let told = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk) => {
-      told += chunk;
-    });
-  return new Promise((done, failed) => {
-    child.on('error', failed);
-    child.on('close', (code) => {
-      if (told.includes('No test files found')) failed(new Error(`no such test: ${tests.join(', ')}`));
-      else done(code !== 0);
-    });
-  });
 }

@@ -16,8 +16,6 @@ declare module 'vitest' {
 
 /** One Postgres for the run; the migrations and the seed are applied once, to the template that every clone is made of. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  // For runs of tests that use no database (scripts/mutants.ts): starting it takes longer than they do.
-  if (process.env['TEST_POSTGRES'] === 'off') return async () => {};
   const dataDir = await mkdtemp(join(tmpdir(), 'lockstep-test-'));
   // Postgres runs as another user when this runs as root.
   await chmod(dataDir, 0o711);
