@@ -10,7 +10,7 @@ const OWN_DATA =
 const SHARING = 'supabase/migrations/20261123000020_create_save_limit_and_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];
-const FUNCTIONS = ['test/database/functions.test.ts', ...CONFORMANCE];
+const FUNCTIONS = ['test/database/functions.test.ts'];
 const ISOLATION = ['test/isolation/access.test.ts', 'test/isolation/catalogue.test.ts'];
 const DEPUTY = ['test/isolation/wrong-service-code.test.ts'];
 const FAIRNESS = ['test/fairness/database.test.ts'];
@@ -923,22 +923,18 @@ export const DATABASE: readonly Mutant[] = [
       'on conflict (id) do update set seen_at = excluded.seen_at, joined_at = excluded.joined_at;',
     ],
   ]),
-  ...plant(
-    BINDING,
-    ['src/adapters/vapi/key-ring.test.ts', 'test/key/rotation.test.ts', ...FUNCTIONS],
+  ...plant(BINDING, FUNCTIONS, [
     [
-      [
-        'binding-empty',
-        'A look without an account binds the database to no account.',
-        "where vapi_org_id is null and p_seen <> '';",
-        'where vapi_org_id is null;',
-      ],
-      [
-        'binding-seen',
-        'Every key is told that the database belongs to its account.',
-        'return (select d.vapi_org_id from lockstep.deployment d);',
-        'return p_seen;',
-      ],
+      'binding-empty',
+      'A look without an account binds the database to no account.',
+      "where vapi_org_id is null and p_seen <> '';",
+      'where vapi_org_id is null;',
     ],
-  ),
+    [
+      'binding-seen',
+      'Every key is told that the database belongs to its account.',
+      'return (select d.vapi_org_id from lockstep.deployment d);',
+      'return p_seen;',
+    ],
+  ]),
 ];

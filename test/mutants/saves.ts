@@ -3,7 +3,7 @@ import { type Mutant, plant } from './plant.ts';
 /** Planted bugs of a save: its protocol, the run against Vapi, recovery, and an operator's settlement. */
 
 const PROTOCOL = ['src/services/saves/protocol.test.ts'];
-const EXECUTE = ['src/services/saves/execute.test.ts'];
+const EXECUTE = ['src/services/saves/execute.test.ts', 'src/services/saves/execute-turns.test.ts'];
 const RUN = [...EXECUTE, 'src/services/saves/run.test.ts'];
 const RECOVERY = [
   'src/services/saves/recovery.test.ts',
