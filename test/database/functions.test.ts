@@ -779,6 +779,24 @@ describe('save_cleanup', () => {
     expect([...images]).toEqual([{ before_config: null, after_config: {} }]);
   });
 
+  test('is done by a role that cannot even see a save that closed less than 72 hours ago', async () => {
+    const { ref } = await begun();
+    await commit(ref);
+    const seen = async () => {
+      const rows = await supabase.sql.begin(async (sql) => {
+        await sql`set local role lockstep_janitor`;
+        const saves = await sql`select id from public.agent_saves where id = ${ref.saveId}`;
+        const images = await sql`select save_id from lockstep.save_images where save_id = ${ref.saveId}`;
+        return [saves.length, images.length];
+      });
+      return rows;
+    };
+    await age(ref.saveId, 71.9);
+    expect(await seen()).toEqual([0, 0]);
+    await age(ref.saveId, 72.1);
+    expect(await seen()).toEqual([1, 1]);
+  });
+
   test('skips what another cleanup has locked', async () => {
     const { ref } = await begun();
     await commit(ref);

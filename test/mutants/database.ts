@@ -444,7 +444,7 @@ export const DATABASE: readonly Mutant[] = [
       'order by s.lease_until desc limit p_limit;',
     ],
     [
-      'due-of-attention',
+      'replay-of-revision',
       'A replayed answer shows the assistant of the revision and not of the save.',
       "'assistantId', x ->> 'assistantId', 'revision', r.revision,",
       "'assistantId', r.vapi_assistant_id, 'revision', r.revision,",
@@ -672,12 +672,6 @@ export const DATABASE: readonly Mutant[] = [
       'limit p_limit for update) e;',
     ],
     [
-      'policy-of-everybody',
-      'The drift policy of another organization is set.',
-      "create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-      'create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (true)',
-    ],
-    [
       'policy-of-none',
       'A policy is set for an organization that does not exist.',
       'v_found := lockstep.enter(p_org_id);',
@@ -708,6 +702,14 @@ export const DATABASE: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(RECONCILIATION, DEPUTY, [
+    [
+      'policy-of-everybody',
+      'The drift policy of another organization is set.',
+      "create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
+      'create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (true)',
+    ],
+  ]),
   ...plant(RECONCILIATION, ISOLATION, [
     [
       'sweep-for-clients',

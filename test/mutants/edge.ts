@@ -13,7 +13,8 @@ const BROWSER = ['test/edge/browser.test.ts', 'src/server/http.test.ts'];
 const ENV = ['src/env.test.ts'];
 const CONTEXT = ['src/context.test.ts', 'test/isolation/tokens.test.ts'];
 const LISTS = ['test/e2e/organization-data.test.ts'];
-const APP = ['src/app.test.ts'];
+const APP = ['test/e2e/background.test.ts'];
+const SWEEP = ['test/e2e/sweep.test.ts'];
 
 export const EDGE: readonly Mutant[] = [
   ...plant('src/server/http.ts', HTTP, [
@@ -732,17 +733,32 @@ export const EDGE: readonly Mutant[] = [
       'pacer !== undefined || config.pace === undefined\n        ? keys.voice',
     ],
     [
-      'look-of-others',
-      'A look at the assistant of another organization is answered.',
-      'return agent?.orgId === orgId ? look(',
-      'return agent !== undefined ? look(',
-    ],
-    [
       'stop-leaves-saves',
       'A server that stops does not wait for its saves.',
       'while (running.size > 0) await Promise.all(running);',
       '',
     ],
+    [
+      'cleanup-one-batch',
+      'The cleanup forgets 500 saves in ten minutes and no more.',
+      'while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);',
+      'await sweepStore.cleanup(CLEANUP_BATCH);',
+    ],
+    [
+      'ready-while-draining',
+      'A server that stops says that it is ready.',
+      'if (draining) return Promise.resolve(false);',
+      '',
+    ],
+    [
+      'background-ends',
+      'Background work that fails once never runs again.',
+      'failing = failure;\n      }',
+      'failing = failure;\n        return;\n      }',
+    ],
+    ['replica-without-share', 'A replica begins with the share of the whole account.', 'pacer.share(0);', ''],
+  ]),
+  ...plant('src/app.ts', SWEEP, [
     [
       'stop-keeps-lease',
       'After a restart nothing sweeps until the lease lapses.',
@@ -756,36 +772,19 @@ export const EDGE: readonly Mutant[] = [
       '',
     ],
     [
-      'cleanup-one-batch',
-      'The cleanup forgets 500 saves in ten minutes and no more.',
-      'while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);',
-      'await sweepStore.cleanup(CLEANUP_BATCH);',
+      'orphans-at-once',
+      'An assistant is deleted while its save may still be answered late.',
+      'orphanAgeMs: 2 * lateTimeMs(settings),',
+      'orphanAgeMs: 0,',
     ],
+  ]),
+  ...plant('src/app.ts', ['test/e2e/database-away.test.ts'], [
     [
       'ready-cached-for-ever',
       'A server says that it is ready although its database is gone.',
       'systemClock.monotonic() - readiness.at > READINESS_CACHE_MS',
       'systemClock.monotonic() - readiness.at > 1e9',
     ],
-    [
-      'ready-while-draining',
-      'A server that stops says that it is ready.',
-      'if (draining) return Promise.resolve(false);',
-      '',
-    ],
-    [
-      'orphans-at-once',
-      'An assistant is deleted while its save may still be answered late.',
-      'orphanAgeMs: 2 * lateTimeMs(settings),',
-      'orphanAgeMs: 0,',
-    ],
-    [
-      'background-ends',
-      'Background work that fails once never runs again.',
-      'failing = failure;\n      }',
-      'failing = failure;\n        return;\n      }',
-    ],
-    ['replica-without-share', 'A replica begins with the share of the whole account.', 'pacer.share(0);', ''],
   ]),
   ...plant(
     'src/main.ts',

@@ -287,7 +287,7 @@ describe('a repetition', () => {
 
 test('an undo has a lease of its own: a refusal late in the lease of the save is undone at once', async () => {
   const { clock, events, answered } = start({
-    ...{ roles: ['INBOUND', 'OUTBOUND'], replyMs: 18_000 },
+    ...{ roles: ['INBOUND', 'OUTBOUND'], replyMs: 19_500 },
     reply: (nth) => (nth === 1 ? { kind: 'refused', status: 400, messages: ['no'] } : undefined),
   });
   // The first request of the undo is sent when the lease of the save would leave no room for it any more.
