@@ -88,6 +88,19 @@ test.each(['sweep', 'settleDrift'] as const)(
   },
 );
 
+test('the journal names the user who resolved a drift, and whose saves per minute it counts among', async () => {
+  const app = await start({});
+  const { client, orgId, userId } = await app.newCaller();
+  expectAnswer(await save(client, both(orgId, 'old')), 'UpdateAgentsSuccess');
+  await client.request(SETTLE, { input: { role: 'INBOUND', resolution: 'REVERT' } });
+  const rows = await supabase.sql`
+    select kind, actor from public.agent_saves where org_id = ${orgId} order by started_at`;
+  expect([...rows]).toEqual([
+    { kind: 'USER', actor: userId },
+    { kind: 'REVERT', actor: userId },
+  ]);
+});
+
 test('a replica begins no save before it has its share of the account', async () => {
   for (let beat = 0; beat < 200; beat += 1) {
     supabase.faults.next('/rest/v1/rpc/replica_beat', { status: 503, body: { code: 'PGRST002' } });

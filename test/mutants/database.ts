@@ -201,7 +201,7 @@ export const DATABASE: readonly Mutant[] = [
       'takeover-deadline',
       'Recovery never hears that a save is past its deadline.',
       "'pastDeadline', v_save.deadline_at <= clock_timestamp()",
-      "'pastDeadline', v_save.deadline_at <= v_save.started_at",
+      "'pastDeadline', false",
     ],
     [
       'fence-lowered',

@@ -778,14 +778,18 @@ export const EDGE: readonly Mutant[] = [
       'orphanAgeMs: 0,',
     ],
   ]),
-  ...plant('src/app.ts', ['test/e2e/database-away.test.ts'], [
+  ...plant(
+    'src/app.ts',
+    ['test/e2e/database-away.test.ts'],
     [
-      'ready-cached-for-ever',
-      'A server says that it is ready although its database is gone.',
-      'systemClock.monotonic() - readiness.at > READINESS_CACHE_MS',
-      'systemClock.monotonic() - readiness.at > 1e9',
+      [
+        'ready-cached-for-ever',
+        'A server says that it is ready although its database is gone.',
+        'systemClock.monotonic() - readiness.at > READINESS_CACHE_MS',
+        'systemClock.monotonic() - readiness.at > 1e9',
+      ],
     ],
-  ]),
+  ),
   ...plant(
     'src/main.ts',
     ['test/process/processes.test.ts'],
