@@ -236,8 +236,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-before-lock',
       'Time spent waiting for the lock is part of the lease.',
-      '  v_now timestamptz;\n  v_save public.agent_saves;\n  v_lock lockstep.organization_locks;',
-      '  v_now timestamptz := clock_timestamp();\n  v_save public.agent_saves;\n  v_lock lockstep.organization_locks;',
+      'time spent waiting for it is not part of the lease.\n    v_now := clock_timestamp();',
+      'time spent waiting for it is not part of the lease.\n    v_now := now();',
     ],
     [
       'begin-any-hash',

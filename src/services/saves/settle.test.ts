@@ -126,7 +126,10 @@ describe('committed', () => {
       made: { INBOUND: 'b' },
       assistants: [holding('b', 'new')],
     });
-    expect(settled).toMatchObject([{ request: { agents: [{ assistantId: 'b' }] } }]);
+    // What it replaces is missing.
+    expect(settled).toMatchObject([
+      { request: { agents: [{ assistantId: 'b' }], missing: ['INBOUND'] } },
+    ]);
   });
 });
 
