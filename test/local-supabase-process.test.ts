@@ -222,10 +222,14 @@ function nobody(): { uid: number; gid: number } | undefined {
   if (!asRoot || !fields) return undefined;
   const user = { uid: Number(fields[2]), gid: Number(fields[3]) };
   try {
-    execFileSync(process.execPath, [join(repository, 'src', 'local', 'supabase', 'cli.ts'), '--port', 'none'], {
-      ...user,
-      stdio: 'pipe',
-    });
+    execFileSync(
+      process.execPath,
+      [join(repository, 'src', 'local', 'supabase', 'cli.ts'), '--port', 'none'],
+      {
+        ...user,
+        stdio: 'pipe',
+      },
+    );
   } catch (error) {
     return String((error as { stderr?: Buffer }).stderr).includes('--port must be a number')
       ? user

@@ -55,7 +55,7 @@ create table public.agents (
   id uuid primary key,
   org_id uuid not null references public.organizations (id) on delete restrict,
   role text not null check (role in ('INBOUND', 'OUTBOUND')),
-  -- The configuration as src/domain/agents/config.ts defines it.
+  -- The configuration as src/domain/agents/agent-config.ts defines it.
   config jsonb not null check (jsonb_typeof(config) = 'object'),
   vapi_assistant_id text not null check (vapi_assistant_id <> ''),
   revision integer not null check (revision > 0),

@@ -176,6 +176,12 @@ describe('reads', () => {
     expect(answer.status).toBe(400);
   });
 
+  test.each(['first', 'last'])('a page of %s: 100 costs what its hundred rows cost', async (end) => {
+    const list = (n: number) => `a${n}: calls(${end}: 100) { nodes { agent { sync { drift { path } } } } }`;
+    expect((await ask(`{ ${times(4, list)} }`)).errors).toBeUndefined();
+    expect((await ask(`{ ${times(16, list)} }`)).errors?.[0]?.message).toMatch(/complexity/);
+  });
+
   test('the page size in a variable counts, also when the same document is sent again with another size', async () => {
     const query =
       'query ($first: Int!) { calls(first: $first) { nodes { agent { sync { drift { path ours theirs } } } } } }';

@@ -1,6 +1,6 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Mutant } from './list.ts';
+import type { Mutant } from './plant.ts';
 
 /** What no longer fits the source: a text that does not stand exactly once in its file, a test that is gone, an id used twice. */
 export async function misplaced(root: string, mutants: readonly Mutant[]): Promise<string[]> {

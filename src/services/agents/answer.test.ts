@@ -174,3 +174,15 @@ describe('outcomeOf: a save as an answer', () => {
     expect(outcomeOf(save, [agent])).toMatchObject({ ...outcome, save });
   });
 });
+
+test('an error that does not begin as a refusal by Vapi names no field, whatever it says', () => {
+  const error = 'Not refused now: name must be shorter';
+  const results = [
+    {
+      ...{ role: 'INBOUND' as const, agentId: 'a', success: false, vapiSynced: false, dbUpdated: false },
+      ...{ assistantId: null, error, revision: null },
+    },
+  ];
+  const told = thrown({ kind: 'failed', save: { ...record('ROLLED_BACK'), results }, failure });
+  expect(told).toMatchObject({ issues: [] });
+});

@@ -1,6 +1,9 @@
-import { expect, test } from 'vitest';
-import type { SaveJournal } from '../../ports/agents/save-journal.ts';
+import { describe, expect, test } from 'vitest';
+import { defaultConfig } from '../../domain/agents/agent-config.ts';
+import type { SaveImage, SaveRecord } from '../../domain/agents/save.ts';
+import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import { recoveryLeaseMs } from '../saga/settings.ts';
 import { recoverAbandonedSaves } from './recover.ts';
 
 test('counts and logs a save that cannot be carried on, and still looks at the others of the round', async () => {
@@ -28,4 +31,103 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
   expect(looked).toEqual(['broken', 'other']);
   expect(counted).toEqual(['save.stuck']);
   expect(logged).toMatchObject([{ saveId: 'broken', orgId: 'org-1', event: 'save.stuck' }]);
+});
+
+describe('a save that was taken over', () => {
+  const save = (id: string): SaveRecord => ({
+    ...{ id, status: 'APPLYING', epoch: 2, kind: 'USER', ambiguous: true, mappingVersion: 1, results: [] },
+    ...{ failure: null, startedAt: '2026-01-01T00:00:00.000Z', finishedAt: null },
+  });
+  const config = { ...defaultConfig('INBOUND'), systemPrompt: 'P' };
+  const before = { config, revision: 1, saveId: 'x', mappingVersion: 1 };
+  const image: SaveImage = {
+    ...{ role: 'INBOUND', agentId: 'agent', assistantId: 'assistant', recreate: false, before },
+    after: { config, revision: 2 },
+  };
+
+  /** Recovers one save whose takeover takes so long. */
+  async function recover(takeoverMs: number, commit: 'COMMITTED' | 'away' = 'COMMITTED') {
+    let now = 0;
+    const requests: string[] = [];
+    const calls: { name: string; request: unknown }[] = [];
+    const transition =
+      (name: string, finishedAt: string | null) => async (_ref: unknown, request: unknown) => {
+        calls.push({ name, request });
+        if (commit === 'away' && name === 'commit') throw new DatabaseError('AWAY', true);
+        const status = name === 'commit' ? 'COMMITTED' : 'APPLYING';
+        return { outcome: status, save: { ...save('s'), status, finishedAt }, agents: [] };
+      };
+    const journal = {
+      due: async () => [{ orgId: 'org', saveId: 's' }],
+      takeover: async () => {
+        now += takeoverMs;
+        return {
+          ...{ outcome: 'TAKEN', save: save('s'), images: [image], deployment: 'd' },
+          ...{ quarantined: false, pastDeadline: false },
+        };
+      },
+      commit: transition('commit', '2026-01-01T00:00:01.000Z'),
+      hold: transition('hold', null),
+    } as unknown as SaveJournal;
+    const voice = {
+      timeoutMs: 10_000,
+      updateAssistant: async (id: string, document: object) => {
+        requests.push(id);
+        return { kind: 'ok', value: { ...document, id } };
+      },
+    } as unknown as VoiceProvider;
+    const ports = {
+      clock: {
+        now: () => now,
+        monotonic: () => now,
+        sleep: async (ms: number) => {
+          now += ms;
+        },
+      },
+      random: { next: () => 0.5 },
+      settings: { leaseMs: 30_000, requestTimeoutMs: 10_000, lateMs: 22_000 },
+      meter: { count() {} },
+      log: { error() {}, warn() {}, info() {} },
+      owner: 'me',
+    } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
+    return { round: await recoverAbandonedSaves(journal, voice, ports), requests, calls };
+  }
+
+  test('is finished, as ambiguous: what its last owner sent may still arrive', async () => {
+    const { round, requests, calls } = await recover(1_000);
+    expect(round).toEqual({ taken: 1, finished: 1 });
+    expect(requests).toEqual(['assistant']);
+    expect(calls).toMatchObject([{ name: 'commit', request: { ambiguous: true } }]);
+  });
+
+  test('is written only while the lease lasts, counted from before it was asked for', async () => {
+    const leaseMs = recoveryLeaseMs({
+      ...{ leaseMs: 30_000, requestTimeoutMs: 10_000, lateMs: 0, deadlineMs: 0, answerMs: 0 },
+    });
+    expect((await recover(leaseMs - 11_001)).requests).toHaveLength(1);
+    const { round, requests, calls } = await recover(leaseMs - 11_000);
+    expect({ round, requests }).toEqual({ round: { taken: 1, finished: 0 }, requests: [] });
+    expect(calls.map(({ name }) => name)).toEqual(['hold']);
+  });
+});
+
+test('looks at the other saves of the round if the database does not answer one takeover', async () => {
+  const looked: string[] = [];
+  const journal = {
+    due: async () => ['away', 'other'].map((saveId) => ({ orgId: saveId, saveId })),
+    takeover: async (_orgId: string, saveId: string) => {
+      looked.push(saveId);
+      if (saveId === 'away') throw new DatabaseError('AWAY', true);
+      await new Promise(setImmediate);
+      return { outcome: 'NOT_DUE' };
+    },
+  } as unknown as SaveJournal;
+  const ports = {
+    clock: { now: () => 0, monotonic: () => 0 },
+    settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
+    meter: { count() {} },
+    log: { error() {}, warn() {}, info() {} },
+  } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
+  expect(await recoverAbandonedSaves(journal, {} as VoiceProvider, ports)).toEqual({ taken: 0, finished: 0 });
+  expect(looked).toEqual(['away', 'other']);
 });

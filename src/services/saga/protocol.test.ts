@@ -548,3 +548,37 @@ test('deciding changes nothing: the same state, frozen, gets the same answer', (
   });
   expect(decide(save)).toEqual(decide(save));
 });
+
+test('a creation that is answered with "not found" is missing, also with leave: it is not sent for ever', () => {
+  const creation: PartProgress = {
+    ...{ key: 'a', stage: 0, pivot: false, lookOnly: false, action: 'create', recreate: true, gone: true },
+    ...{ forward: 'pending', undo: 'pending', touched: false, ambiguous: false },
+  };
+  expect(afterSend(creation, 'gone', 'POST')).toMatchObject({ forward: 'missing', again: false });
+});
+
+test('past its deadline a save that was taken over is rolled back, also if nothing but unknown outcomes is known', () => {
+  for (const forward of ['unknown', 'unreachable', 'rate_limited', 'unauthorized'] as const) {
+    const save: SagaProgress = {
+      ...{ status: 'APPLYING', taken: true, quarantined: false, pastDeadline: true, released: false },
+      parts: [
+        {
+          ...{
+            key: 'a',
+            stage: 0,
+            pivot: false,
+            lookOnly: false,
+            action: 'replace',
+            recreate: false,
+            forward,
+            undo: 'pending',
+            touched: true,
+            ambiguous: true,
+          },
+        },
+      ],
+    };
+    expect(decide(save)).toMatchObject({ do: 'abort', ambiguous: true, nothingApplied: false });
+    expect(decide({ ...save, pastDeadline: false })).toMatchObject({ do: 'hand_over' });
+  }
+});

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadEnv } from '../../env.ts';
-import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings, settingsProblems } from './settings.ts';
+import { fitsLease, GUARD_MARGIN_MS, lateTimeMs, type SagaSettings, settingsProblems } from './settings.ts';
 
 const SETTINGS: SagaSettings = {
   leaseMs: 30_000,
@@ -54,5 +54,11 @@ describe('settings', () => {
         expect(settingsProblems(settings).length === 0).toBe(works);
       }),
     );
+  });
+
+  test('a request fits into a lease only with its whole deadline and the margin', () => {
+    const last = SETTINGS.leaseMs - SETTINGS.requestTimeoutMs - GUARD_MARGIN_MS;
+    expect(fitsLease(last - 1, SETTINGS)).toBe(true);
+    expect(fitsLease(last, SETTINGS)).toBe(false);
   });
 });

@@ -1,0 +1,161 @@
+import { plant } from './plant.ts';
+
+const SAVES = 'supabase/migrations/20261123000002_create_save_functions.sql';
+const RECONCILIATION = 'supabase/migrations/20261123000003_create_reconciliation_functions.sql';
+
+/** What makes a cost grow with what is stored instead of with what is returned. */
+export const COSTS = [
+  ...plant(
+    SAVES,
+    ['test/sim/journal-conformance.test.ts'],
+    [
+      [
+        'begin-never-too-late',
+        'A begin whose caller has given up begins a save.',
+        "if v_now > (p_request ->> 'notAfter')::timestamptz then",
+        'if false then',
+      ],
+    ],
+  ),
+  ...plant(
+    RECONCILIATION,
+    ['test/sim/journal-conformance.test.ts'],
+    [
+      [
+        'cleanup-forgets-history',
+        'The cleanup takes saves that made a revision for deletable.',
+        'in_history = coalesce((select true',
+        'in_history = false and coalesce((select true',
+      ],
+    ],
+  ),
+  ...plant(
+    RECONCILIATION,
+    ['test/fairness/plans.test.ts'],
+    [
+      [
+        'cleanup-scans-revisions',
+        'The cleanup reads all revisions.',
+        'coalesce((select true from public.agent_revisions r where r.save_id = s.id limit 1), false)',
+        'exists (select from public.agent_revisions r where r.save_id = s.id)',
+      ],
+      [
+        'sweep-page-from-the-start',
+        'Each page of agents reads all pages before it.',
+        "a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')",
+        'p_after is null or a.id > p_after',
+      ],
+      [
+        'sweep-listed-scans',
+        'The look-up of a page of assistants reads the open saves of all organizations.',
+        `(select true from public.agent_saves s where s.org_id = p_org_id
+       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1)`,
+        `(select true from public.agent_saves s where s.org_id::text = p_org_id::text
+       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1)`,
+      ],
+    ],
+  ),
+  ...plant(
+    'supabase/migrations/20261123000010_create_phone_numbers_documents_appointments_and_calls.sql',
+    ['test/fairness/plans.test.ts'],
+    [
+      [
+        'list-page-sorts',
+        'A page may read everything that an organization has, and sort it.',
+        'set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off',
+        '',
+      ],
+      [
+        'calls-without-index-of-agent-and-number',
+        'Calls of an agent and a number are searched among all of the agent or of the number.',
+        'call_logs\n  (org_id, agent_id, phone_number_id, direction, (case',
+        'call_logs\n  (org_id, agent_id, id, phone_number_id, direction, (case',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/agents/execute.ts',
+    ['src/services/agents/execute.test.ts'],
+    [
+      [
+        'begin-asks-again-and-again',
+        'A beginning is repeated three times after its deadline.',
+        ' || onlyAsks',
+        '',
+      ],
+      [
+        'begin-without-deadline',
+        'The database does not hear when the caller gives up.',
+        'notAfter: deadlineOf(ports.databaseTime?.() ?? null)',
+        'notAfter: deadlineOf(null)',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/admission/replicas.ts',
+    ['src/services/admission/replicas.test.ts'],
+    [
+      [
+        'database-clock-believes-slow-answers',
+        'A slow answer sets the clock of the database back.',
+        'old === null || time - at > old.ahead ||',
+        'old === null || time - at < old.ahead ||',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/agents/drift/sweep.ts',
+    ['src/services/agents/drift/sweep-verdicts.test.ts'],
+    [
+      [
+        'sweep-pages-of-any-size',
+        'A page of the sweep is a thousand assistants, however large they are.',
+        'limit = Math.floor((PAGE_CHARACTERS / characters) * fresh.length);',
+        'limit = PAGE;',
+      ],
+      ['sweep-never-pauses', 'A page is compared in one turn of the event loop.', 'await ports.pause();', ''],
+      [
+        'sweep-writes-unchanged-agents',
+        'The sweep writes to every agent that is in step.',
+        'if (agent.news) news.push',
+        'news.push',
+      ],
+      [
+        'sweep-forgets-busy-agents',
+        'The time of a sweep counts for agents that it skipped.',
+        'else if (agent.busy) ports.unjudged.push(agent);',
+        'else if (agent.busy) continue;',
+      ],
+      [
+        'sweep-ends-within-a-millisecond',
+        'The walk ends where more assistants than a page holds were made in one millisecond.',
+        'limit *= 4;',
+        'return seen;',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/reads/connection.ts',
+    ['src/services/reads/connection.test.ts'],
+    [
+      [
+        'cursor-without-order',
+        'A cursor of one order is taken for one of the other order.',
+        "descending ? 'desc' : 'asc'",
+        "'either'",
+      ],
+    ],
+  ),
+  ...plant(
+    'src/schema/cost.ts',
+    ['src/schema/cost.test.ts'],
+    [
+      [
+        'cost-without-last',
+        'The last rows of a list cost nothing.',
+        "args['first'] ?? args['last'] ??",
+        "args['first'] ??",
+      ],
+    ],
+  ),
+];
