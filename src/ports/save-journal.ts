@@ -150,6 +150,8 @@ export interface SaveJournal {
         deployment: string;
         /** Above zero: a request of the save may still be applied, so what Vapi shows now proves nothing. */
         notBeforeMs: number | null;
+        /** Above zero: the save has an owner, which may still end it. */
+        leaseMs: number | null;
       }
     | { outcome: 'NO_SAVE' }
   >;

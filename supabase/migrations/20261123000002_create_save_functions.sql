@@ -398,7 +398,8 @@ begin
 end
 $$;
 
--- Vapi refuses the undo: only a person can end this save now, and the organization's saves stay locked.
+-- Vapi refuses the undo, or an operator has taken the save over to end it: only a person can end this save now, and the
+-- organization's saves stay locked.
 -- Ambiguous: not before its requests are applied or dead, because until then Vapi may still change under that person's hands.
 -- p_request: results, failure, ambiguous, lateMs. outcome: NEEDS_ATTENTION | STALE | NO_SAVE
 create function public.save_needs_attention(p_org_id uuid, p_save_id uuid, p_epoch integer, p_request jsonb) returns jsonb
@@ -410,7 +411,7 @@ begin
   if lockstep.enter(p_org_id) then
     select * into v_save from public.agent_saves where id = p_save_id for update;
   end if;
-  v_answer := lockstep.may(v_save, p_epoch, '{ROLLING_BACK}', 'NEEDS_ATTENTION');
+  v_answer := lockstep.may(v_save, p_epoch, '{APPLYING,ROLLING_BACK}', 'NEEDS_ATTENTION');
   if v_answer is null then
     update public.agent_saves set status = 'NEEDS_ATTENTION', results = p_request -> 'results',
         failure = p_request -> 'failure', lease_until = null,
@@ -496,7 +497,7 @@ begin
 end
 $$;
 
--- An operator ends a save that needed attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
+-- An operator ends a save that needs attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
 -- p_request: agents (COMMITTED, see apply_commit), results and missing [role] (ROLLED_BACK), lateMs.
 -- outcome: p_status | TOO_EARLY { notBeforeMs } | STALE | NO_SAVE
 create function public.save_settle(p_org_id uuid, p_save_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb

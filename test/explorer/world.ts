@@ -52,6 +52,8 @@ export interface Scope {
   /** A person may delete one assistant in the dashboard; `recreates`: the saves have leave to make it anew. */
   deletes?: boolean;
   recreates?: boolean;
+  /** An operator may take a save from its owners as soon as its lease has lapsed, and end it by hand. */
+  operator?: boolean;
   /** A request may be applied at any time, however late; then a sweep repairs. */
   unbounded?: boolean;
   sweeps?: boolean;
@@ -77,7 +79,7 @@ export interface TickingClock {
   databaseMs: number;
 }
 
-export const SAFEGUARDS = ['fence', 'quarantine', 'unknown', 'epoch', 'sweep'] as const;
+export const SAFEGUARDS = ['fence', 'quarantine', 'unknown', 'epoch', 'sweep', 'settle'] as const;
 export type Safeguard = (typeof SAFEGUARDS)[number];
 
 /** `good`: nothing is wrong with this step; a world of only such steps must come to rest. */
@@ -500,6 +502,7 @@ export class World {
     if (scope.clock === undefined) this.#timePasses(f, emit);
     else this.#tick(f, emit);
     this.#settles(f, emit);
+    if (scope.operator) this.#operatorTakes(f, emit);
     if (scope.deletes && f[this.#removed] === 0) this.#removals(f, emit);
     if (scope.sweeps) this.#sweepDeletes(f, emit);
   }
@@ -1247,6 +1250,29 @@ export class World {
     }
   }
 
+  /** An operator takes the save over and marks it as theirs (settle.ts); what they do about it follows, like for any such save. */
+  #operatorTakes(f: Uint8Array, emit: Emit): void {
+    const i = this.#openSave(f);
+    if (i < 0) return;
+    const g = this.#copy(f);
+    const row = this.#saves[i] as SaveFields;
+    if (this.scope.clock === undefined) g[row.lease] = 0;
+    const taken = takeoverStep(this.#control(g, i), this.#recoveryLease, 0);
+    if (taken === null) return;
+    const { epoch } = taken.control;
+    const step = needsAttentionStep(taken.control, epoch, { ambiguous: true, lateMs: this.#late }, 0);
+    if (step.kind !== 'moved') throw new Error(`an operator cannot take a save: ${step.kind}`);
+    this.#write(g, i, this.scope.without === 'settle' ? { ...step.control, notBefore: null } : step.control);
+    this.#markUnderWay(g);
+    for (const [p, process] of this.#processes.entries()) {
+      if (g[process.phase] !== RUNNING || g[process.save] !== i) continue;
+      g[process.current] = 0;
+      if (this.scope.clock === undefined) g[process.guard] = 0;
+      if (!this.scope.keepsStale) this.#end(g, p);
+    }
+    emit(false, 'an operator takes', i, -1, '');
+  }
+
   #removals(f: Uint8Array, emit: Emit): void {
     for (let a = 0; a < this.#agents; a += 1) {
       for (let k = 0; k < this.#slots; k += 1) {
@@ -1295,11 +1321,12 @@ export class World {
     const name =
       who < 0
         ? ''
-        : kind.endsWith(' of') || kind === 'a person settles'
+        : kind.endsWith(' of') || kind === 'a person settles' || kind === 'an operator takes'
           ? `save ${who + 1}`
           : (this.#names[who] ?? '');
     const said = agent < 0 ? what : `${ROLES[agent]} ${what}`;
     if (kind.endsWith(' of')) return `${kind} ${name}`;
+    if (kind === 'an operator takes') return `${kind} ${name}`;
     if (kind === 'a person settles') return `${kind} ${name}: ${what}`;
     return [name, kind, said].filter((word) => word !== '').join(' ');
   }

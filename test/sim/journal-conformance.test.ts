@@ -255,6 +255,30 @@ describe('the journal model is the SQL', () => {
         'settle STALE',
       ],
     },
+    'an operator takes an abandoned save from its owner, and ends it once nothing can be under way': {
+      commands: [
+        save({ lease: 0 }),
+        takeover,
+        needsAttention({ on: { ...on, epoch: -1 }, ambiguous: true, late: 0 }),
+        needsAttention({ ambiguous: true, late: 0 }),
+        commit(),
+        abort(),
+        takeover,
+        { op: 'inspect', on },
+        settle('ROLLED_BACK'),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'takeover TAKEN',
+        'needsAttention STALE',
+        'needsAttention NEEDS_ATTENTION',
+        'commit STALE',
+        'abort STALE',
+        'takeover NOT_DUE',
+        'inspect FOUND',
+        'settle ROLLED_BACK',
+      ],
+    },
     'so many saves of users in a time, and no more; what is known already is answered all the same': {
       commands: [
         save({ key: 'a', actor: 'somebody', limit: { saves: 1, perMs: FAR } }),

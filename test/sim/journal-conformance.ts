@@ -475,7 +475,7 @@ export async function carryOut(
 export const DEPLOYMENT_OF = new WeakMap<SaveJournal, string>();
 
 const TIMES = new Set(['startedAt', 'finishedAt', 'lastSyncedAt', 'checkedAt']);
-const WAITS = new Set(['retryAfterMs', 'notBeforeMs']);
+const WAITS = new Set(['retryAfterMs', 'notBeforeMs', 'leaseMs']);
 
 /** An answer with moments made comparable, keys sorted, and what is not there left out. */
 export function comparable(value: unknown, key = ''): unknown {

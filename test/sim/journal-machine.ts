@@ -95,7 +95,7 @@ export function needsAttentionStep(
   request: LateRequest,
   now: number,
 ): Step {
-  return guarded(control, epoch, ['ROLLING_BACK'], 'NEEDS_ATTENTION', () => {
+  return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], 'NEEDS_ATTENTION', () => {
     const ambiguous = control.ambiguous || request.ambiguous;
     const notBefore = ambiguous ? now + request.lateMs : null;
     return {

@@ -502,6 +502,7 @@ export class JournalModel {
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
       notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
+      leaseMs: save.leaseUntil === null ? null : this.#msUntil(save.leaseUntil),
     };
   }
 

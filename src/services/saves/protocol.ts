@@ -217,9 +217,12 @@ function missingAgents(agents: AgentProgress[]): AgentRole[] {
     .map((agent) => agent.role);
 }
 
-/** Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). */
+/**
+ * Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). From
+ * APPLYING to NEEDS_ATTENTION only an operator moves a save, who ends it by hand (settle.ts).
+ */
 export const TRANSITIONS: Readonly<Record<SaveStatus, readonly SaveStatus[]>> = {
-  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK'],
+  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'],
   ROLLING_BACK: ['ROLLED_BACK', 'NEEDS_ATTENTION'],
   NEEDS_ATTENTION: ['COMMITTED', 'ROLLED_BACK'],
   COMMITTED: [],

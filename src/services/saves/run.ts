@@ -21,8 +21,9 @@ import {
 import type { Clock, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
-import { differences, observedForm, stampOf } from '../assistants/compare.ts';
+import { differences, observedForm } from '../assistants/compare.ts';
 import { renderAssistant } from '../assistants/render.ts';
+import { isStamped, stampedAssistants } from '../assistants/stamped.ts';
 import {
   type AgentProgress,
   type Answer,
@@ -458,34 +459,13 @@ export class SaveRun {
   }
 
   #isStamped(assistant: ProviderAssistant, target: Target): boolean {
-    const stamp = stampOf(assistant);
-    return stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId;
+    return isStamped(assistant, this.#ref.saveId, target.image.agentId);
   }
 
-  /** Assistants with the stamp of this save for this agent, oldest first. The clocks of the two sides may differ by minutes. */
-  async #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
-    const pageSize = 1_000;
-    const since = new Date(Date.parse(this.#save.startedAt) - 10 * 60_000).toISOString();
-    const found = new Map<string, ProviderAssistant>();
-    let before: string | undefined;
-    for (;;) {
-      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
-      const page = await this.#ports.voice.listAssistants({
-        limit: pageSize,
-        createdAtGe: since,
-        ...(before === undefined ? {} : { createdAtLe: before }),
-      });
-      if (page.kind !== 'ok') return page;
-      const times = page.value.map((assistant) => String(assistant['createdAt'])).sort();
-      for (const assistant of page.value) {
-        if (this.#isStamped(assistant, target)) found.set(assistant.id, assistant);
-      }
-      if (page.value.length < pageSize || times[0] === before) break;
-      before = times[0];
-    }
-    // Whoever looks must find the same one to be the oldest.
-    const age = (assistant: ProviderAssistant) => `${assistant['createdAt']} ${assistant.id}`;
-    return { kind: 'ok', value: [...found.values()].sort((a, b) => (age(a) < age(b) ? -1 : 1)) };
+  #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
+    const { saveId } = this.#ref;
+    const of = { saveId, agentId: target.image.agentId, startedAt: this.#save.startedAt };
+    return stampedAssistants(this.#ports.voice, of, () => this.#cleared());
   }
 
   /** Puts back what the database says, wherever this save may have changed it. */
