@@ -208,6 +208,18 @@ const WITHOUT: Record<Safeguard, Scope> = {
     recoverers: 1,
     operator: true,
   },
+  record: {
+    name: 'an owner repeats a request and does not record it',
+    agents: 1,
+    saves: [[0], [0]],
+    recoverers: 1,
+  },
+  once: {
+    name: 'a look at the stamp is believed whatever the last owners may have sent',
+    agents: 1,
+    saves: [[0], [0]],
+    recoverers: 1,
+  },
 };
 
 export function withoutSafeguard(safeguard: Safeguard): Exploration {

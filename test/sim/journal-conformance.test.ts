@@ -279,6 +279,26 @@ describe('the journal model is the SQL', () => {
         'settle ROLLED_BACK',
       ],
     },
+    'whether its one owner recorded anything ambiguous is what the next owner is told': {
+      commands: [
+        save({ lease: 0 }),
+        takeover,
+        commit(),
+        save({ on: next, lease: 0 }),
+        { op: 'hold', on: next, ambiguous: true, notBefore: 0, keepsLease: true },
+        { ...takeover, on: next },
+        commit({ on: next }),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'takeover TAKEN',
+        'commit COMMITTED',
+        'begin BEGUN',
+        'hold HELD',
+        'takeover TAKEN',
+        'commit COMMITTED',
+      ],
+    },
     'so many saves of users in a time, and no more; what is known already is answered all the same': {
       commands: [
         save({ key: 'a', actor: 'somebody', limit: { saves: 1, perMs: FAR } }),

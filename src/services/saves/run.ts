@@ -64,6 +64,8 @@ export interface HeldSave {
   leaseFrom: Instant;
   leaseMs: number;
   taken: boolean;
+  /** Its first owner recorded no second request for an agent (see `SaveProgress.once`). */
+  once: boolean;
   quarantined: boolean;
   pastDeadline: boolean;
 }
@@ -115,6 +117,7 @@ export class SaveRun {
   #leaseFrom: Instant;
   #leaseMs: number;
   #released = false;
+  #recording: Promise<void> | null = null;
   #committing = false;
   #agents: AgentRecord[] = [];
 
@@ -177,6 +180,7 @@ export class SaveRun {
       status: this.#save.status,
       agents: this.#targets,
       taken: this.#held.taken,
+      once: this.#held.once,
       quarantined: this.#held.quarantined,
       pastDeadline: this.#held.pastDeadline,
       released: this.#released,
@@ -187,6 +191,9 @@ export class SaveRun {
     const { journal, settings } = this.#ports;
     const lateMs = lateTimeMs(settings);
     switch (decision.do) {
+      case 'look':
+        await Promise.all(this.#chosen(decision.roles).map((target) => this.#look(target)));
+        return;
       case 'send':
         // All at once, and all to the end: a sibling is never cancelled, because its outcome must be known.
         await Promise.all(this.#chosen(decision.roles).map((target) => this.#send(target)));
@@ -328,7 +335,8 @@ export class SaveRun {
   }
 
   #assertAllowed(from: SaveStatus, to: SaveStatus): void {
-    if (!TRANSITIONS[from].includes(to)) {
+    const isAnOperators = from === 'APPLYING' && to === 'NEEDS_ATTENTION';
+    if (isAnOperators || !TRANSITIONS[from].includes(to)) {
       throw new Error(
         `save ${this.#ref.saveId} went from ${from} to ${to}, which the protocol does not know`,
       );
@@ -371,6 +379,7 @@ export class SaveRun {
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
+      if (target.ambiguous && !(await this.#recorded())) return;
       if (!(this.#admitted.delete(target) ? this.#guard() : await this.#cleared())) return;
       target.sending = true;
       const reply =
@@ -382,6 +391,48 @@ export class SaveRun {
       if (waitMs === null || !this.#guard(waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
+  }
+
+  /**
+   * Records, before a request without an answer is repeated, that more than one request for an agent may be under way: recovery
+   * may then not conclude from the stamp that nothing is (see `SaveProgress.once`). False: the save is lost.
+   */
+  async #recorded(): Promise<boolean> {
+    // Every later owner reckons with it anyway.
+    if (this.#held.taken) return true;
+    this.#recording ??= this.#transition('record', (words) =>
+      this.#ports.journal.hold(this.#ref, {
+        ...{ results: this.#told(words), ambiguous: true, notBeforeMs: 0, keepsLease: true },
+      }),
+    );
+    await this.#recording;
+    return !this.#released;
+  }
+
+  /** Looks whether Vapi shows the stamp of this save on the agent's assistant, and whether it shows the content too. */
+  async #look(target: Target): Promise<void> {
+    target.seen = false;
+    let found: ProviderAssistant | undefined;
+    if (target.creates) {
+      const stamped = await this.#stamped(target);
+      if (stamped.kind !== 'ok') return;
+      target.seen = stamped.value.length > 0;
+      // Of several, #adopt chooses one.
+      if (stamped.value.length !== 1) return;
+      found = stamped.value[0];
+    } else {
+      if (target.assistantId === null || !(await this.#cleared())) return;
+      const reply = await this.#ports.voice.getAssistant(target.assistantId);
+      if (reply.kind !== 'ok' || !this.#isStamped(reply.value, target)) return;
+      target.seen = true;
+      found = reply.value;
+    }
+    if (found === undefined) return;
+    target.assistantId = found.id;
+    if (differences(target.after, found).length > 0) return;
+    target.observed = observedForm(found);
+    target.forward = 'applied';
+    target.error = null;
   }
 
   /** Takes a reply in. Answers how long to wait before the same bytes may be sent again; null = do not. */
