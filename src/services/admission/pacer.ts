@@ -221,8 +221,7 @@ export class Pacer implements Admission {
         return;
       }
       // `done` comes back.
-      if (next.orgId !== undefined && this.#inProgress >= this.#settings.inProgress)
-        return;
+      if (next.orgId !== undefined && this.#inProgress >= this.#settings.inProgress) return;
       const inMs = Math.max(this.#pauseMs(), next.inMs);
       if (inMs > 0) {
         this.#comeBack(inMs);

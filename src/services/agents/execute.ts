@@ -127,6 +127,7 @@ export async function executeTransactionalAgentUpdate<Db>(
         leaseFrom,
         leaseMs: ports.settings.leaseMs,
         taken: false,
+        once: false,
         quarantined: false,
         pastDeadline: false,
       });
@@ -146,7 +147,11 @@ export async function executeTransactionalAgentUpdate<Db>(
   const tooLate = ports.clock
     // From the arrival: waiting for a turn counts.
     .sleep(Math.max(0, arrived + ports.settings.answerMs - ports.clock.monotonic()), answered.signal)
-    .then((): SaveOutcome => ({ kind: 'pending', save: known(), retryAfterMs: PENDING_RETRY_MS }));
+    .then((): SaveOutcome | Promise<SaveOutcome> => {
+      const save = known();
+      // It ends at this very moment: its answer is on its way, and "not over yet" would be wrong.
+      return isClosed(save.status) ? work : { kind: 'pending', save, retryAfterMs: PENDING_RETRY_MS };
+    });
   return Promise.race([work, tooLate]).finally(() => answered.abort());
 }
 

@@ -19,7 +19,7 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
     },
   } as unknown as SaveJournal;
   const ports = {
-    clock: { now: () => 0, monotonic: () => 0 },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => new Promise(() => {}) },
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count: (event: string) => counted.push(event) },
     log: { error: (fields: object) => logged.push(fields), warn() {}, info() {} },

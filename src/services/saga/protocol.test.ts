@@ -370,15 +370,18 @@ describe('the table of transitions', () => {
     abort: ['ROLLING_BACK', 'ROLLED_BACK'],
     attention: ['NEEDS_ATTENTION'],
     close: ['ROLLED_BACK'],
-    ...{ send: [], undo: [], hand_over: [], stop: [] },
+    ...{ look: [], send: [], undo: [], hand_over: [], stop: [] },
   };
 
-  test.each(['APPLYING', 'ROLLING_BACK'] as const)(
-    'of %s is what its decisions can cause, no more',
-    (status) => {
+  test.each([
+    ['APPLYING', ['NEEDS_ATTENTION']],
+    ['ROLLING_BACK', []],
+  ] as [SaveStatus, SaveStatus[]][])(
+    'of %s is what its decisions can cause, and what only an operator does: %o',
+    (status, byOperator) => {
       const caused = new Set<SaveStatus>();
       for (const save of progress(status)) for (const next of LEADS_TO[decide(save).do]) caused.add(next);
-      expect([...caused].sort()).toEqual([...TRANSITIONS[status]].sort());
+      expect([...caused, ...byOperator].sort()).toEqual([...TRANSITIONS[status]].sort());
     },
   );
 

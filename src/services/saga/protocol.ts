@@ -35,6 +35,11 @@ export interface AgentProgress {
   recreate?: boolean | undefined;
   /** The assistant that was to be changed is gone; where there is leave, the save makes a new one from then on. */
   gone?: boolean | undefined;
+  /**
+   * Of a save that was taken over: its stamp was seen on the assistant. With `SaveProgress.once`, the one request that the last
+   * owner may have sent for this agent has then been applied, and nothing is under way. Undefined: nobody has looked.
+   */
+  seen?: boolean | undefined;
 }
 
 /** What one request came to: the port's kinds, with a 2xx told apart by whether its body is what was sent. */
@@ -120,6 +125,8 @@ export interface SaveProgress {
   agents: AgentProgress[];
   /** Taken over from another owner: nobody knows what that one sent. */
   taken: boolean;
+  /** Taken over from its first owner, which recorded no second request for an agent: it sent one at most. */
+  once?: boolean | undefined;
   /** A stored quarantine is over: what an earlier owner sent is applied or dead. */
   quarantined: boolean;
   pastDeadline: boolean;
@@ -128,6 +135,7 @@ export interface SaveProgress {
 }
 
 export type Decision =
+  | { do: 'look'; roles: AgentRole[] }
   | { do: 'send'; roles: AgentRole[] }
   | { do: 'commit'; ambiguous: boolean }
   | {
@@ -164,11 +172,21 @@ export function decide(save: SaveProgress): Decision {
   return { do: 'stop' };
 }
 
+/** Some request for this agent may still be applied. */
+function isInDoubt(save: SaveProgress, agent: AgentProgress): boolean {
+  const isKnown = save.once === true && agent.seen === true;
+  return agent.ambiguous || (save.taken && !isKnown);
+}
+
 function forward(save: SaveProgress): Decision {
   const { agents, taken } = save;
-  const ambiguous = taken || agents.some((agent) => agent.ambiguous);
+  if (taken && save.once === true) {
+    const unlooked = agents.filter((agent) => agent.seen === undefined);
+    if (unlooked.length > 0) return { do: 'look', roles: unlooked.map((agent) => agent.role) };
+  }
+  const ambiguous = agents.some((agent) => isInDoubt(save, agent));
   // A POST of the last owner may still be on its way, and a second one would make a second assistant.
-  if (taken && !save.quarantined && agents.some((agent) => agent.creates)) {
+  if (taken && !save.quarantined && agents.some((agent) => agent.creates && isInDoubt(save, agent))) {
     return { do: 'hand_over', ambiguous, quarantine: true };
   }
   const untried = agents.filter((agent) => agent.forward === 'pending');
@@ -206,7 +224,7 @@ function backward(save: SaveProgress): Decision {
   if (touched.some((agent) => agent.undo === 'unknown' || agent.undo === 'blocked')) {
     return { do: 'hand_over', ambiguous: true, quarantine: false };
   }
-  const ambiguous = save.taken || agents.some((agent) => agent.ambiguous);
+  const ambiguous = agents.some((agent) => isInDoubt(save, agent));
   if (touched.some((agent) => agent.undo === 'refused')) return { do: 'attention', ambiguous };
   return { do: 'close', missing: missingAgents(agents), ambiguous };
 }
@@ -217,9 +235,12 @@ function missingAgents(agents: AgentProgress[]): AgentRole[] {
     .map((agent) => agent.role);
 }
 
-/** Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). */
+/**
+ * Where a save may go from where it is. The functions of the database hold the same table (and a test holds them to it). From
+ * APPLYING to NEEDS_ATTENTION only an operator moves a save, who ends it by hand (settle.ts).
+ */
 export const TRANSITIONS: Readonly<Record<SaveStatus, readonly SaveStatus[]>> = {
-  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK'],
+  APPLYING: ['COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'],
   ROLLING_BACK: ['ROLLED_BACK', 'NEEDS_ATTENTION'],
   NEEDS_ATTENTION: ['COMMITTED', 'ROLLED_BACK'],
   COMMITTED: [],

@@ -5,8 +5,12 @@ import { type ExecutorPorts, runPorts } from '../agents/execute.ts';
 import { instant, SaveRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
-/** How many abandoned saves are carried on at once. A full batch means that there may be more. */
-const BATCH = 20;
+/** How many abandoned saves are carried on at once. */
+const AT_ONCE = 20;
+/** How many are looked up at once. A full answer means that there may be more. */
+const LOOK_AHEAD = 100;
+/** While saves are carried on, how often others that have become due meanwhile are looked up. */
+const LOOK_AGAIN_MS = 1_000;
 
 export interface RecoveryRound {
   taken: number;
@@ -14,8 +18,10 @@ export interface RecoveryRound {
 }
 
 /**
- * One round of recovery: takes saves whose owner has gone, batch by batch until a batch is not full, and carries each to its end or to the next point where it must
- * wait. Any number of replicas may run it at once: the takeover's epoch decides who acts. Throws `DatabaseError`.
+ * One round of recovery: takes saves whose owner has gone and carries each to its end or to the next point where it must wait.
+ * Up to `AT_ONCE` side by side, since they are of different organizations; whenever one is done, the next one is taken, so that
+ * one that Vapi keeps waiting does not keep the others. Any number of replicas may run it at once: the takeover's epoch decides
+ * who acts. Throws `DatabaseError`.
  */
 export async function recoverAbandonedSaves<Db>(
   journal: SaveJournal,
@@ -24,15 +30,38 @@ export async function recoverAbandonedSaves<Db>(
   stopping?: AbortSignal,
 ): Promise<RecoveryRound> {
   const round: RecoveryRound = { taken: 0, finished: 0 };
-  const seen = new Set<string>();
+  const running = new Set<Promise<void>>();
+  // What another replica works on, or what could not be carried on, is still due: not at once again.
+  const lookedAt = new Map<string, number>();
+  const waiting: { orgId: string; saveId: string }[] = [];
+  let isMore = true;
   for (;;) {
-    const due = await journal.due(BATCH);
-    // Once a round: what another replica is at, or what could not be carried on, is still due.
-    const fresh = due.filter(({ saveId }) => !seen.has(saveId));
-    for (const { saveId } of fresh) seen.add(saveId);
-    // Side by side: they are of different organizations, and one that Vapi keeps waiting must not keep the others.
-    await Promise.all(fresh.map(({ orgId, saveId }) => recover(orgId, saveId)));
-    if (due.length < BATCH || fresh.length === 0 || stopping?.aborted === true) return round;
+    if (isMore && waiting.length === 0 && stopping?.aborted !== true) {
+      const now = ports.clock.monotonic();
+      const due = await journal.due(LOOK_AHEAD);
+      const fresh = due.filter(({ saveId }) => now - (lookedAt.get(saveId) ?? -Infinity) >= LOOK_AGAIN_MS);
+      for (const { saveId } of fresh) lookedAt.set(saveId, now);
+      waiting.push(...fresh);
+      isMore = due.length === LOOK_AHEAD && fresh.length > 0;
+    }
+    while (running.size < AT_ONCE && stopping?.aborted !== true) {
+      const next = waiting.shift();
+      if (next === undefined) break;
+      const work: Promise<void> = recover(next.orgId, next.saveId).finally(() => running.delete(work));
+      running.add(work);
+    }
+    if (running.size === 0) return round;
+    if (isMore || running.size === AT_ONCE) await Promise.race(running);
+    else isMore = await pausedFor(LOOK_AGAIN_MS);
+  }
+
+  /** Waits until something that is running has ended, for so long at most. True: it took that long. */
+  async function pausedFor(ms: number): Promise<boolean> {
+    const ended = new AbortController();
+    const paused = ports.clock.sleep(ms, ended.signal).then(() => true);
+    return Promise.race([paused, ...[...running].map((work) => work.then(() => false))]).finally(() =>
+      ended.abort(),
+    );
   }
 
   async function recover(orgId: string, saveId: string): Promise<void> {

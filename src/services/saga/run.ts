@@ -21,8 +21,9 @@ import {
 import type { Clock, Log, Random } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
-import { differences, observedForm, stampOf } from '../agents/compare.ts';
+import { differences, observedForm } from '../agents/compare.ts';
 import { renderAssistant } from '../agents/render.ts';
+import { isStamped, stampedAssistants } from '../agents/stamped.ts';
 import {
   type AgentProgress,
   type Answer,
@@ -63,6 +64,8 @@ export interface HeldSave {
   leaseFrom: Instant;
   leaseMs: number;
   taken: boolean;
+  /** Its first owner recorded no second request for an agent (see `SaveProgress.once`). */
+  once: boolean;
   quarantined: boolean;
   pastDeadline: boolean;
 }
@@ -114,6 +117,7 @@ export class SaveRun {
   #leaseFrom: Instant;
   #leaseMs: number;
   #released = false;
+  #recording: Promise<void> | null = null;
   #committing = false;
   #agents: AgentRecord[] = [];
 
@@ -176,6 +180,7 @@ export class SaveRun {
       status: this.#save.status,
       agents: this.#targets,
       taken: this.#held.taken,
+      once: this.#held.once,
       quarantined: this.#held.quarantined,
       pastDeadline: this.#held.pastDeadline,
       released: this.#released,
@@ -186,6 +191,9 @@ export class SaveRun {
     const { journal, settings } = this.#ports;
     const lateMs = lateTimeMs(settings);
     switch (decision.do) {
+      case 'look':
+        await Promise.all(this.#chosen(decision.roles).map((target) => this.#look(target)));
+        return;
       case 'send':
         // All at once, and all to the end: a sibling is never cancelled, because its outcome must be known.
         await Promise.all(this.#chosen(decision.roles).map((target) => this.#send(target)));
@@ -327,7 +335,8 @@ export class SaveRun {
   }
 
   #assertAllowed(from: SaveStatus, to: SaveStatus): void {
-    if (!TRANSITIONS[from].includes(to)) {
+    const isAnOperators = from === 'APPLYING' && to === 'NEEDS_ATTENTION';
+    if (isAnOperators || !TRANSITIONS[from].includes(to)) {
       throw new Error(
         `save ${this.#ref.saveId} went from ${from} to ${to}, which the protocol does not know`,
       );
@@ -370,6 +379,7 @@ export class SaveRun {
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
+      if (target.ambiguous && !(await this.#recorded())) return;
       if (!(this.#admitted.delete(target) ? this.#guard() : await this.#cleared())) return;
       target.sending = true;
       const reply =
@@ -381,6 +391,48 @@ export class SaveRun {
       if (waitMs === null || !this.#guard(waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
+  }
+
+  /**
+   * Records, before a request without an answer is repeated, that more than one request for an agent may be under way: recovery
+   * may then not conclude from the stamp that nothing is (see `SaveProgress.once`). False: the save is lost.
+   */
+  async #recorded(): Promise<boolean> {
+    // Every later owner reckons with it anyway.
+    if (this.#held.taken) return true;
+    this.#recording ??= this.#transition('record', (words) =>
+      this.#ports.journal.hold(this.#ref, {
+        ...{ results: this.#told(words), ambiguous: true, notBeforeMs: 0, keepsLease: true },
+      }),
+    );
+    await this.#recording;
+    return !this.#released;
+  }
+
+  /** Looks whether Vapi shows the stamp of this save on the agent's assistant, and whether it shows the content too. */
+  async #look(target: Target): Promise<void> {
+    target.seen = false;
+    let found: ProviderAssistant | undefined;
+    if (target.creates) {
+      const stamped = await this.#stamped(target);
+      if (stamped.kind !== 'ok') return;
+      target.seen = stamped.value.length > 0;
+      // Of several, #adopt chooses one.
+      if (stamped.value.length !== 1) return;
+      found = stamped.value[0];
+    } else {
+      if (target.assistantId === null || !(await this.#cleared())) return;
+      const reply = await this.#ports.voice.getAssistant(target.assistantId);
+      if (reply.kind !== 'ok' || !this.#isStamped(reply.value, target)) return;
+      target.seen = true;
+      found = reply.value;
+    }
+    if (found === undefined) return;
+    target.assistantId = found.id;
+    if (differences(target.after, found).length > 0) return;
+    target.observed = observedForm(found);
+    target.forward = 'applied';
+    target.error = null;
   }
 
   /** Takes a reply in. Answers how long to wait before the same bytes may be sent again; null = do not. */
@@ -458,34 +510,13 @@ export class SaveRun {
   }
 
   #isStamped(assistant: ProviderAssistant, target: Target): boolean {
-    const stamp = stampOf(assistant);
-    return stamp?.saveId === this.#ref.saveId && stamp.agentId === target.image.agentId;
+    return isStamped(assistant, this.#ref.saveId, target.image.agentId);
   }
 
-  /** Assistants with the stamp of this save for this agent, oldest first. The clocks of the two sides may differ by minutes. */
-  async #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
-    const pageSize = 1_000;
-    const since = new Date(Date.parse(this.#save.startedAt) - 10 * 60_000).toISOString();
-    const found = new Map<string, ProviderAssistant>();
-    let before: string | undefined;
-    for (;;) {
-      if (!(await this.#cleared())) return { kind: 'not_sent', code: 'LEASE' };
-      const page = await this.#ports.voice.listAssistants({
-        limit: pageSize,
-        createdAtGe: since,
-        ...(before === undefined ? {} : { createdAtLe: before }),
-      });
-      if (page.kind !== 'ok') return page;
-      const times = page.value.map((assistant) => String(assistant['createdAt'])).sort();
-      for (const assistant of page.value) {
-        if (this.#isStamped(assistant, target)) found.set(assistant.id, assistant);
-      }
-      if (page.value.length < pageSize || times[0] === before) break;
-      before = times[0];
-    }
-    // Whoever looks must find the same one to be the oldest.
-    const age = (assistant: ProviderAssistant) => `${assistant['createdAt']} ${assistant.id}`;
-    return { kind: 'ok', value: [...found.values()].sort((a, b) => (age(a) < age(b) ? -1 : 1)) };
+  #stamped(target: Target): Promise<ProviderReply<ProviderAssistant[]>> {
+    const { saveId } = this.#ref;
+    const of = { saveId, agentId: target.image.agentId, startedAt: this.#save.startedAt };
+    return stampedAssistants(this.#ports.voice, of, () => this.#cleared());
   }
 
   /** Puts back what the database says, wherever this save may have changed it. */
