@@ -1,8 +1,10 @@
 /**
- * For an operator: ends a save that needs attention, if Vapi holds that content now.
- * `npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK`, with the server's environment.
+ * For an operator: ends an open save, if Vapi holds that content now.
+ * `npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK [--wait]`, with the server's environment. `--wait` tries again
+ * by itself while a server works on the save or one of its requests may still be applied.
  * Exit codes: 0 settled; 1 not settled, and why; 64 wrong use; 78 wrong environment.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createServiceClient } from '../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../src/adapters/supabase/rpc-journal.ts';
@@ -13,26 +15,36 @@ import { isUuid } from '../src/domain/uuid.ts';
 import { loadEnv, VAPI_BASE_URL } from '../src/env.ts';
 import { DatabaseError } from '../src/ports/agents/save-journal.ts';
 import { settleSave } from '../src/services/agents/settle.ts';
+import { settleWhenPossible } from '../src/services/saga/settle.ts';
 
 const EX_USAGE = 64;
 const EX_CONFIG = 78;
 
-function readOptions(): { org: string; save: string; to: 'COMMITTED' | 'ROLLED_BACK' } {
+function readOptions(): { org: string; save: string; to: 'COMMITTED' | 'ROLLED_BACK'; wait: boolean } {
   try {
-    const { org, save, to } = parseArgs({
-      options: { org: { type: 'string' }, save: { type: 'string' }, to: { type: 'string' } },
+    const { org, save, to, wait } = parseArgs({
+      options: {
+        org: { type: 'string' },
+        save: { type: 'string' },
+        to: { type: 'string' },
+        wait: { type: 'boolean', default: false },
+      },
     }).values;
     if (!isUuid(org) || !isUuid(save)) throw new Error('--org and --save must be UUIDs');
     if (to !== 'COMMITTED' && to !== 'ROLLED_BACK') throw new Error('--to must be COMMITTED or ROLLED_BACK');
-    return { org, save, to };
+    return { org, save, to, wait };
   } catch (problem) {
     console.error(problem instanceof Error ? problem.message : problem);
-    console.error('usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK');
+    console.error('usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK [--wait]');
     process.exit(EX_USAGE);
   }
 }
 
-const { org, save, to } = readOptions();
+function report(reasons: string[]): void {
+  console.error(`Not settled:\n${reasons.map((reason) => `  ${reason}`).join('\n')}`);
+}
+
+const { org, save, to, wait } = readOptions();
 const loaded = loadEnv(process.env);
 if ('problems' in loaded) {
   for (const { variable, problem } of loaded.problems) console.error(`${variable} ${problem}`);
@@ -45,24 +57,21 @@ if (supabase === null || vapi.key === null) {
 }
 const client = createServiceClient(supabase);
 try {
-  const settlement = await settleSave(
-    {
-      journal: createRpcJournal(client),
-      voice: createVoiceProvider(vapi.key, {
-        baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
-        timeoutMs: settings.requestTimeoutMs,
-        log: createLogger(logLevel, [vapi.key, supabase.secretKey]),
-      }),
-      settings,
-      // Asks, and leaves it to the server to say which one it is.
-      account: () => createRpcVapiAccount(client)(''),
-    },
-    org,
-    save,
-    to,
-  );
+  const ports = {
+    journal: createRpcJournal(client),
+    voice: createVoiceProvider(vapi.key, {
+      baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
+      timeoutMs: settings.requestTimeoutMs,
+      log: createLogger(logLevel, [vapi.key, supabase.secretKey]),
+    }),
+    settings,
+    // Asks, and leaves it to the server to say which one it is.
+    account: () => createRpcVapiAccount(client)(''),
+  };
+  const attempt = () => settleSave(ports, org, save, to);
+  const settlement = wait ? await settleWhenPossible(attempt, sleep, report) : await attempt();
   if (settlement.outcome === 'NOT_SETTLED') {
-    console.error(`Not settled:\n${settlement.reasons.map((reason) => `  ${reason}`).join('\n')}`);
+    report(settlement.reasons);
     process.exit(1);
   }
   console.log(`Save ${settlement.save.id} is ${settlement.outcome}.`);

@@ -53,7 +53,7 @@ describe('nothing set', () => {
       ...{ host: '127.0.0.1', port: 4_000, corsOrigins: [], logLevel: 'info', supabase: null },
       vapi: { baseUrl: null, key: null, nextKey: null },
       settings: {
-        ...{ requestTimeoutMs: 10_000, leaseMs: 30_000, deadlineMs: 120_000, answerMs: 12_000 },
+        ...{ requestTimeoutMs: 10_000, leaseMs: 17_000, deadlineMs: 120_000, answerMs: 12_000 },
         ...{ lateMs: 22_000 },
       },
       ...{ recoveryIntervalMs: 5_000, reconcileIntervalMs: 300_000, saveRetentionDays: 90 },
@@ -326,7 +326,7 @@ describe('impossible times are refused with a sentence that says why', () => {
   });
 
   test('a deadline within the lease', () => {
-    expect(problemsOf({ SAVE_DEADLINE_MS: '30000' })).toEqual([
+    expect(problemsOf({ SAVE_DEADLINE_MS: '17000' })).toEqual([
       {
         variable: 'SAVE_DEADLINE_MS',
         problem:

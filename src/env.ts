@@ -113,7 +113,7 @@ export const variables = {
   VAPI_PRIVATE_KEY_NEXT_FILE: z.string().optional(),
   VAPI_BASE_URL: webAddress.optional(),
   VAPI_TIMEOUT_MS: ms(100).default(10_000),
-  SAVE_LEASE_MS: ms(100).default(30_000),
+  SAVE_LEASE_MS: ms(100).default(17_000),
   SAVE_DEADLINE_MS: ms(100).default(120_000),
   SAVE_ANSWER_MS: ms(100).default(12_000),
   VAPI_LATE_MS: ms(0).default(22_000),

@@ -33,6 +33,8 @@ export interface CommittedPart {
 
 export interface TakenSaga extends OpenSaga {
   outcome: 'TAKEN';
+  /** Nobody but its first owner had it, and that one recorded nothing ambiguous: it sent at most one request for each part. */
+  once: boolean;
   /** A stored quarantine is over. */
   quarantined: boolean;
   pastDeadline: boolean;
@@ -76,7 +78,13 @@ export interface SagaJournal<Row = unknown> {
   ): Promise<TransitionOutcome<Row>>;
   hold(
     ref: SagaRef,
-    request: { results: PartResult[]; ambiguous: boolean; notBeforeMs: number },
+    request: {
+      results: PartResult[];
+      ambiguous: boolean;
+      notBeforeMs: number;
+      /** Only records: the caller stays the owner. */
+      keepsLease?: boolean;
+    },
   ): Promise<TransitionOutcome<Row>>;
   due(limit: number): Promise<{ orgId: string; sagaId: string }[]>;
   takeover(
@@ -94,6 +102,8 @@ export interface SagaJournal<Row = unknown> {
         outcome: 'FOUND';
         /** Above zero: a request of the saga may still be applied, so what Vapi shows now proves nothing. */
         notBeforeMs: number | null;
+        /** Above zero: the saga has an owner, which may still end it. */
+        leaseMs: number | null;
       } & OpenSaga)
     | { outcome: 'NO_SAGA' }
   >;

@@ -36,6 +36,18 @@ language sql volatile set search_path = '' as $$
   select greatest(0, ceil(extract(epoch from p_then - clock_timestamp()) * 1000))::bigint;
 $$;
 
+-- When a caller who meets this open save should try again. Held back by recovery: once it may go on. Otherwise what is likely: a
+-- save that has lasted for a while will last about half as long again, and no longer than recovery's lease on it. Null: never.
+create function lockstep.retry_after_ms(s public.agent_saves, p_now timestamptz) returns bigint
+language sql volatile set search_path = '' as $$
+  select case
+    when s.status = 'NEEDS_ATTENTION' then null
+    when s.not_before > p_now then lockstep.ms_until(s.not_before)
+    else greatest(250, least(5000, floor(extract(epoch from p_now - s.started_at) * 500)::bigint,
+      case when s.epoch > 1 then lockstep.ms_until(s.lease_until) end))
+  end;
+$$;
+
 create function lockstep.save_json(s public.agent_saves) returns jsonb
 language sql stable set search_path = '' as $$
   select jsonb_build_object(
@@ -161,8 +173,7 @@ begin
       where org_id = p_org_id and status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION');
     if found then
       v_answer := jsonb_build_object('outcome', 'IN_PROGRESS', 'saveId', v_save.id, 'status', v_save.status,
-        'retryAfterMs', case when v_save.status = 'NEEDS_ATTENTION' then null
-          else greatest(1000, lockstep.ms_until(coalesce(greatest(v_save.lease_until, v_save.not_before), v_now))) end);
+        'retryAfterMs', lockstep.retry_after_ms(v_save, v_now));
       exit body;
     end if;
     select * into v_lock from lockstep.organization_locks where org_id = p_org_id;
@@ -406,7 +417,8 @@ begin
 end
 $$;
 
--- Vapi refuses the undo, or what became of a request that cannot be undone is unknown: only a person can end this save now, and the organization's saves stay locked.
+-- Vapi refuses the undo, what became of a request that cannot be undone is unknown, or an operator has taken the save over to end it:
+-- only a person can end this save now, and the organization's saves stay locked.
 -- Ambiguous: not before its requests are applied or dead, because until then Vapi may still change under that person's hands.
 -- p_request: results, failure, ambiguous, lateMs. outcome: NEEDS_ATTENTION | STALE | NO_SAVE
 create function public.save_needs_attention(p_org_id uuid, p_save_id uuid, p_epoch integer, p_request jsonb) returns jsonb
@@ -433,8 +445,9 @@ begin
 end
 $$;
 
--- Gives the lease up without a decision: recovery goes on, not before p_request.notBeforeMs from now.
--- p_request: results, ambiguous, notBeforeMs. outcome: HELD | STALE | NO_SAVE
+-- Gives the lease up without a decision: recovery goes on, not before p_request.notBeforeMs from now. keepsLease: only records, so
+-- that whoever may take the save over later knows that something of it is ambiguous.
+-- p_request: results, ambiguous, notBeforeMs, keepsLease?. outcome: HELD | STALE | NO_SAVE
 create function public.save_hold(p_org_id uuid, p_save_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -447,7 +460,9 @@ begin
   v_answer := lockstep.may(v_save, p_epoch, '{APPLYING,ROLLING_BACK}', '');
   if v_answer is null then
     -- The lease ends now, which also puts the save behind the others that are due.
-    update public.agent_saves set results = p_request -> 'results', lease_until = clock_timestamp(),
+    update public.agent_saves set results = p_request -> 'results',
+        lease_until = case when coalesce((p_request ->> 'keepsLease')::boolean, false) then lease_until
+          else clock_timestamp() end,
         ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
         not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0
           then clock_timestamp() + lockstep.ms((p_request ->> 'notBeforeMs')::bigint) end
@@ -468,6 +483,8 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- Takes an abandoned save: a new epoch, a fresh lease; whatever its last owner sent may still arrive, so it is ambiguous.
+-- once: it had one owner until now, which recorded nothing ambiguous, so that it sent one request at most for an agent. Then the
+-- taker finds out, and says at its end, whether the save is ambiguous.
 -- quarantined: a stored quarantine is over. It counts once: the next taker must be told again by whoever held the save.
 -- outcome: TAKEN | BUSY (another replica is at it) | NOT_DUE
 create function public.save_takeover(p_org_id uuid, p_save_id uuid, p_owner text, p_lease_ms bigint) returns jsonb
@@ -475,6 +492,7 @@ language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_save public.agent_saves;
   v_quarantined boolean;
+  v_once boolean;
   v_answer jsonb := jsonb_build_object('outcome', 'NOT_DUE');
 begin
   perform set_config('lockstep.org_id', p_org_id::text, true);
@@ -489,12 +507,13 @@ begin
       for update;
     if found then
       v_quarantined := v_save.not_before is not null;
-      update public.agent_saves set epoch = epoch + 1, owner = p_owner, ambiguous = true, not_before = null,
+      v_once := v_save.epoch = 1 and not v_save.ambiguous;
+      update public.agent_saves set epoch = epoch + 1, owner = p_owner, ambiguous = not v_once, not_before = null,
           lease_until = clock_timestamp() + lockstep.ms(p_lease_ms)
         where id = p_save_id returning * into v_save;
       v_answer := jsonb_build_object('outcome', 'TAKEN', 'save', lockstep.save_json(v_save),
         'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment),
-        'quarantined', v_quarantined, 'pastDeadline', v_save.deadline_at <= clock_timestamp());
+        'once', v_once, 'quarantined', v_quarantined, 'pastDeadline', v_save.deadline_at <= clock_timestamp());
     end if;
   end if;
   perform lockstep.leave();
@@ -502,7 +521,7 @@ begin
 end
 $$;
 
--- An operator ends a save that needed attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
+-- An operator ends a save that needs attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
 -- p_request: agents (COMMITTED, see apply_commit), results and missing [role] (ROLLED_BACK), lateMs.
 -- outcome: p_status | TOO_EARLY { notBeforeMs } | STALE | NO_SAVE
 create function public.save_settle(p_org_id uuid, p_save_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb

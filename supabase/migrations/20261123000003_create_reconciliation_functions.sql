@@ -241,7 +241,8 @@ begin
 end
 $$;
 
--- A save's images, for an operator who settles it. Before notBeforeMs are over, what Vapi shows proves nothing.
+-- A save's images, for an operator who settles it. Before notBeforeMs are over, what Vapi shows proves nothing; before leaseMs
+-- are over, the save has an owner that may still end it.
 -- outcome: FOUND | NO_SAVE
 create function public.save_inspect(p_org_id uuid, p_save_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -254,7 +255,8 @@ begin
     if found then
       v_answer := jsonb_build_object('outcome', 'FOUND', 'save', lockstep.save_json(v_save),
         'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment),
-        'notBeforeMs', case when v_save.not_before is null then null else lockstep.ms_until(v_save.not_before) end);
+        'notBeforeMs', case when v_save.not_before is null then null else lockstep.ms_until(v_save.not_before) end,
+        'leaseMs', case when v_save.lease_until is null then null else lockstep.ms_until(v_save.lease_until) end);
     end if;
   end if;
   perform lockstep.leave();

@@ -81,6 +81,12 @@ async function saved(updates: BeginUpdate[] = both()) {
   return { ref, assistants: agents.map(({ assistantId }) => assistantId) };
 }
 
+const takeOverTwice = async (ref: Ref) => {
+  for (const owner of ['two', 'three']) {
+    await lapse(ref.saveId);
+    await takeOver(ref, owner);
+  }
+};
 const lapse = (saveId: string) =>
   supabase.sql`update public.agent_saves set lease_until = now() - interval '1 second' where id = ${saveId}`;
 const lapseQuarantine = (saveId: string) =>
@@ -236,15 +242,27 @@ describe('save_hold', () => {
 });
 
 describe('save_takeover', () => {
-  test('fences the last owner off, and takes what it sent for ambiguous', async () => {
+  test('fences the last owner off; from the second takeover on, what the owners sent is ambiguous', async () => {
     const { ref } = await begun();
     expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
     await lapse(ref.saveId);
-    expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', pastDeadline: false });
+    expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', once: true, pastDeadline: false });
     expect(await saveRow(ref.saveId)).toMatchObject({
-      ...{ epoch: 2, owner: 'two', ambiguous: true, leased: true, no_quarantine: true },
+      ...{ epoch: 2, owner: 'two', ambiguous: false, leased: true, no_quarantine: true },
     });
     expect(await commit(ref)).toMatchObject({ outcome: 'STALE' });
+    await lapse(ref.saveId);
+    expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', once: false });
+    expect(await saveRow(ref.saveId)).toMatchObject({ epoch: 3, ambiguous: true });
+  });
+
+  test('says nothing of one request each if the first owner recorded an ambiguous one', async () => {
+    const { ref } = await begun();
+    await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 0, keepsLease: true });
+    expect(await saveRow(ref.saveId)).toMatchObject({ epoch: 1, leased: true, ambiguous: true });
+    await lapse(ref.saveId);
+    expect(await takeOver(ref)).toMatchObject({ once: false });
+    expect(await saveRow(ref.saveId)).toMatchObject({ ambiguous: true });
   });
 
   test('says that the deadline is over, and that a quarantine counts once', async () => {
@@ -309,11 +327,10 @@ describe('save_abort', () => {
     expect(await saveRow(ref.saveId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
   });
 
-  test('of a save that was taken over is ambiguous, whatever its owner knows', async () => {
+  test('of a save that was taken over twice is ambiguous, whatever its owner knows', async () => {
     const { ref } = await begun();
-    await lapse(ref.saveId);
-    await takeOver(ref);
-    expect(await abort({ ...ref, epoch: 2 }, { nothingApplied: true })).toMatchObject({
+    await takeOverTwice(ref);
+    expect(await abort({ ...ref, epoch: 3 }, { nothingApplied: true })).toMatchObject({
       outcome: 'ROLLING_BACK',
     });
     expect(await saveRow(ref.saveId)).toMatchObject({ quarantined: true, ambiguous: true });
@@ -341,15 +358,12 @@ describe('save_rolled_back', () => {
   test.each([
     ['nothing is ambiguous', false, false],
     ['its undo is ambiguous', true, false],
-    ['it was taken over', false, true],
-  ])('if %s: ambiguous undo %s, taken over %s', async (_what, ambiguous, taken) => {
+    ['it was taken over twice', false, true],
+  ])('if %s: ambiguous undo %s, taken over twice %s', async (_what, ambiguous, taken) => {
     const { ref } = await begun();
     await abort(ref);
-    if (taken) {
-      await lapse(ref.saveId);
-      await takeOver(ref);
-    }
-    await rolledBack(taken ? { ...ref, epoch: 2 } : ref, { ambiguous });
+    if (taken) await takeOverTwice(ref);
+    await rolledBack(taken ? { ...ref, epoch: 3 } : ref, { ambiguous });
     expect(await fenced()).toBe(ambiguous || taken);
     expect(await saveRow(ref.saveId)).toMatchObject({
       ...{ status: 'ROLLED_BACK', ambiguous: ambiguous || taken, no_lease: true, no_quarantine: true },
@@ -392,15 +406,12 @@ describe('save_needs_attention and save_settle', () => {
   test.each([
     ['nothing is ambiguous', false, false],
     ['its undo is ambiguous', true, false],
-    ['it was taken over', false, true],
-  ])('%s: ambiguous undo %s, taken over %s', async (_what, ambiguous, taken) => {
+    ['it was taken over twice', false, true],
+  ])('%s: ambiguous undo %s, taken over twice %s', async (_what, ambiguous, taken) => {
     const begun1 = (await begun()).ref;
     await abort(begun1);
-    if (taken) {
-      await lapse(begun1.saveId);
-      await takeOver(begun1);
-    }
-    const ref = { ...begun1, epoch: taken ? 2 : 1 };
+    if (taken) await takeOverTwice(begun1);
+    const ref = { ...begun1, epoch: taken ? 3 : 1 };
     await attention(ref, ambiguous);
     const waits = ambiguous || taken;
     expect(await saveRow(ref.saveId)).toMatchObject({

@@ -7,9 +7,12 @@ import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createRpcVapiAccount } from '../../src/adapters/supabase/rpc-vapi-account.ts';
 import { createVoiceProvider } from '../../src/adapters/vapi/got-voice-provider.ts';
+import { type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { JsonObject } from '../../src/local/vapi/assistant-store.ts';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import type { BeginUpdate } from '../../src/ports/agents/save-journal.ts';
+import { MAPPING_VERSION, renderAssistant } from '../../src/services/agents/render.ts';
 import { type Settlement, settleSave } from '../../src/services/agents/settle.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { CANARY_KEY, type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
@@ -250,7 +253,121 @@ describe('a save that needs attention', () => {
   });
 });
 
-test('there is nothing to settle: no such save, another organization’s, or one that is over or running', async () => {
+describe('an open save that nobody ends', () => {
+  const journal = () => createRpcJournal(createServiceClient(supabaseConfig(lockstep.supabase)));
+  const update = (role: AgentRole, what: string): BeginUpdate => ({
+    ...{ role, agentId: null, newAgentId: randomUUID(), expectedRevision: null, recreateIfMissing: false },
+    patch: { systemPrompt: prompt(orgId, role === 'INBOUND' ? 'Inbound' : 'Outbound', what) },
+    defaults: defaultConfig(role),
+  });
+
+  /** As by a server that has died since: nothing was sent. */
+  async function begin(leaseMs: number) {
+    const begun = await journal().begin(orgId, randomUUID(), 'a server that died', {
+      ...{ idempotencyKey: null, requestHash: 'h', kind: 'USER', actor: null, leaseMs, deadlineMs: 600_000 },
+      mappingVersion: MAPPING_VERSION,
+      updates: [update('INBOUND', 'new'), update('OUTBOUND', 'new')],
+    });
+    if (begun.outcome !== 'BEGUN') throw new Error(`it is ${begun.outcome}`);
+    return begun;
+  }
+  const times = (saveId: string) => lockstep.supabase.sql`
+    update public.agent_saves set lease_until = least(lease_until, now()), not_before = least(not_before, now())
+    where id = ${saveId}`;
+  const statusOf = async (saveId: string) => (await readSave(caller.client, saveId))?.status;
+
+  async function old(): Promise<void> {
+    expectAnswer(await save(caller.client, both(orgId, 'old')), 'UpdateAgentsSuccess');
+    await lockstep.app.checkKey();
+  }
+
+  test.for(['APPLYING', 'ROLLING_BACK'] as const)(
+    '%s: is taken from its owner and from recovery first, and ended once no request can be under way',
+    async (status) => {
+      await old();
+      const { id, results } = (await begin(60_000)).save;
+      const ref = { orgId, saveId: id, epoch: 1 };
+      const failure = { reason: 'VAPI_REJECTED', message: 'no', retryable: false } as const;
+      const rest = { results, missing: [], ambiguous: false, lateMs: 0 };
+      if (status === 'ROLLING_BACK')
+        await journal().abort(ref, { ...rest, failure, leaseMs: 60_000, nothingApplied: false });
+
+      const alive = await settle(id, 'ROLLED_BACK');
+      expect(alive).toMatchObject({
+        outcome: 'NOT_SETTLED',
+        reasons: [expect.stringMatching(/^a server is working on this save .*; try again in (60|5\d) s$/)],
+      });
+      expect('retryAfterMs' in alive && alive.retryAfterMs).toBeLessThanOrEqual(60_000);
+      expect(await statusOf(id)).toBe(status);
+      await times(id);
+
+      // Nothing is taken from recovery with a key that cannot end it.
+      expect(await settle(id, 'ROLLED_BACK', { key: 'wrong' })).toMatchObject({ outcome: 'NOT_SETTLED' });
+      expect(await statusOf(id)).toBe(status);
+
+      expect(await settle(id, 'ROLLED_BACK')).toEqual({
+        outcome: 'NOT_SETTLED',
+        reasons: [expect.stringContaining('may still be applied; try again in 1 s')],
+        retryAfterMs: lateTimeMs(SETTINGS),
+      });
+      expect(await statusOf(id)).toBe('NEEDS_ATTENTION');
+      expect(await journal().commit(ref, { agents: [], ambiguous: false, lateMs: 0 })).toMatchObject({
+        outcome: 'STALE',
+      });
+      expect(await journal().hold(ref, { results, ambiguous: false, notBeforeMs: 0 })).toMatchObject({
+        outcome: 'STALE',
+      });
+      await times(id);
+      expect(await lockstep.app.recover()).toEqual({ taken: 0, finished: 0 });
+
+      expect(await settle(id, 'COMMITTED')).toMatchObject({
+        outcome: 'NOT_SETTLED',
+        reasons: [expect.stringContaining('INBOUND: Vapi holds other content'), expect.anything()],
+      });
+      expect(await settle(id, 'ROLLED_BACK')).toMatchObject({ outcome: 'ROLLED_BACK', save: { id } });
+      await saveWhenFree(caller, both(orgId, 'next'));
+      await expectLockstep(lockstep, orgId);
+    },
+  );
+
+  test('of a creation: what it made is found by its stamp, and kept or refused', async () => {
+    const { save: begun, images, deployment } = await begin(0);
+    const made = images.map((image) => {
+      const of = {
+        deployment,
+        orgId,
+        agentId: image.agentId,
+        role: image.role,
+        saveId: begun.id,
+        revision: 1,
+      };
+      const document = renderAssistant(begun.mappingVersion, image.after.config, of);
+      return lockstep.vapi.store.create(DEFAULT_VAPI_ORG_ID, document as never).id;
+    });
+    const twin = lockstep.vapi.store.create(
+      DEFAULT_VAPI_ORG_ID,
+      lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, made[0] ?? '') as never,
+    ).id;
+    await lockstep.app.checkKey();
+    expect(await settle(begun.id, 'COMMITTED')).toMatchObject({ retryAfterMs: expect.any(Number) });
+    await times(begun.id);
+    expect(await settle(begun.id, 'COMMITTED')).toEqual({
+      outcome: 'NOT_SETTLED',
+      reasons: [
+        expect.stringMatching(/^INBOUND: this save created more than one resource; delete all but one of /),
+      ],
+    });
+    lockstep.vapi.dashboardDelete(twin);
+    expect(await settle(begun.id, 'ROLLED_BACK')).toMatchObject({
+      reasons: [expect.stringContaining('still exists'), expect.stringContaining('still exists')],
+    });
+    expect(await settle(begun.id, 'COMMITTED')).toMatchObject({ outcome: 'COMMITTED' });
+    const { agents } = await expectLockstep(lockstep, orgId);
+    expect(agents.map(({ vapi_assistant_id }) => vapi_assistant_id)).toEqual(made);
+  });
+});
+
+test('there is nothing to settle: no such save, another organization’s, or one that is over', async () => {
   const { id } = await needsAttention();
   const stranger = await lockstep.newCaller();
   for (const [of, saveId] of [
@@ -329,7 +446,7 @@ describe('npm run settle', () => {
       ['--org', 'north', '--save', 'last', '--to', 'COMMITTED'],
       ['--force'],
     ];
-    const usage = 'usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK';
+    const usage = 'usage: npm run settle -- --org ID --save ID --to COMMITTED|ROLLED_BACK [--wait]';
     for (const answer of await Promise.all(wrong.map((args) => run(args, environment())))) {
       expect(answer).toEqual({ code: 64, out: '', err: expect.stringContaining(usage) });
     }

@@ -30,6 +30,23 @@ export const SHORT: Scope[] = [
     keepsStale: true,
     ...EVERYTHING,
   },
+  {
+    name: 'two agents, two saves, and an operator who ends them',
+    agents: 2,
+    saves: [[0, 1], [0]],
+    recoverers: 1,
+    operator: true,
+    ...EVERYTHING,
+  },
+  {
+    name: 'one agent is made, and an operator ends the save',
+    agents: 1,
+    saves: [[0], [0]],
+    recoverers: 1,
+    creation: true,
+    operator: true,
+    keepsStale: true,
+  },
   { name: 'two agents are made', agents: 2, saves: BOTH, recoverers: 1, creation: true, ...EVERYTHING },
   {
     name: 'one agent is made, two recoverers',
@@ -68,10 +85,11 @@ export const SHORT: Scope[] = [
     ...EVERYTHING,
   },
   {
-    name: 'in seconds: one agent, one save',
+    name: 'in seconds: one agent, one save, and an operator who ends it',
     agents: 1,
     saves: [[0]],
     recoverers: 1,
+    operator: true,
     clock: CLOCK,
     ...EVERYTHING,
   },
@@ -164,7 +182,7 @@ const LONG: Scope[] = [
   },
 ];
 
-/** With each of the five safeguards of DESIGN 1 switched off: the smallest scope that shows what it is for. */
+/** With each safeguard switched off: the smallest scope that shows what it is for. */
 const WITHOUT: Record<Safeguard, Scope> = {
   fence: { name: 'no fence after an ambiguous close', agents: 1, saves: [[0], [0]], recoverers: 1 },
   quarantine: {
@@ -182,6 +200,25 @@ const WITHOUT: Record<Safeguard, Scope> = {
     saves: [[0], [0]],
     recoverers: 1,
     unbounded: true,
+  },
+  settle: {
+    name: 'an operator ends a save while a request may still be applied',
+    agents: 1,
+    saves: [[0]],
+    recoverers: 1,
+    operator: true,
+  },
+  record: {
+    name: 'an owner repeats a request and does not record it',
+    agents: 1,
+    saves: [[0], [0]],
+    recoverers: 1,
+  },
+  once: {
+    name: 'a look at the stamp is believed whatever the last owners may have sent',
+    agents: 1,
+    saves: [[0], [0]],
+    recoverers: 1,
   },
 };
 

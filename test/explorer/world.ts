@@ -52,6 +52,8 @@ export interface Scope {
   /** A person may delete one assistant in the dashboard; `recreates`: the saves have leave to make it anew. */
   deletes?: boolean;
   recreates?: boolean;
+  /** An operator may take a save from its owners as soon as its lease has lapsed, and end it by hand. */
+  operator?: boolean;
   /** A request may be applied at any time, however late; then a sweep repairs. */
   unbounded?: boolean;
   sweeps?: boolean;
@@ -77,7 +79,16 @@ export interface TickingClock {
   databaseMs: number;
 }
 
-export const SAFEGUARDS = ['fence', 'quarantine', 'unknown', 'epoch', 'sweep'] as const;
+export const SAFEGUARDS = [
+  'fence',
+  'quarantine',
+  'unknown',
+  'epoch',
+  'sweep',
+  'settle',
+  'record',
+  'once',
+] as const;
 export type Safeguard = (typeof SAFEGUARDS)[number];
 
 const KEYS: readonly string[] = ['INBOUND', 'OUTBOUND'];
@@ -117,7 +128,7 @@ const NO_SLOT = 1;
 const SECOND = 1_000;
 
 /** What a process waits for an answer to; the ticking clock only. */
-const WAITS = ['nothing', 'list', 'write', 'delete', 'undo', 'undo-list', 'undo-delete'] as const;
+const WAITS = ['nothing', 'look', 'list', 'write', 'delete', 'undo', 'undo-list', 'undo-delete'] as const;
 type Wait = (typeof WAITS)[number];
 
 interface TargetFields {
@@ -130,6 +141,8 @@ interface TargetFields {
   gone: number;
   /** Assistants that were seen and are to be deleted, as bits. */
   seen: number;
+  /** Whether a save that was taken over shows its stamp: 0 nobody has looked, 1 no, 2 yes. */
+  looked: number;
 }
 
 interface ProcessFields {
@@ -143,6 +156,8 @@ interface ProcessFields {
   /** Ticking clock: how long its lease is. */
   lease: number;
   taken: number;
+  /** The first owner: it has not recorded that it sends something twice. A later one: the first owner had not. */
+  once: number;
   quarantined: number;
   pastDeadline: number;
   targets: TargetFields[];
@@ -160,6 +175,8 @@ interface SaveFields {
   /** 0 none, 1 over, 2 and more running. */
   notBefore: number;
   ambiguous: number;
+  /** Somebody has taken it from its first owner. */
+  taken: number;
   deadline: number;
   before: number[];
   slot: number[];
@@ -191,6 +208,8 @@ export class World implements Explorable {
   readonly #post: number[][][] = [];
   readonly #delete: number[][] = [];
   readonly #flights: number[] = [];
+  /** Of a PATCH under way: there may be more than one of these bytes. By the field of the flight. */
+  readonly #several = new Map<number, number>();
   readonly #saves: SaveFields[] = [];
   readonly #processes: ProcessFields[] = [];
   readonly #names: string[] = [];
@@ -226,7 +245,11 @@ export class World implements Explorable {
       this.#slotOf.push(this.#each(this.#slots, (k) => this.#field(`slot ${a} ${k}`, contents + THERE)));
       this.#patch.push(
         this.#each(this.#slots, (k) =>
-          this.#each(this.userSaves + 1, (c) => this.#flight(`patch ${a} ${k} ${c}`, flight)),
+          this.#each(this.userSaves + 1, (c) => {
+            const patch = this.#flight(`patch ${a} ${k} ${c}`, flight);
+            this.#several.set(patch, this.#field(`several ${a} ${k} ${c}`, 1));
+            return patch;
+          }),
         ),
       );
       this.#post.push(
@@ -246,6 +269,7 @@ export class World implements Explorable {
         lease: this.#field(`lease ${i}`, this.#recoveryLease),
         notBefore: this.#field(`not before ${i}`, this.#late + 1),
         ambiguous: this.#field(`ambiguous ${i}`, 1),
+        taken: this.#field(`taken ${i}`, 1),
         deadline: this.#field(`deadline ${i}`, this.#deadline),
         before: this.#each(this.#agents, (a) => this.#field(`before ${i} ${a}`, contents)),
         slot: this.#each(this.#agents, (a) => this.#field(`image ${i} ${a}`, this.#slots)),
@@ -263,6 +287,7 @@ export class World implements Explorable {
         guard: this.#field(`${name} guard`, clock === undefined ? 1 : this.#recoveryLease + 1),
         lease: clock === undefined ? -1 : this.#field(`${name} lease`, this.#recoveryLease),
         taken: this.#field(`${name} taken`, 1),
+        once: this.#field(`${name} once`, 1),
         quarantined: this.#field(`${name} quarantined`, 1),
         pastDeadline: this.#field(`${name} past`, 1),
         targets: this.#each(this.#agents, (a) => ({
@@ -273,6 +298,7 @@ export class World implements Explorable {
           slot: this.#field(`${name} slot ${a}`, this.#slots + 1),
           gone: this.#field(`${name} gone ${a}`, 1),
           seen: this.#field(`${name} seen ${a}`, 2 ** this.#slots - 1),
+          looked: this.#field(`${name} looked ${a}`, 2),
         })),
         wait: clock === undefined ? -1 : this.#field(`${name} wait`, WAITS.length - 1),
         asked: clock === undefined ? -1 : this.#field(`${name} asked`, this.#recoveryLease + 1),
@@ -319,7 +345,7 @@ export class World implements Explorable {
     const notBefore = f[row.notBefore] as number;
     return {
       status: STATUSES[f[row.status] as number] as SaveStatus,
-      epoch: 1,
+      epoch: 1 + (f[row.taken] as number),
       leaseUntil: f[row.lease] as number,
       notBefore: notBefore === 0 ? null : notBefore - 1,
       ambiguous: f[row.ambiguous] === 1,
@@ -361,6 +387,7 @@ export class World implements Explorable {
       status: STATUSES[f[process.status] as number] as SaveStatus,
       parts,
       taken: f[process.taken] === 1,
+      once: f[process.once] === 1,
       quarantined: f[process.quarantined] === 1,
       pastDeadline: f[process.pastDeadline] === 1,
       released: false,
@@ -380,6 +407,7 @@ export class World implements Explorable {
       undo: UNDOS[f[target.undo] as number] as Undo,
       touched: f[target.touched] === 1,
       ambiguous: f[target.ambiguous] === 1,
+      seen: f[target.looked] === 0 ? undefined : f[target.looked] === 2,
     };
   }
 
@@ -388,7 +416,8 @@ export class World implements Explorable {
     const process = this.#processes[p] as ProcessFields;
     let key = f[process.status] as number;
     key =
-      key * 8 +
+      key * 16 +
+      (f[process.once] as number) * 8 +
       (f[process.taken] as number) * 4 +
       (f[process.quarantined] as number) * 2 +
       (f[process.pastDeadline] as number);
@@ -404,7 +433,7 @@ export class World implements Explorable {
         (this.#creates(f, i, a) ? 4 : 0) +
         (f[target.touched] as number) * 2 +
         (f[target.ambiguous] as number);
-      key = key * 2 + (f[target.gone] as number);
+      key = key * 6 + (f[target.looked] as number) * 2 + (f[target.gone] as number);
     }
     let decision = this.#decisions.get(key);
     if (decision === undefined) {
@@ -497,6 +526,7 @@ export class World implements Explorable {
     if (scope.clock === undefined) this.#timePasses(f, emit);
     else this.#tick(f, emit);
     this.#settles(f, emit);
+    if (scope.operator) this.#operatorTakes(f, emit);
     if (scope.deletes && f[this.#removed] === 0) this.#removals(f, emit);
     if (scope.sweeps) this.#sweepDeletes(f, emit);
   }
@@ -541,7 +571,7 @@ export class World implements Explorable {
       g[row.before[a] as number] = g[this.#db[a] as number] as number;
       g[row.slot[a] as number] = g[this.#dbSlot[a] as number] as number;
     }
-    this.#start(g, i, i, { taken: false, quarantined: false, pastDeadline: false });
+    this.#start(g, i, i, { taken: false, once: true, quarantined: false, pastDeadline: false });
   }
 
   /** A process holds a save from now on. */
@@ -549,7 +579,7 @@ export class World implements Explorable {
     g: Uint8Array,
     p: number,
     i: number,
-    held: { taken: boolean; quarantined: boolean; pastDeadline: boolean },
+    held: { taken: boolean; once: boolean; quarantined: boolean; pastDeadline: boolean },
   ): void {
     const process = this.#processes[p] as ProcessFields;
     for (const [q, other] of this.#processes.entries())
@@ -561,6 +591,7 @@ export class World implements Explorable {
     if (this.scope.clock === undefined) g[process.guard] = 1;
     else g[process.lease] = held.taken ? this.#recoveryLease : this.#lease;
     g[process.taken] = held.taken ? 1 : 0;
+    g[process.once] = held.once ? 1 : 0;
     g[process.quarantined] = held.quarantined ? 1 : 0;
     g[process.pastDeadline] = held.pastDeadline ? 1 : 0;
     for (let a = 0; a < this.#agents; a += 1) {
@@ -582,7 +613,8 @@ export class World implements Explorable {
     g[process.slack] = 0;
     const { do: next } = this.#decide(g, p);
     // A transition is a call of the database, under way from now on.
-    if (next !== 'send' && next !== 'undo') this.#giveSlack(g, p, this.scope.clock.databaseMs);
+    if (next !== 'look' && next !== 'send' && next !== 'undo')
+      this.#giveSlack(g, p, this.scope.clock.databaseMs);
     g[process.asked] = 0;
   }
 
@@ -595,7 +627,7 @@ export class World implements Explorable {
     const process = this.#processes[p] as ProcessFields;
     this.#abandonWait(g, p);
     const isUser = p < this.userSaves;
-    const { phase, save, status, current, guard, taken, quarantined, pastDeadline } = process;
+    const { phase, save, status, current, guard, taken, once, quarantined, pastDeadline } = process;
     const { lease, wait, asked, waitTtl, slack } = process;
     for (const field of [
       save,
@@ -604,6 +636,7 @@ export class World implements Explorable {
       guard,
       lease,
       taken,
+      once,
       quarantined,
       pastDeadline,
       wait,
@@ -622,9 +655,11 @@ export class World implements Explorable {
     g[row.lease] = Math.max(0, control.leaseUntil ?? 0);
     g[row.notBefore] = control.notBefore === null ? 0 : control.notBefore + 1;
     g[row.ambiguous] = control.ambiguous ? 1 : 0;
+    g[row.taken] = control.epoch > 1 ? 1 : 0;
     g[row.deadline] = control.deadlineAt;
     if (isClosed(control.status)) {
       g[row.deadline] = 0;
+      g[row.taken] = 0;
       g[row.ambiguous] = 0;
       // Nobody looks at them again.
       for (const field of [...row.before, ...row.slot, row.names]) g[field] = 0;
@@ -666,7 +701,7 @@ export class World implements Explorable {
     }
     const i = f[process.save] as number;
     const decision = this.#decide(f, p);
-    const epoch = f[process.current] === 1 ? 1 : 0;
+    const epoch = f[process.current] === 1 ? this.#control(f, i).epoch : 0;
     const late = this.#late;
     const transition = (
       kind: string,
@@ -680,6 +715,7 @@ export class World implements Explorable {
       emit(true, held ? kind : `${kind} (too late)`, p, -1, '');
     };
     switch (decision.do) {
+      case 'look':
       case 'send':
       case 'undo':
         for (const key of decision.keys) this.#act(f, p, KEYS.indexOf(key), decision.do, emit);
@@ -760,6 +796,8 @@ export class World implements Explorable {
     const process = this.#processes[p] as ProcessFields;
     const i = f[process.save] as number;
     const isForward = STATUSES[f[process.status] as number] === 'APPLYING';
+    // Before its first owner sends anything a second time that got no answer, the journal knows.
+    const isUnrecorded = f[process.taken] === 0 && f[process.once] === 1 && this.scope.without !== 'record';
     for (let a = 0; a < this.#agents; a += 1) {
       if (!this.#namesAgent(f, i, a)) continue;
       const target = process.targets[a] as TargetFields;
@@ -769,10 +807,12 @@ export class World implements Explorable {
       // Where the last answer was no answer: a look that failed, with the slot unlooked for, is not repeated.
       const isOpen = forward === 'unknown' && f[target.slot] !== UNLOOKED;
       if (isForward && (decision.do === 'hand_over' || decision.do === 'abort')) {
-        if (
-          (isOpen && afterSend(agent, 'unknown', request).again) ||
-          (forward === 'unreachable' && afterSend(agent, 'not_sent', request).again)
-        )
+        const isRepeat = isOpen && afterSend(agent, 'unknown', request).again;
+        if (isUnrecorded && agent.ambiguous && (isRepeat || forward === 'unreachable')) {
+          this.#record(f, p, emit);
+          continue;
+        }
+        if (isRepeat || (forward === 'unreachable' && afterSend(agent, 'not_sent', request).again))
           this.#act(f, p, a, 'send', emit, false);
       }
       if (!isForward && decision.do === 'hand_over' && (undo === 'unknown' || undo === 'blocked'))
@@ -780,8 +820,27 @@ export class World implements Explorable {
     }
   }
 
+  #record(f: Uint8Array, p: number, emit: Emit): void {
+    const process = this.#processes[p] as ProcessFields;
+    const i = f[process.save] as number;
+    const g = this.#copy(f);
+    const control = this.#control(g, i);
+    const epoch = g[process.current] === 1 ? control.epoch : 0;
+    const request = { ambiguous: true, notBeforeMs: 0, keepsLease: true };
+    if (this.#transition(g, p, i, holdStep(control, epoch, request, 0))) g[process.once] = 0;
+    else this.#end(g, p);
+    emit(false, 'records that it sends again', p, -1, '');
+  }
+
   /** One agent's next request, forward or back. */
-  #act(f: Uint8Array, p: number, a: number, direction: 'send' | 'undo', emit: Emit, good = true): void {
+  #act(
+    f: Uint8Array,
+    p: number,
+    a: number,
+    direction: 'look' | 'send' | 'undo',
+    emit: Emit,
+    good = true,
+  ): void {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
     const { clock } = this.scope;
@@ -790,7 +849,8 @@ export class World implements Explorable {
     // Without durations, the time that is left may be too short at any moment.
     if (!mayStill || (isOrdering && good)) {
       const g = this.#copy(f);
-      if (direction === 'undo') g[target.undo] = UNDOS.indexOf('blocked');
+      if (direction === 'look') g[target.looked] = 1;
+      else if (direction === 'undo') g[target.undo] = UNDOS.indexOf('blocked');
       else {
         const isLooking = f[target.slot] === UNLOOKED || f[target.seen] !== 0;
         g[target.forward] = FORWARDS.indexOf(isLooking ? 'unknown' : 'unreachable');
@@ -811,7 +871,8 @@ export class World implements Explorable {
     emit(good, 'sends', p, a, wait);
   }
 
-  #nextRequest(f: Uint8Array, p: number, a: number, direction: 'send' | 'undo'): Wait {
+  #nextRequest(f: Uint8Array, p: number, a: number, direction: 'look' | 'send' | 'undo'): Wait {
+    if (direction === 'look') return 'look';
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
     const creates = this.#target(f, p, a).action === 'create';
@@ -838,12 +899,34 @@ export class World implements Explorable {
     const process = this.#processes[p] as ProcessFields;
     const target = process.targets[a] as TargetFields;
     const i = f[process.save] as number;
-    const step = (isGood: boolean, what: string, change: (g: Uint8Array) => void) => {
+    const step = (isGood: boolean, what: string, change: (g: Uint8Array) => unknown) => {
       const g = this.#copy(f);
       change(g);
       if (scope.clock !== undefined && g[process.phase] === RUNNING) this.#compute(g, p);
       emit(isGood && good, wait, p, a, what);
     };
+
+    if (wait === 'look') {
+      step(true, 'answered', (g) => {
+        const creates = this.#target(g, p, a).action === 'create';
+        const own = (g[target.slot] as number) - 2;
+        const shown: number[] = [];
+        for (let k = 0; k < this.#slots; k += 1) {
+          if (!creates && k !== own) continue;
+          // A repair has the content of an earlier save here, so that its own stamp cannot be told from that one's.
+          if (i < this.userSaves && this.#isStampedBy(g[this.#slotOf[a]?.[k] as number] as number, i))
+            shown.push(k);
+        }
+        g[target.looked] = shown.length > 0 ? 2 : 1;
+        const [only] = shown;
+        if (only === undefined || shown.length > 1) return;
+        g[target.slot] = only + 2;
+        if (g[this.#slotOf[a]?.[only] as number] === THERE + this.#after(g, i, a))
+          g[target.forward] = FORWARDS.indexOf('applied');
+      });
+      if (!scope.onlySlow) step(false, 'not answered', (g) => (g[target.looked] = 1));
+      return;
+    }
 
     if (wait === 'list' || wait === 'undo-list') {
       step(true, 'answered', (g) => {
@@ -1001,6 +1084,8 @@ export class World implements Explorable {
 
   /** A request without an answer may be applied from now on. */
   #fly(g: Uint8Array, p: number, flight: number): void {
+    const several = this.#several.get(flight);
+    if (several !== undefined && (g[flight] as number) > 0) g[several] = 1;
     if (this.scope.clock !== undefined) {
       const ttl = g[(this.#processes[p] as ProcessFields).waitTtl] as number;
       g[flight] = Math.max(g[flight] as number, ttl);
@@ -1031,6 +1116,11 @@ export class World implements Explorable {
       if (slot >= 0) this.#fly(g, p, this.#patch[0]?.[slot]?.[content] as number);
       else this.#fly(g, p, this.#post[0]?.[i + 1]?.[0] as number);
     }
+  }
+
+  /** What is not under way is not there twice. */
+  #forgetDead(g: Uint8Array): void {
+    for (const [flight, several] of this.#several) if (g[flight] === 0) g[several] = 0;
   }
 
   #takeovers(f: Uint8Array, emit: Emit): void {
@@ -1080,8 +1170,9 @@ export class World implements Explorable {
     if (!this.#isOpen(g, i)) return false;
     const taken = takeoverStep(this.#control(g, i), this.#recoveryLease, 0);
     if (taken === null) return false;
-    this.#write(g, i, taken.control);
-    this.#start(g, p, i, { taken: true, quarantined: taken.quarantined, pastDeadline: taken.pastDeadline });
+    const once = taken.once || this.scope.without === 'once';
+    this.#write(g, i, once ? { ...taken.control, ambiguous: false } : taken.control);
+    this.#start(g, p, i, { ...taken, taken: true, once });
     return true;
   }
 
@@ -1118,14 +1209,18 @@ export class World implements Explorable {
         const slot = this.#slotOf[a]?.[k] as number;
         for (const [content, flight] of this.#patchesTo(a, k).entries()) {
           if (f[flight] === 0) continue;
-          if ((f[slot] as number) >= THERE && f[slot] !== THERE + content) {
-            // It may be one of several of the same bytes: it stays under way.
+          const several = this.#several.get(flight) as number;
+          if ((f[slot] as number) >= THERE && (f[slot] !== THERE + content || f[several] === 0)) {
             const g = this.#copy(f);
             g[slot] = THERE + content;
+            // One of several of the same bytes: it stays under way.
+            if (g[several] === 0) g[flight] = 0;
             emit(false, 'late PATCH', -1, a, String(content));
           }
           if (isEndless) {
-            this.#copy(f)[flight] = 0;
+            const g = this.#copy(f);
+            g[flight] = 0;
+            g[several] = 0;
             emit(true, 'a PATCH is dead', -1, a, String(content));
           }
         }
@@ -1168,6 +1263,7 @@ export class World implements Explorable {
       const g = this.#copy(f);
       g[field] = to;
       if (!unbounded) for (const flight of this.#flights) if (g[flight] === 1) g[flight] = 0;
+      this.#forgetDead(g);
       emit(true, kind, who, -1, '');
     };
     for (const [i, row] of this.#saves.entries())
@@ -1184,6 +1280,7 @@ export class World implements Explorable {
     };
     down(this.#fence);
     for (const flight of this.#flights) down(flight);
+    this.#forgetDead(g);
     for (const row of this.#saves) {
       down(row.lease);
       down(row.deadline);
@@ -1244,6 +1341,29 @@ export class World implements Explorable {
     }
   }
 
+  /** An operator takes the save over and marks it as theirs (settle.ts); what they do about it follows, like for any such save. */
+  #operatorTakes(f: Uint8Array, emit: Emit): void {
+    const i = this.#openSave(f);
+    if (i < 0) return;
+    const g = this.#copy(f);
+    const row = this.#saves[i] as SaveFields;
+    if (this.scope.clock === undefined) g[row.lease] = 0;
+    const taken = takeoverStep(this.#control(g, i), this.#recoveryLease, 0);
+    if (taken === null) return;
+    const { epoch } = taken.control;
+    const step = needsAttentionStep(taken.control, epoch, { ambiguous: true, lateMs: this.#late }, 0);
+    if (step.kind !== 'moved') throw new Error(`an operator cannot take a save: ${step.kind}`);
+    this.#write(g, i, this.scope.without === 'settle' ? { ...step.control, notBefore: null } : step.control);
+    this.#markUnderWay(g);
+    for (const [p, process] of this.#processes.entries()) {
+      if (g[process.phase] !== RUNNING || g[process.save] !== i) continue;
+      g[process.current] = 0;
+      if (this.scope.clock === undefined) g[process.guard] = 0;
+      if (!this.scope.keepsStale) this.#end(g, p);
+    }
+    emit(false, 'an operator takes', i, -1, '');
+  }
+
   #removals(f: Uint8Array, emit: Emit): void {
     for (let a = 0; a < this.#agents; a += 1) {
       for (let k = 0; k < this.#slots; k += 1) {
@@ -1292,11 +1412,12 @@ export class World implements Explorable {
     const name =
       who < 0
         ? ''
-        : kind.endsWith(' of') || kind === 'a person settles'
+        : kind.endsWith(' of') || kind === 'a person settles' || kind === 'an operator takes'
           ? `save ${who + 1}`
           : (this.#names[who] ?? '');
     const said = agent < 0 ? what : `${KEYS[agent]} ${what}`;
     if (kind.endsWith(' of')) return `${kind} ${name}`;
+    if (kind === 'an operator takes') return `${kind} ${name}`;
     if (kind === 'a person settles') return `${kind} ${name}: ${what}`;
     return [name, kind, said].filter((word) => word !== '').join(' ');
   }

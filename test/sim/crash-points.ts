@@ -135,7 +135,7 @@ export const SCENARIOS: Scenario[] = [
 
 /** As delivered, but for a recovery that looks every ten seconds. */
 const SETTINGS: SagaSettings = {
-  leaseMs: 30_000,
+  leaseMs: 17_000,
   deadlineMs: 120_000,
   answerMs: 12_000,
   lateMs: 22_000,

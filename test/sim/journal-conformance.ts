@@ -107,7 +107,7 @@ export type Command =
     }
   | { op: 'rolledBack'; on: Target; missing: AgentRole[]; ambiguous: boolean; late: Soon }
   | { op: 'needsAttention'; on: Target; ambiguous: boolean; late: Soon }
-  | { op: 'hold'; on: Target; ambiguous: boolean; notBefore: Soon }
+  | { op: 'hold'; on: Target; ambiguous: boolean; notBefore: Soon; keepsLease?: boolean }
   | { op: 'takeover'; on: Target; owner: 'one' | 'two'; lease: Soon }
   | {
       op: 'settle';
@@ -229,6 +229,7 @@ export const command = fc.oneof(
       on: target,
       ambiguous: fc.boolean(),
       notBefore: soon,
+      keepsLease: fc.boolean(),
     }),
   },
   {
@@ -380,6 +381,7 @@ export async function carryOut(
             results: results(ref(one.on).saveId),
             ambiguous: one.ambiguous,
             notBeforeMs: one.notBefore,
+            keepsLease: one.keepsLease ?? false,
           }),
         );
       case 'takeover': {
@@ -488,7 +490,7 @@ export async function carryOut(
 export const DEPLOYMENT_OF = new WeakMap<SaveJournal, string>();
 
 const TIMES = new Set(['startedAt', 'finishedAt', 'lastSyncedAt', 'checkedAt']);
-const WAITS = new Set(['retryAfterMs', 'notBeforeMs']);
+const WAITS = new Set(['retryAfterMs', 'notBeforeMs', 'leaseMs']);
 
 /** An answer with moments made comparable, keys sorted, and what is not there left out. */
 export function comparable(value: unknown, key = ''): unknown {

@@ -106,18 +106,18 @@ export function needsAttentionStep(
   });
 }
 
-/** The lease ends now; the status stays. */
+/** The lease ends now, unless it is kept; the status stays. */
 export function holdStep(
   control: SaveControl,
   epoch: number,
-  request: { ambiguous: boolean; notBeforeMs: number },
+  request: { ambiguous: boolean; notBeforeMs: number; keepsLease?: boolean },
   now: number,
 ): Step {
   return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], null, () => ({
     kind: 'moved',
     control: {
       ...control,
-      leaseUntil: now,
+      leaseUntil: request.keepsLease === true ? control.leaseUntil : now,
       ambiguous: control.ambiguous || request.ambiguous,
       notBefore: request.notBeforeMs > 0 ? now + request.notBeforeMs : null,
     },
@@ -151,21 +151,26 @@ export function isDue(control: SaveControl, now: number): boolean {
   );
 }
 
-/** Null: it is not due. `quarantined`: a stored quarantine is over; it counts once. */
+/**
+ * Null: it is not due. `quarantined`: a stored quarantine is over; it counts once. `once`: its one owner until now recorded
+ * nothing ambiguous.
+ */
 export function takeoverStep(
   control: SaveControl,
   leaseMs: number,
   now: number,
-): { control: SaveControl; quarantined: boolean; pastDeadline: boolean } | null {
+): { control: SaveControl; once: boolean; quarantined: boolean; pastDeadline: boolean } | null {
   if (!isDue(control, now)) return null;
+  const once = control.epoch === 1 && !control.ambiguous;
   return {
     control: {
       ...control,
       epoch: control.epoch + 1,
-      ambiguous: true,
+      ambiguous: !once,
       notBefore: null,
       leaseUntil: now + leaseMs,
     },
+    once,
     quarantined: control.notBefore !== null,
     pastDeadline: control.deadlineAt <= now,
   };

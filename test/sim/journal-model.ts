@@ -253,15 +253,11 @@ export class JournalModel {
 
     const open = this.blockingSaveOf(orgId);
     if (open !== undefined) {
-      const until = Math.max(open.leaseUntil ?? -Infinity, open.notBefore ?? -Infinity);
       return {
         outcome: 'IN_PROGRESS',
         saveId: open.id,
         status: open.status,
-        retryAfterMs:
-          open.status === 'NEEDS_ATTENTION'
-            ? null
-            : Math.max(1000, this.#msUntil(until === -Infinity ? now : until)),
+        retryAfterMs: this.#retryAfterMs(open, now),
       };
     }
     const lock = this.#locks.get(orgId);
@@ -492,6 +488,7 @@ export class JournalModel {
       save: saveJson(save),
       images: this.#imagesJson(save.id),
       deployment: this.deployment,
+      once: taken.once,
       quarantined: taken.quarantined,
       pastDeadline: taken.pastDeadline,
     };
@@ -507,6 +504,7 @@ export class JournalModel {
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
       notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
+      leaseMs: save.leaseUntil === null ? null : this.#msUntil(save.leaseUntil),
     };
   }
 
@@ -536,7 +534,6 @@ export class JournalModel {
         revision: agent.revision,
         saveId: agent.lastSaveId,
         config: agent.config,
-        mappingVersion: agent.mappingVersion,
         observed: this.#observed.get(agent.id) ?? null,
         missing: agent.missingSince !== null,
         policy: this.#organizations.get(agent.orgId)?.driftPolicy ?? 'REVERT',
@@ -698,6 +695,14 @@ export class JournalModel {
     return (
       this.openSaveOf(orgId) !== undefined || (this.#locks.get(orgId)?.fenceUntil ?? -Infinity) > this.#now()
     );
+  }
+
+  /** When a caller who meets this open save should try again. */
+  #retryAfterMs(save: SaveRow, now: number): number | null {
+    if (save.status === 'NEEDS_ATTENTION') return null;
+    if (save.notBefore !== null && save.notBefore > now) return this.#msUntil(save.notBefore);
+    const left = save.epoch > 1 && save.leaseUntil !== null ? this.#msUntil(save.leaseUntil) : Infinity;
+    return Math.max(250, Math.min(5_000, Math.floor((now - save.startedAt) / 2), left));
   }
 
   #msUntil(then: number): number {

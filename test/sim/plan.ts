@@ -70,7 +70,7 @@ const ROLES = ['INBOUND', 'OUTBOUND'] as const;
 const SETTINGS: readonly [SettingsChoice, ...SettingsChoice[]] = [
   // As delivered.
   {
-    leaseMs: 30_000,
+    leaseMs: 17_000,
     deadlineMs: 120_000,
     answerMs: 12_000,
     lateMs: 22_000,

@@ -155,7 +155,7 @@ describe('tests of the tests', () => {
   });
 
   test('shrinking keeps what breaks, and drops acts', async () => {
-    const bug = BUGS['no-fence'];
+    const bug = BUGS['sends-until-the-lease-ends'];
     if (bug === undefined) throw new Error('no such bug');
     const whole = await simulate(makePlan(bug.seed), { planted: bug.planted });
     const { run, kept } = await shrink(whole, bug.planted);

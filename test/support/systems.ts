@@ -49,7 +49,7 @@ export async function systemsOf({ supabase, vapi }: Where, orgId: string): Promi
       .sort((a, b) => (String(a['id']) < String(b['id']) ? -1 : 1)),
     agents: (
       await sql<{ row: AgentRow }[]>`
-        select to_jsonb(a) as row from public.agents a where org_id = ${orgId} order by role`
+        select to_jsonb(a) - 'unconfirmed' as row from public.agents a where org_id = ${orgId} order by role`
     ).map(({ row }) => row),
     revisions: (
       await sql<{ row: Row }[]>`

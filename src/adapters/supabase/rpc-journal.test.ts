@@ -26,6 +26,7 @@ import {
 } from '../../ports/agents/save-journal.ts';
 import { createServiceClient, NO_ANSWER, NOT_SENT } from './clients.ts';
 import { createRpcJournal, databaseError } from './rpc-journal.ts';
+import { createRpcSweepStore } from './rpc-sweep-store.ts';
 
 describe('databaseError', () => {
   const told = (code: string | undefined, status: number) => {
@@ -365,10 +366,18 @@ describe('against real functions', () => {
     await expect.poll(() => journal.due(1_000)).toContainEqual({ orgId, saveId });
     const taken = await journal.takeover(ref.orgId, ref.saveId, 'other', 60_000);
     if (taken.outcome !== 'TAKEN') throw new Error(taken.outcome);
-    expect(keys(taken)).toEqual(['deployment', 'images', 'outcome', 'pastDeadline', 'quarantined', 'save']);
-    expect(save.parse(taken.save)).toMatchObject({ epoch: 2, ambiguous: true });
+    expect(keys(taken)).toEqual([
+      'deployment',
+      'images',
+      'once',
+      'outcome',
+      'pastDeadline',
+      'quarantined',
+      'save',
+    ]);
+    expect(save.parse(taken.save)).toMatchObject({ epoch: 2, ambiguous: false });
     expect(z.array(image).parse(taken.images)).toHaveLength(2);
-    expect([taken.quarantined, taken.pastDeadline]).toEqual([false, true]);
+    expect([taken.once, taken.quarantined, taken.pastDeadline]).toEqual([true, false, true]);
     expect(await journal.takeover(ref.orgId, ref.saveId, 'third', 60_000)).toEqual({ outcome: 'NOT_DUE' });
 
     const held = { ...ref, epoch: 2 };
@@ -411,6 +420,33 @@ describe('against real functions', () => {
       status: 'COMMITTED',
       retryAfterMs: expect.any(Number) as number,
     });
+  });
+
+  test('tells a caller who meets an open save when to try again: by its age, or when recovery may go on', async () => {
+    const { ref } = await begun({ leaseMs: 60_000 });
+    const retryAfterMs = async (at: string) => {
+      await supabase.sql`
+        update public.agent_saves set started_at = now() - ${at}::interval where id = ${ref.saveId}`;
+      const refused = await journal.begin(ref.orgId, randomUUID(), 'me', request());
+      return refused.outcome === 'IN_PROGRESS' ? refused.retryAfterMs : refused.outcome;
+    };
+    const lease = (to: string) => supabase.sql`
+      update public.agent_saves set lease_until = now() + ${to}::interval where id = ${ref.saveId}`;
+    // From the future: none of the time that this test takes counts.
+    expect(await retryAfterMs('-1 hour')).toBe(250);
+    expect(await retryAfterMs('1 hour')).toBe(5_000);
+    const half = Number(await retryAfterMs('4 seconds'));
+    expect(half).toBeGreaterThanOrEqual(2_000);
+    expect(half).toBeLessThanOrEqual(5_000);
+
+    await lease('-1 second');
+    expect(await journal.takeover(ref.orgId, ref.saveId, 'other', 600_000)).toMatchObject({ once: true });
+    expect(await retryAfterMs('1 hour')).toBe(5_000);
+    await lease('-1 second');
+    expect(await retryAfterMs('1 hour')).toBe(250);
+    const hold = { results: results(ref), ambiguous: true, notBeforeMs: 600_000 };
+    await journal.hold({ ...ref, epoch: 2 }, hold);
+    expect(await retryAfterMs('1 hour')).toBeGreaterThan(500_000);
   });
 
   test('a commit that does not show an answer for every agent is a defect, and changes nothing', async () => {
@@ -529,6 +565,62 @@ describe('against real functions', () => {
         );
       },
     );
+
+    test('an answer of another form is no answer, whatever was asked: recovery tries again', async () => {
+      const bodies = [
+        'null',
+        '7',
+        '"COMMITTED"',
+        '{"outcome":"DONE"}',
+        '{"outcome":"BEGUN"}',
+        '{"outcome":"TAKEN"}',
+      ];
+      bodies.push(
+        '{"outcome":"COMMITTED"}',
+        '{"outcome":"COMMITTED","save":{"id":7}}',
+        '{"outcome":"FOUND"}',
+      );
+      bodies.push('[{"org_id":7}]', '[null]', '{}');
+      let body = '';
+      const strange = await answeredBy((response) =>
+        response.writeHead(200, { 'content-type': 'application/json' }).end(body),
+      );
+      const sweepStore = createRpcSweepStore(
+        createServiceClient({ ...supabaseConfig(supabase), url: strange.url }),
+      );
+      const orgId = randomUUID();
+      const ref = { orgId, saveId: randomUUID(), epoch: 1 };
+      const rest = { results: [], missing: [], ambiguous: false, lateMs: 0 };
+      const asked: (() => Promise<unknown>)[] = [
+        () => strange.journal.begin(orgId, ref.saveId, 'me', request()),
+        () => strange.journal.commit(ref, { agents: [], ...rest }),
+        () => strange.journal.abort(ref, { ...rest, failure: why, leaseMs: 1, nothingApplied: false }),
+        () => strange.journal.rolledBack(ref, rest),
+        () => strange.journal.needsAttention(ref, { ...rest, failure: why }),
+        () => strange.journal.hold(ref, { ...rest, notBeforeMs: 0 }),
+        () => strange.journal.settle(ref, 'COMMITTED', rest),
+        () => strange.journal.inspect(orgId, ref.saveId),
+        () => strange.journal.takeover(orgId, ref.saveId, 'me', 1),
+        () => strange.journal.due(1),
+        () => sweepStore.lookup(['a']),
+        () => sweepStore.page(null, 1),
+        () => sweepStore.orphans([], 0),
+        () => sweepStore.note([{ orgId, agentId: orgId, saveId: orgId, revision: 1, state: 'SAME' }]),
+        () => sweepStore.setDriftPolicy(orgId, 'REVERT'),
+      ];
+      for (body of bodies) {
+        for (const ask of asked) {
+          expect(await error(ask()), `${ask} answered ${body}`).toMatchObject({
+            ...{ name: 'DatabaseError', code: 'UNREADABLE_ANSWER', sent: true },
+          });
+        }
+      }
+      for (body of ['null', '{}', '"7"']) {
+        for (const ask of [() => sweepStore.takeLease('me', 1), () => sweepStore.cleanup(1, 90)]) {
+          expect(await error(ask())).toMatchObject({ code: 'UNREADABLE_ANSWER' });
+        }
+      }
+    });
 
     test.each([301, 302, 307, 308])(
       'a redirect (%i) is not followed: nobody else gets the key',

@@ -1,15 +1,14 @@
 import type { PostgrestError } from '@supabase/supabase-js';
-import { z } from 'zod';
+import type { z } from 'zod';
 import {
-  type BeginOutcome,
   DatabaseError,
   KeyRefusedError,
   type SaveJournal,
   type SaveRef,
-  type TakenSave,
   type TransitionOutcome,
   ValueRefusedError,
 } from '../../ports/agents/save-journal.ts';
+import { beginAnswer, dueAnswer, inspectAnswer, takeoverAnswer, transitionAnswer } from './answers.ts';
 import { NO_ANSWER, NOT_SENT, type ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 
@@ -21,15 +20,13 @@ const TRANSIENT_SQLSTATE = /^(40|53|55P03|57P0[1-4]|57014)/;
 /** SQLSTATE class 22, and the REST layer's word for a body that it cannot parse. */
 const DATA_EXCEPTION = /^(22|PGRST102$)/;
 
-/** Every answer of a save function has an outcome; what else it has is the function's, and the port's type says it. */
-const answer = z.looseObject({ outcome: z.string() });
-
 /** The save functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcJournal(supabase: ServiceClient): SaveJournal {
   const at = ({ orgId, saveId, epoch }: SaveRef) => ({ p_org_id: orgId, p_save_id: saveId, p_epoch: epoch });
   return {
     begin: (orgId, saveId, owner, request) =>
-      call<BeginOutcome>(
+      parsed(
+        beginAnswer,
         supabase.rpc('save_begin', {
           p_org_id: orgId,
           p_save_id: saveId,
@@ -48,9 +45,11 @@ export function createRpcJournal(supabase: ServiceClient): SaveJournal {
     hold: (ref, request) => transition(supabase.rpc('save_hold', { ...at(ref), p_request: asJson(request) })),
     settle: (ref, status, request) =>
       transition(supabase.rpc('save_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
-    inspect: (orgId, saveId) => call(supabase.rpc('save_inspect', { p_org_id: orgId, p_save_id: saveId })),
+    inspect: (orgId, saveId) =>
+      parsed(inspectAnswer, supabase.rpc('save_inspect', { p_org_id: orgId, p_save_id: saveId })),
     takeover: (orgId, saveId, owner, leaseMs) =>
-      call<TakenSave | { outcome: 'BUSY' | 'NOT_DUE' }>(
+      parsed(
+        takeoverAnswer,
         supabase.rpc('save_takeover', {
           p_org_id: orgId,
           p_save_id: saveId,
@@ -59,15 +58,14 @@ export function createRpcJournal(supabase: ServiceClient): SaveJournal {
         }),
       ),
     due: async (limit) => {
-      const { data, error, status } = await supabase.rpc('save_due', { p_limit: limit });
-      if (error !== null) throw databaseError(error, status);
-      return data.map((row) => ({ orgId: row.org_id, saveId: row.save_id }));
+      const rows = await parsed(dueAnswer, supabase.rpc('save_due', { p_limit: limit }));
+      return rows.map((row) => ({ orgId: row.org_id, saveId: row.save_id }));
     },
   };
 }
 
 function transition(request: PromiseLike<RpcAnswer>): Promise<TransitionOutcome> {
-  return call<TransitionOutcome>(request);
+  return parsed(transitionAnswer, request);
 }
 
 export interface RpcAnswer {
@@ -76,12 +74,17 @@ export interface RpcAnswer {
   status: number;
 }
 
-async function call<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
+/** The answer of a call. One that is not of the expected form says nothing of what happened. */
+export async function parsed<T extends z.ZodType>(
+  expected: T,
+  request: PromiseLike<RpcAnswer>,
+): Promise<z.output<T>> {
   const { data, error, status } = await request;
   if (error !== null) throw databaseError(error, status);
-  const parsed = answer.safeParse(data);
-  if (!parsed.success) throw new DatabaseError('UNREADABLE_ANSWER', true);
-  return data as T;
+  const answer = expected.safeParse(data);
+  // What was wrong with it stays out of the error: it may be anything that an organization wrote.
+  if (!answer.success) throw new DatabaseError('UNREADABLE_ANSWER', true);
+  return answer.data;
 }
 
 /**

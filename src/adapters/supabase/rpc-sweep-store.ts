@@ -1,7 +1,9 @@
-import type { ListedAgent, SweepAgent, SweepStore } from '../../ports/agents/sweep-store.ts';
+import { z } from 'zod';
+import type { SweepStore } from '../../ports/agents/sweep-store.ts';
+import { ids, sweepListedAnswer, sweepLookupAnswer, sweepPageAnswer } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
-import { databaseError, type RpcAnswer } from './rpc-journal.ts';
+import { parsed } from './rpc-journal.ts';
 
 /** A call locks the organizations of its notes until it commits, and their saves wait that long. */
 const NOTES_AT_ONCE = 20;
@@ -10,21 +12,22 @@ const NOTES_AT_ONCE = 20;
 export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
   return {
     takeLease: (owner, ms) =>
-      value<number>(supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms })),
+      parsed(z.number(), supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms })),
     releaseLease: async (owner) => {
-      await value<null>(supabase.rpc('lease_release', { p_name: 'sweep', p_owner: owner }));
+      await parsed(z.unknown(), supabase.rpc('lease_release', { p_name: 'sweep', p_owner: owner }));
     },
     lookup: async (assistantIds) =>
       assistantIds.length === 0
         ? []
-        : value<SweepAgent[]>(supabase.rpc('sweep_lookup', { p_assistant_ids: assistantIds })),
+        : parsed(sweepLookupAnswer, supabase.rpc('sweep_lookup', { p_assistant_ids: assistantIds })),
     listed: async (assistantIds) =>
       assistantIds.length === 0
         ? []
-        : value<ListedAgent[]>(supabase.rpc('sweep_listed', { p_assistant_ids: assistantIds })),
+        : parsed(sweepListedAnswer, supabase.rpc('sweep_listed', { p_assistant_ids: assistantIds })),
     page: async (after, limit) => {
       // The generated type knows no null for an argument; the function does.
-      const rows = await value<Page>(
+      const rows = await parsed(
+        sweepPageAnswer,
         supabase.rpc('sweep_page', { p_after: after as string, p_limit: limit }),
       );
       return rows.map((row) => ({
@@ -40,35 +43,19 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
       const noted: string[] = [];
       for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
         const some = notes.slice(from, from + NOTES_AT_ONCE);
-        noted.push(
-          ...(await value<string[]>(supabase.rpc('sweep_note', { p_notes: some as unknown as Json }))),
-        );
+        noted.push(...(await parsed(ids, supabase.rpc('sweep_note', { p_notes: some as unknown as Json }))));
       }
       return noted;
     },
-    done: (agoMs) => value<string>(supabase.rpc('sweep_done', { p_ago_ms: Math.ceil(agoMs) })),
+    done: (agoMs) => parsed(z.string(), supabase.rpc('sweep_done', { p_ago_ms: Math.ceil(agoMs) })),
     orphans: (candidates, ageMs) =>
-      value<string[]>(
+      parsed(
+        ids,
         supabase.rpc('sweep_orphans', { p_candidates: candidates as unknown as Json, p_age_ms: ageMs }),
       ),
     setDriftPolicy: (orgId, policy) =>
-      value<boolean>(supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
+      parsed(z.boolean(), supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
     cleanup: (limit, keepDays) =>
-      value<number>(supabase.rpc('save_cleanup', { p_limit: limit, p_keep_days: keepDays })),
+      parsed(z.number(), supabase.rpc('save_cleanup', { p_limit: limit, p_keep_days: keepDays })),
   };
-}
-
-type Page = {
-  org_id: string;
-  agent_id: string;
-  assistant_id: string;
-  revision: number;
-  save_id: string;
-  missing: boolean;
-}[];
-
-async function value<T>(request: PromiseLike<RpcAnswer>): Promise<T> {
-  const { data, error, status } = await request;
-  if (error !== null) throw databaseError(error, status);
-  return data as T;
 }

@@ -89,6 +89,8 @@ export interface TakenSave {
   save: SaveRecord;
   images: SaveImage[];
   deployment: string;
+  /** Nobody but its first owner had it, and that one recorded nothing ambiguous: it sent one request at most for an agent. */
+  once: boolean;
   /** A stored quarantine is over. */
   quarantined: boolean;
   pastDeadline: boolean;
@@ -133,7 +135,13 @@ export interface SaveJournal {
   ): Promise<TransitionOutcome>;
   hold(
     ref: SaveRef,
-    request: { results: TransactionResult[]; ambiguous: boolean; notBeforeMs: number },
+    request: {
+      results: TransactionResult[];
+      ambiguous: boolean;
+      notBeforeMs: number;
+      /** Only records: the caller stays the owner. */
+      keepsLease?: boolean;
+    },
   ): Promise<TransitionOutcome>;
   due(limit: number): Promise<{ orgId: string; saveId: string }[]>;
   takeover(
@@ -154,6 +162,8 @@ export interface SaveJournal {
         deployment: string;
         /** Above zero: a request of the save may still be applied, so what Vapi shows now proves nothing. */
         notBeforeMs: number | null;
+        /** Above zero: the save has an owner, which may still end it. */
+        leaseMs: number | null;
       }
     | { outcome: 'NO_SAVE' }
   >;

@@ -526,13 +526,42 @@ describe('waiting for Vapi', () => {
     expect(save.calls.at(-1)).toMatchObject({ name: 'commit', request: { ambiguous: true } });
   });
 
+  test('records that a request got no answer, once, before the same bytes are sent again', async () => {
+    const recordedAt: number[] = [];
+    const save = start({
+      reply: (role, nth, document) => (nth < 3 ? unknown : ok(role, document)),
+      hold: (_nth, clock) => {
+        recordedAt.push(clock.mono);
+        // As slow as a database may be: the repetition waits for it.
+        clock.advance(1_000);
+        return undefined;
+      },
+    });
+    await save.answer();
+    expect(save.calls.filter(({ name }) => name === 'hold')).toMatchObject([
+      { request: { ambiguous: true, notBeforeMs: 0, keepsLease: true } },
+    ]);
+    expect(save.requests[0]?.at).toBeLessThan(recordedAt[0] ?? 0);
+    expect(save.requests[1]?.at).toBeGreaterThanOrEqual((recordedAt[0] ?? 0) + 1_000);
+  });
+
+  test('sends nothing again once another owner has the save', async () => {
+    const save = start({
+      reply: () => unknown,
+      hold: () => ({ outcome: 'STALE', save: record('x', 'APPLYING', { epoch: 2 }) }),
+    });
+    await save.answer();
+    expect(save.requests).toHaveLength(1);
+    expect(save.names()).toEqual(['begin', 'hold']);
+  });
+
   test('429 after an unknown outcome does not make it known: handed over, not undone', async () => {
     const save = start({
       reply: (_role, nth) => (nth === 0 ? unknown : { kind: 'rate_limited', retryAfterMs: null }),
     });
     await save.answer();
     await save.end();
-    expect(save.names()).toEqual(['begin', 'hold']);
+    expect(save.names()).toEqual(['begin', 'hold', 'hold']);
   });
 
   test('a POST of unknown fate is never repeated: the save waits for its quarantine', async () => {
@@ -555,7 +584,7 @@ describe('waiting for Vapi', () => {
       },
     });
     const { outcome } = await save.answer();
-    expect(save.names()).toEqual(['begin', 'abort']);
+    expect(save.names()).toEqual(['begin', 'hold', 'abort']);
     expect(save.calls.at(-1)?.request).toMatchObject({ ambiguous: true, nothingApplied: false });
     expect(save.requests).toHaveLength(3);
     expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'ROLLING_BACK' } });
@@ -662,7 +691,7 @@ describe('the answer in time', () => {
     });
     const { outcome, at, journaled } = await save.answer();
     expect(at).toBe(5_000 + SETTINGS.answerMs);
-    expect(journaled).toEqual(['begin']);
+    expect(journaled).toEqual(['begin', 'hold']);
     expect(outcome).toMatchObject({
       kind: 'pending',
       retryAfterMs: 1_000,
@@ -676,7 +705,19 @@ describe('the answer in time', () => {
       },
     });
     expect(await save.end()).toBe(true);
-    expect(save.names()).toEqual(['begin', 'commit']);
+    expect(save.names()).toEqual(['begin', 'hold', 'commit']);
+  });
+
+  test('never answers "not over yet" of a save that has just ended', async () => {
+    // The commit is answered at the very moment at which the caller must be.
+    const save = start({
+      commit: async (_nth, clock) => {
+        clock.advance(SETTINGS.answerMs);
+        return undefined;
+      },
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'committed', save: { status: 'COMMITTED' } });
   });
 
   test('SAVE_ANSWER_MS counts from the call, a slow beginning included; the save goes on all the same', async () => {

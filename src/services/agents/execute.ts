@@ -141,7 +141,7 @@ export async function executeTransactionalAgentUpdate<Db>(
       const sagas = report.journal(sagaJournalOf(journal));
       const run = new SagaRun(runPorts(ports, sagas), agentSaga(report.voice(voice)), {
         ...{ orgId, ...openSagaOf(begun), leaseFrom, leaseMs: ports.settings.leaseMs },
-        ...{ taken: false, quarantined: false, pastDeadline: false },
+        ...{ taken: false, once: false, quarantined: false, pastDeadline: false },
       });
       known = () => saveOf(run.current);
       const end = await run.run();

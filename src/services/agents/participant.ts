@@ -95,20 +95,24 @@ class AgentPart implements Part {
 
   #found(assistant: ProviderAssistant): Found {
     const stamp = stampOf(assistant);
+    const stamped = stamp?.saveId === this.#saga.sagaId && stamp.agentId === this.#image.resourceId;
     return {
-      remoteId: assistant.id,
-      createdAt: String(assistant['createdAt']),
-      stamped: stamp?.saveId === this.#saga.sagaId && stamp.agentId === this.#image.resourceId,
+      ...{ remoteId: assistant.id, createdAt: String(assistant['createdAt']), stamped },
+      holds: stamped ? contentOf(this.#after, assistant) : null,
     };
   }
 }
 
 function written(sent: JsonObject, reply: ProviderReply<ProviderAssistant>): ProviderReply<Written> {
-  return mapped(reply, (assistant) => ({
+  return mapped(reply, (assistant) => contentOf(sent, assistant));
+}
+
+function contentOf(sent: JsonObject, assistant: ProviderAssistant): Written {
+  return {
     remoteId: assistant.id,
     observed: observedForm(assistant),
     differing: differences(sent, assistant).map(({ path }) => path),
-  }));
+  };
 }
 
 /** The content decides, not whose stamp it carries: a person writes no stamps. The sweep sees that one, and writes it anew. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import type { ExecutorPorts } from '../agents/execute.ts';
@@ -25,7 +26,7 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
   } as unknown as SaveJournal;
   const log = { info: () => {}, warn: () => {}, error: () => {} };
   const ports = {
-    clock: { now: () => 0, monotonic: () => 0 },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => new Promise(() => {}) },
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     ...{ owner: 'me', log, meter: { count: () => {} } },
   } as unknown as ExecutorPorts<null>;
@@ -34,7 +35,7 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
   return { round, asked, most: () => mostRunning };
 }
 
-test('one round looks at every abandoned save, twenty at a time, while batches come back full', async () => {
+test('one round looks at every abandoned save, twenty at a time', async () => {
   const { round, asked, most } = abandoned(205, () => true);
   await round();
   expect(new Set(asked).size).toBe(205);
@@ -45,7 +46,7 @@ test('one round looks at every abandoned save, twenty at a time, while batches c
 test('one round looks only once at saves that stay due', async () => {
   const { round, asked } = abandoned(30, () => false);
   await round();
-  expect(asked.length).toBe(20);
+  expect(asked.length).toBe(30);
 });
 
 test('a save that cannot be carried on does not end the round', async () => {
@@ -57,8 +58,61 @@ test('a save that cannot be carried on does not end the round', async () => {
   expect(new Set(asked).size).toBe(45);
 });
 
-test('a round ends after its batch when the server stops', async () => {
-  const { round, asked } = abandoned(100, () => true);
-  await round(AbortSignal.abort());
+test('takes no more saves once the server stops', async () => {
+  const stopping = new AbortController();
+  const { round, asked } = abandoned(100, () => {
+    stopping.abort();
+    return true;
+  });
+  await round(stopping.signal);
   expect(asked.length).toBe(20);
+});
+
+/** A database with abandoned saves, each of which keeps whoever takes it for so long, by a clock of its own. */
+function lasting(saves: { dueAt: number; lastsMs: number }[]) {
+  const clock = new VirtualClock();
+  let due = saves.map((save, index) => ({ ...save, orgId: `org ${index}`, saveId: `save ${index}` }));
+  const endedAt = new Map<string, number>();
+  const journal = {
+    due: async (limit: number) => due.filter(({ dueAt }) => dueAt <= clock.now()).slice(0, limit),
+    takeover: async (_orgId: string, saveId: string) => {
+      const one = due.find((save) => save.saveId === saveId);
+      due = due.filter((save) => save !== one);
+      await clock.sleep(one?.lastsMs ?? 0);
+      endedAt.set(saveId, clock.now());
+      return { outcome: 'NOT_DUE' };
+    },
+  } as unknown as SaveJournal;
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  const ports = {
+    ...{ clock, owner: 'me', log, meter: { count: () => {} } },
+    settings: { leaseMs: 17_000, requestTimeoutMs: 10_000 },
+  } as unknown as ExecutorPorts<null>;
+  const round = recoverAbandonedSaves(journal, {} as VoiceProvider, ports);
+  return { clock, round, endedAt };
+}
+
+test('the slowest save keeps no other one waiting: 200 end within 1.5 times what twenty at a time need', async () => {
+  const { clock, round, endedAt } = lasting(
+    Array.from({ length: 200 }, (_, index) => ({ dueAt: 0, lastsMs: index % 50 === 0 ? 30_000 : 1_000 })),
+  );
+  // 196 saves of a second on the sixteen places that four slow ones leave.
+  await clock.until(1.5 * (196 / 16) * 1_000);
+  expect(endedAt.size).toBe(196);
+  await clock.until(60_000);
+  await round;
+  expect(endedAt.size).toBe(200);
+});
+
+test('takes a save that becomes due while a slow one goes on', async () => {
+  const { clock, round, endedAt } = lasting([
+    { dueAt: 0, lastsMs: 30_000 },
+    { dueAt: 3_500, lastsMs: 100 },
+    { dueAt: 9_500, lastsMs: 100 },
+  ]);
+  await clock.until(29_000);
+  expect(Object.fromEntries(endedAt)).toEqual({ 'save 1': 4_100, 'save 2': 10_200 });
+  await clock.until(31_000);
+  await round;
+  expect(endedAt.size).toBe(3);
 });

@@ -22,7 +22,7 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
     },
   } as unknown as SaveJournal;
   const ports = {
-    clock: { now: () => 0, monotonic: () => 0 },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => new Promise(() => {}) },
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count: (event: string) => counted.push(event) },
     log: { error: (fields: object) => logged.push(fields), warn() {}, info() {} },
@@ -80,9 +80,7 @@ describe('a save that was taken over', () => {
       clock: {
         now: () => now,
         monotonic: () => now,
-        sleep: async (ms: number) => {
-          now += ms;
-        },
+        sleep: () => new Promise(() => {}),
       },
       random: { next: () => 0.5 },
       settings: { leaseMs: 30_000, requestTimeoutMs: 10_000, lateMs: 22_000 },
@@ -123,7 +121,7 @@ test('looks at the other saves of the round if the database does not answer one 
     },
   } as unknown as SaveJournal;
   const ports = {
-    clock: { now: () => 0, monotonic: () => 0 },
+    clock: { now: () => 0, monotonic: () => 0, sleep: () => new Promise(() => {}) },
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count() {} },
     log: { error() {}, warn() {}, info() {} },

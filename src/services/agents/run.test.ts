@@ -155,7 +155,13 @@ async function run(world: World) {
   };
   const save = new SagaRun(ports, agentSaga(voice), {
     ...{ orgId: ORG, ...openSagaOf({ save: record(status), images, deployment: DEPLOYMENT }) },
-    ...{ leaseFrom: { wall: now, monotonic: now }, leaseMs: 37_000, taken: true, quarantined: true },
+    ...{
+      leaseFrom: { wall: now, monotonic: now },
+      leaseMs: 37_000,
+      taken: true,
+      once: false,
+      quarantined: true,
+    },
     ...{ pastDeadline: false, ...world.held },
   });
   const end = await save.run();

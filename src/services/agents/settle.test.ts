@@ -41,6 +41,9 @@ interface World {
   mappingVersion?: number;
   account?: string | null;
   notBeforeMs?: number | null;
+  leaseMs?: number;
+  /** Another owner takes the save over first. */
+  isTaken?: boolean;
   reply?: (id: string) => ProviderReply<never> | undefined;
 }
 
@@ -48,6 +51,7 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   const { images = [image('INBOUND', 'a')], status = 'NEEDS_ATTENTION', account = ACCOUNT } = world;
   const settled: { status: string; request: Parameters<SaveJournal['settle']>[2] }[] = [];
   const looked: string[] = [];
+  const halted: object[] = [];
   const save: SaveRecord = {
     ...{ id: SAVE, status, epoch: 1, kind: 'USER', ambiguous: false, failure: null, finishedAt: null },
     ...{ mappingVersion: world.mappingVersion ?? 1, startedAt: '2026-01-01T00:00:00.000Z' },
@@ -59,7 +63,22 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   const journal = {
     inspect: async () => ({
       ...{ outcome: 'FOUND', save, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? null },
+      leaseMs: world.leaseMs ?? null,
     }),
+    takeover: async () =>
+      world.isTaken === true
+        ? { outcome: 'BUSY' }
+        : {
+            ...{ outcome: 'TAKEN', save: { ...save, epoch: 2 }, images, deployment: DEPLOYMENT },
+            ...{ once: true, quarantined: false, pastDeadline: false },
+          },
+    needsAttention: async (
+      { epoch }: { epoch: number },
+      { ambiguous, lateMs }: Parameters<SaveJournal['needsAttention']>[1],
+    ) => {
+      halted.push({ epoch, ambiguous, lateMs });
+      return { outcome: 'NEEDS_ATTENTION', save: { ...save, epoch, status: 'NEEDS_ATTENTION' } };
+    },
     settle: async (_ref: unknown, to: SaveStatus, request: Parameters<SaveJournal['settle']>[2]) => {
       settled.push({ status: to, request });
       return { outcome: to, save: { ...save, status: to } };
@@ -78,7 +97,7 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   } as unknown as VoiceProvider;
   const ports = { journal, voice, settings: SETTINGS, account: async () => account };
   const settlement = await settleSave(ports, ORG, SAVE, to);
-  return { settlement, settled, looked };
+  return { settlement, settled, looked, halted };
 }
 
 const refusal = (reason: string) => ({
@@ -186,13 +205,29 @@ describe('rolled back', () => {
 });
 
 describe('nothing is settled', () => {
-  test.each(['APPLYING', 'ROLLING_BACK', 'COMMITTED', 'ROLLED_BACK'] as const)(
-    'of a save that is %s',
+  test.each(['APPLYING', 'ROLLING_BACK'] as const)(
+    'of a save that is %s, which is first taken over and then waits until its requests must be dead',
     async (status) => {
-      const { settled, looked } = await settle('ROLLED_BACK', { status, assistants: [holding('a', 'old')] });
-      expect({ settled, looked }).toEqual({ settled: [], looked: [] });
+      const { settlement, settled, halted } = await settle('ROLLED_BACK', {
+        ...{ status, assistants: [holding('a', 'old')] },
+      });
+      expect(settled).toEqual([]);
+      expect(halted).toEqual([{ epoch: 2, ambiguous: true, lateMs: lateTimeMs(SETTINGS) }]);
+      expect(settlement).toMatchObject({ outcome: 'NOT_SETTLED', retryAfterMs: lateTimeMs(SETTINGS) });
     },
   );
+
+  test('of a save that a server works on, or that another one takes over meanwhile', async () => {
+    const working = await settle('ROLLED_BACK', { status: 'APPLYING', leaseMs: 4_500 });
+    expect(working).toMatchObject({ settlement: { retryAfterMs: 4_500 }, looked: [], halted: [] });
+    const taken = await settle('ROLLED_BACK', { status: 'APPLYING', isTaken: true });
+    expect(taken).toMatchObject({ settlement: { outcome: 'NOT_SETTLED', retryAfterMs: 1_000 }, halted: [] });
+  });
+
+  test.each(['COMMITTED', 'ROLLED_BACK'] as const)('of a save that is %s', async (status) => {
+    const { settled, looked } = await settle('ROLLED_BACK', { status, assistants: [holding('a', 'old')] });
+    expect({ settled, looked }).toEqual({ settled: [], looked: [] });
+  });
 
   test('while a request of the save may still be applied: Vapi is not even asked', async () => {
     const answer = await settle('ROLLED_BACK', { notBeforeMs: 1_500, assistants: [holding('a', 'old')] });

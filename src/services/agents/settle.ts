@@ -2,16 +2,14 @@ import type { SaveRecord } from '../../domain/agents/save.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import type { SagaSettings } from '../saga/settings.ts';
-import { settleSaga } from '../saga/settle.ts';
+import { type NotSettled, settleSaga } from '../saga/settle.ts';
 import { agentSaga } from './participant.ts';
 import { sagaJournalOf, saveOf } from './saga-journal.ts';
 
 /** What settling came to. */
-export type Settlement =
-  | { outcome: 'COMMITTED' | 'ROLLED_BACK'; save: SaveRecord }
-  | { outcome: 'NOT_SETTLED'; reasons: string[] };
+export type Settlement = { outcome: 'COMMITTED' | 'ROLLED_BACK'; save: SaveRecord } | NotSettled;
 
-/** Ends a save of agents that needs attention, as `settleSaga` does. Throws `DatabaseError`. */
+/** Ends an open save of agents, as `settleSaga` does. Throws `DatabaseError`. */
 export async function settleSave(
   ports: {
     journal: SaveJournal;

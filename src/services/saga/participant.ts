@@ -16,7 +16,7 @@ export interface SagaIdentity {
   mappingVersion: number;
 }
 
-/** What Vapi answered to a write. */
+/** What a resource contains: after a write, as Vapi answered, or when it was read. */
 export interface Written {
   remoteId: string;
   /** The normal form of the answer, for later comparison. It does not contain the stamp. */
@@ -32,6 +32,8 @@ export interface Found {
   createdAt: string;
   /** It has the stamp of this saga for this part. What an answer called it is not enough: it may be somebody else's. */
   stamped: boolean;
+  /** What it contains, compared with the new content; null unless it is stamped. */
+  holds: Written | null;
 }
 
 /** A page of a list, newest first. The bounds are inclusive ISO-8601 times. */

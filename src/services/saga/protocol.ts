@@ -50,6 +50,11 @@ export interface PartProgress extends PartPlan {
   recreate?: boolean | undefined;
   /** The resource that was to be replaced is gone; where there is permission, the saga creates a new one from then on. */
   gone?: boolean | undefined;
+  /**
+   * Of a saga that was taken over: whether the resource shows the stamp of this saga. If it does, and `SagaProgress.once` holds, then
+   * the only request that the first owner may have sent for this part was applied, and none is under way. Undefined: nobody has looked.
+   */
+  seen?: boolean | undefined;
 }
 
 /** What one request came to: the port's kinds, with a 2xx told apart by whether its body is what was sent. */
@@ -139,6 +144,8 @@ export interface SagaProgress {
   parts: PartProgress[];
   /** Taken over from another owner: nobody knows what that one sent. */
   taken: boolean;
+  /** Taken over from its first owner, which recorded no second request for any part: it sent at most one for each. */
+  once?: boolean | undefined;
   /** A stored quarantine is over: what an earlier owner sent is applied or dead. */
   quarantined: boolean;
   pastDeadline: boolean;
@@ -147,6 +154,7 @@ export interface SagaProgress {
 }
 
 export type Decision =
+  | { do: 'look'; keys: string[] }
   | { do: 'send'; keys: string[] }
   | { do: 'commit'; ambiguous: boolean }
   | {
@@ -184,11 +192,22 @@ export function decide(saga: SagaProgress): Decision {
   return { do: 'stop' };
 }
 
+/** Some request for this part may still be applied. */
+function isInDoubt(saga: SagaProgress, part: PartProgress): boolean {
+  const isKnown = saga.once === true && part.seen === true;
+  return part.ambiguous || (saga.taken && !isKnown);
+}
+
 function forward(saga: SagaProgress): Decision {
   const { parts, taken } = saga;
-  const ambiguous = taken || parts.some((part) => part.ambiguous);
+  if (taken && saga.once === true) {
+    const unlooked = parts.filter((part) => part.seen === undefined);
+    if (unlooked.length > 0) return { do: 'look', keys: keysOf(unlooked) };
+  }
+  const ambiguous = parts.some((part) => isInDoubt(saga, part));
   // A POST of the last owner may still be on its way: a second one would create a second resource, and a look would miss it.
-  if (taken && !saga.quarantined && parts.some((part) => part.action === 'create')) {
+  const inDoubt = (part: PartProgress) => part.action === 'create' && isInDoubt(saga, part);
+  if (taken && !saga.quarantined && parts.some(inDoubt)) {
     return { do: 'hand_over', ambiguous, quarantine: true };
   }
   // Nothing more is sent for a saga that cannot be kept.
@@ -243,7 +262,7 @@ function backward(saga: SagaProgress): Decision {
   if (current.some((part) => part.undo === 'unknown' || part.undo === 'blocked')) {
     return { do: 'hand_over', ambiguous: true, quarantine: false };
   }
-  const ambiguous = saga.taken || parts.some((part) => part.ambiguous);
+  const ambiguous = parts.some((part) => isInDoubt(saga, part));
   // The stages before stay as they are, because what could not be undone may need them.
   if (current.length > 0) return { do: 'attention', reason: 'VAPI_REJECTED', ambiguous };
   return { do: 'close', missing: missingParts(parts), ambiguous };

@@ -4,8 +4,12 @@ import type { SagaKind } from './participant.ts';
 import { instant, type RunEnd, type RunJournal, type RunPorts, SagaRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
-/** How many abandoned sagas are carried on at once. A full batch means that there may be more. */
-const BATCH = 20;
+/** How many abandoned sagas are carried on at once. */
+const AT_ONCE = 20;
+/** How many are looked up at once. A full answer means that there may be more. */
+const LOOK_AHEAD = 100;
+/** While sagas are carried on, how often others that have become due meanwhile are looked up, milliseconds. */
+const LOOK_AGAIN_MS = 1_000;
 
 export interface RecoveryRound {
   taken: number;
@@ -21,9 +25,10 @@ export interface Continuation<Row> {
 }
 
 /**
- * One round of recovery: takes sagas whose owner has gone, batch by batch until a batch is not full, and carries each to its end
- * or to the next point where it must wait. Any number of replicas may run it at once: the takeover's epoch decides who acts.
- * Throws `DatabaseError`.
+ * One round of recovery: takes over sagas whose owner has gone, and carries each to its end or to the next point where it must wait.
+ * Up to `AT_ONCE` run side by side, since they are of different organizations. When one ends, the next one is taken over, so that
+ * one that Vapi keeps waiting does not delay the others. Any number of replicas may run it at once: the takeover's epoch decides
+ * who acts. Throws `DatabaseError`.
  */
 export async function recoverAbandonedSagas<Row>(
   journal: SagaJournal<Row>,
@@ -32,15 +37,38 @@ export async function recoverAbandonedSagas<Row>(
   stopping?: AbortSignal,
 ): Promise<RecoveryRound> {
   const round: RecoveryRound = { taken: 0, finished: 0 };
-  const seen = new Set<string>();
+  const running = new Set<Promise<void>>();
+  // What another replica works on, or what could not be carried on, is still due: not at once again.
+  const lookedAt = new Map<string, number>();
+  const waiting: { orgId: string; sagaId: string }[] = [];
+  let isMore = true;
   for (;;) {
-    const due = await journal.due(BATCH);
-    // Once a round: what another replica is at, or what could not be carried on, is still due.
-    const fresh = due.filter(({ sagaId }) => !seen.has(sagaId));
-    for (const { sagaId } of fresh) seen.add(sagaId);
-    // Side by side: they are of different organizations, and one that Vapi keeps waiting must not keep the others.
-    await Promise.all(fresh.map(({ orgId, sagaId }) => recover(orgId, sagaId)));
-    if (due.length < BATCH || fresh.length === 0 || stopping?.aborted === true) return round;
+    if (isMore && waiting.length === 0 && stopping?.aborted !== true) {
+      const now = ports.clock.monotonic();
+      const due = await journal.due(LOOK_AHEAD);
+      const fresh = due.filter(({ sagaId }) => now - (lookedAt.get(sagaId) ?? -Infinity) >= LOOK_AGAIN_MS);
+      for (const { sagaId } of fresh) lookedAt.set(sagaId, now);
+      waiting.push(...fresh);
+      isMore = due.length === LOOK_AHEAD && fresh.length > 0;
+    }
+    while (running.size < AT_ONCE && stopping?.aborted !== true) {
+      const next = waiting.shift();
+      if (next === undefined) break;
+      const work: Promise<void> = recover(next.orgId, next.sagaId).finally(() => running.delete(work));
+      running.add(work);
+    }
+    if (running.size === 0) return round;
+    if (isMore || running.size === AT_ONCE) await Promise.race(running);
+    else isMore = await pausedFor(LOOK_AGAIN_MS);
+  }
+
+  /** Waits until something that is running has ended, or for this time at most. Returns true if the time is over. */
+  async function pausedFor(ms: number): Promise<boolean> {
+    const ended = new AbortController();
+    const paused = ports.clock.sleep(ms, ended.signal).then(() => true);
+    return Promise.race([paused, ...[...running].map((work) => work.then(() => false))]).finally(() =>
+      ended.abort('ended'),
+    );
   }
 
   async function recover(orgId: string, sagaId: string): Promise<void> {

@@ -27,6 +27,7 @@ import {
   TRANSITIONS,
 } from './protocol.ts';
 import { fitsLease, lateTimeMs, type SagaSettings } from './settings.ts';
+import { stampedResources } from './stamped.ts';
 import { NO_TIME, NOT_STORABLE, toldForward, toldUndo } from './told.ts';
 import { backoffMs, sendRetryMs, undoRetryMs } from './waits.ts';
 
@@ -62,6 +63,8 @@ export interface HeldSaga {
   leaseFrom: Instant;
   leaseMs: number;
   taken: boolean;
+  /** Taken over from its first owner, which recorded no second request for any part (see `SagaProgress.once`). */
+  once: boolean;
   quarantined: boolean;
   pastDeadline: boolean;
 }
@@ -93,10 +96,6 @@ interface Target extends PartProgress {
   sending: boolean;
 }
 
-/** How far the clocks of the two sides may differ, milliseconds. */
-const CLOCK_DIFFERENCE_MS = 10 * 60_000;
-const PAGE_SIZE = 1_000;
-
 export class SagaRun<Row> {
   readonly #ports: RunPorts<Row>;
   readonly #held: HeldSaga;
@@ -109,6 +108,7 @@ export class SagaRun<Row> {
   #leaseFrom: Instant;
   #leaseMs: number;
   #released = false;
+  #recording: Promise<void> | null = null;
   #committing = false;
   #rows: Row[] = [];
 
@@ -165,6 +165,7 @@ export class SagaRun<Row> {
       status: this.#saga.status,
       parts: this.#targets,
       taken: this.#held.taken,
+      once: this.#held.once,
       quarantined: this.#held.quarantined,
       pastDeadline: this.#held.pastDeadline,
       released: this.#released,
@@ -173,6 +174,8 @@ export class SagaRun<Row> {
 
   #carryOut(decision: Exclude<Decision, { do: 'stop' }>): Promise<unknown> {
     switch (decision.do) {
+      case 'look':
+        return Promise.all(this.#chosen(decision.keys).map((target) => this.#look(target)));
       case 'send':
         // All at once, and all to the end: a part is never cancelled, because its outcome must be known.
         return Promise.all(this.#chosen(decision.keys).map((target) => this.#send(target)));
@@ -345,6 +348,7 @@ export class SagaRun<Row> {
     }
     target.forward = 'unreachable';
     for (let attempt = 0; ; attempt += 1) {
+      if (target.ambiguous && !(await this.#recorded())) return;
       if (!(this.#admitted.delete(target) ? this.#guard(target) : await this.#cleared(target))) return;
       target.sending = true;
       const [request, reply] = await this.#sendOnce(target);
@@ -354,6 +358,47 @@ export class SagaRun<Row> {
       if (!this.#guard(target, waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
+  }
+
+  /**
+   * Records, before a request without an answer is repeated, that more than one request for a part may be under way. Recovery
+   * may then not conclude from the stamp that none is (see `SagaProgress.once`). Returns false if the saga has another owner.
+   */
+  async #recorded(): Promise<boolean> {
+    // Every later owner assumes it anyway.
+    if (this.#held.taken) return true;
+    this.#recording ??= this.#transition('record', (words) =>
+      this.#ports.journal.hold(this.#ref, {
+        ...{ results: this.#told(words), ambiguous: true, notBeforeMs: 0, keepsLease: true },
+      }),
+    );
+    await this.#recording;
+    return !this.#released;
+  }
+
+  /** Looks whether Vapi shows the stamp of this saga for a part, and whether it shows the new content too. */
+  async #look(target: Target): Promise<void> {
+    target.seen = false;
+    let found: Found | undefined;
+    if (target.action === 'create') {
+      const stamped = await this.#stamped(target);
+      if (stamped.kind !== 'ok') return;
+      target.seen = stamped.value.length > 0;
+      // Of several, #adopt chooses one.
+      if (stamped.value.length === 1) found = stamped.value[0];
+    } else {
+      if (target.remoteId === null || !(await this.#cleared(target))) return;
+      const reply = await target.part.look(target.remoteId);
+      if (reply.kind !== 'ok' || !reply.value.stamped) return;
+      target.seen = true;
+      found = reply.value;
+    }
+    if (found === undefined || target.action === 'remove') return;
+    target.remoteId = found.remoteId;
+    if (found.holds === null || found.holds.differing.length > 0) return;
+    target.observed = found.holds.observed;
+    target.forward = 'applied';
+    target.error = null;
   }
 
   async #sendOnce({ action, part, remoteId }: Target): Promise<[Request, ProviderReply<Written | unknown>]> {
@@ -412,27 +457,8 @@ export class SagaRun<Row> {
     return false;
   }
 
-  /** Resources with the stamp of this saga for this part, oldest first. */
-  async #stamped(target: Target): Promise<ProviderReply<Found[]>> {
-    const since = new Date(Date.parse(this.#saga.startedAt) - CLOCK_DIFFERENCE_MS).toISOString();
-    const found = new Map<string, Found>();
-    let before: string | undefined;
-    for (;;) {
-      if (!(await this.#cleared(target))) return { kind: 'not_sent', code: 'LEASE' };
-      const page = await target.part.list({
-        limit: PAGE_SIZE,
-        createdAtGe: since,
-        ...(before === undefined ? {} : { createdAtLe: before }),
-      });
-      if (page.kind !== 'ok') return page;
-      const times = page.value.map(({ createdAt }) => createdAt).sort();
-      for (const one of page.value) if (one.stamped) found.set(one.remoteId, one);
-      if (page.value.length < PAGE_SIZE || times[0] === before) break;
-      before = times[0];
-    }
-    // Whoever looks must find the same one to be the oldest.
-    const age = ({ createdAt, remoteId }: Found) => `${createdAt} ${remoteId}`;
-    return { kind: 'ok', value: [...found.values()].sort((a, b) => (age(a) < age(b) ? -1 : 1)) };
+  #stamped(target: Target): Promise<ProviderReply<Found[]>> {
+    return stampedResources(target.part, this.#saga.startedAt, () => this.#cleared(target));
   }
 
   /** Puts back what the database says, wherever this saga may have changed it. */

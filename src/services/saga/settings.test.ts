@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadEnv } from '../../env.ts';
+import { DATABASE_TIMEOUT_MS, loadEnv } from '../../env.ts';
 import { fitsLease, GUARD_MARGIN_MS, lateTimeMs, type SagaSettings, settingsProblems } from './settings.ts';
 
 const SETTINGS: SagaSettings = {
-  leaseMs: 30_000,
+  leaseMs: 17_000,
   deadlineMs: 120_000,
   answerMs: 12_000,
   lateMs: 22_000,
@@ -18,6 +18,11 @@ describe('settings', () => {
     const loaded = loadEnv({});
     expect('config' in loaded && settingsProblems(loaded.config.settings)).toEqual([]);
     expect('config' in loaded && loaded.config.settings).toEqual(SETTINGS);
+  });
+
+  test('the delivered lease has room for one request after the slowest answer of the database', () => {
+    expect(fitsLease(DATABASE_TIMEOUT_MS + 999, SETTINGS)).toBe(true);
+    expect(fitsLease(DATABASE_TIMEOUT_MS + 1_000, SETTINGS)).toBe(false);
   });
 
   test('a lease must hold one request and the margin, with room to spare', () => {

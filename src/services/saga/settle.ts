@@ -1,17 +1,37 @@
-import type { PartImage, PartResult, SagaRecord } from '../../domain/saga.ts';
+import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
 import type { CommittedPart, SagaJournal } from '../../ports/saga-journal.ts';
 import type { Inspected, SagaKind } from './participant.ts';
+import { isClosed } from './protocol.ts';
 import { lateTimeMs, type SagaSettings } from './settings.ts';
+import { stampedResources } from './stamped.ts';
+
+/** `retryAfterMs`: the same call may succeed then; absent: only after something has been changed by hand. */
+export interface NotSettled {
+  outcome: 'NOT_SETTLED';
+  reasons: string[];
+  retryAfterMs?: number;
+}
 
 /** What settling came to. */
-export type Settlement =
-  | { outcome: 'COMMITTED' | 'ROLLED_BACK'; saga: SagaRecord }
-  | { outcome: 'NOT_SETTLED'; reasons: string[] };
+export type Settlement = { outcome: 'COMMITTED' | 'ROLLED_BACK'; saga: SagaRecord } | NotSettled;
+
+const BUSY_RETRY_MS = 1_000;
+/** Of a saga that had not failed when an operator took it over. */
+const ENDED_BY_HAND: SagaFailure = {
+  reason: 'VAPI_UNAVAILABLE',
+  message: 'The save was not made: an operator ended it.',
+  retryable: false,
+};
+/** Names an operator in the journal. */
+const OWNER = 'settle';
 
 /**
- * Ends a saga that needs attention, as an operator asks, but only if Vapi shows that very content now: every part's new one
- * for COMMITTED, every part's old one (or no resource at all) for ROLLED_BACK. Nothing is sent to Vapi but reads, and only what
- * the Vapi organization of this database shows counts: in another one everything looks deleted.
+ * Ends an open saga, as an operator asks, but only if Vapi shows that very content now: every part's new one for COMMITTED, every
+ * part's old one (or no resource at all) for ROLLED_BACK. Nothing is sent to Vapi but reads, and only what the Vapi organization
+ * of this database shows counts: in another one everything looks deleted.
+ *
+ * A saga that does not need attention yet is first taken over from recovery: it gets a new epoch and NEEDS_ATTENTION, so that no
+ * earlier owner can record anything more. This is refused while an owner is at work, and while a request may still be applied.
  * Throws `DatabaseError`.
  */
 export async function settleSaga(
@@ -30,15 +50,16 @@ export async function settleSaga(
   const inspected = await journal.inspect(orgId, sagaId);
   if (inspected.outcome === 'NO_SAGA') return { outcome: 'NOT_SETTLED', reasons: ['there is no such save'] };
   const { saga, images, deployment } = inspected;
-  if (saga.status !== 'NEEDS_ATTENTION') {
+  if (isClosed(saga.status)) {
     return { outcome: 'NOT_SETTLED', reasons: [`the save is ${saga.status}: there is nothing to settle`] };
   }
-
+  if ((inspected.leaseMs ?? 0) > 0) return inUse(inspected.leaseMs ?? 0);
   // Before the first look: what Vapi shows now may be overwritten before it is settled.
   if ((inspected.notBeforeMs ?? 0) > 0) return tooEarly(inspected.notBeforeMs ?? 0);
 
   const unreliable = await ports.unreliable();
   if (unreliable !== null) return { outcome: 'NOT_SETTLED', reasons: [unreliable] };
+  if (saga.status !== 'NEEDS_ATTENTION') return takeFromRecovery();
 
   const identity = { deployment, orgId, sagaId, mappingVersion: saga.mappingVersion };
   const parts: CommittedPart[] = [];
@@ -47,11 +68,27 @@ export async function settleSaga(
   const reasons: string[] = [];
   for (const image of images) {
     const result = saga.results.find(({ key }) => key === image.key);
-    const made = result?.remoteId ?? null;
+    const part = kind.open(identity, image);
+    let made = result?.remoteId ?? null;
     // With permission, a saga may have created a new resource in place of one that was gone.
+    if (image.remoteId === null || image.recreate) {
+      const stamped = await stampedResources(part, saga.startedAt);
+      if (stamped.kind !== 'ok') {
+        reasons.push(`${image.key}: Vapi could not be asked (${stamped.kind})`);
+        continue;
+      }
+      const others = stamped.value.filter(({ remoteId }) => remoteId !== image.remoteId && remoteId !== made);
+      const isKnown = made !== null && made !== image.remoteId;
+      if (others.length > (isKnown ? 0 : 1)) {
+        const ids = others.map(({ remoteId }) => remoteId).join(', ');
+        reasons.push(`${image.key}: this save created more than one resource; delete all but one of ${ids}`);
+        continue;
+      }
+      if (!isKnown) made = others[0]?.remoteId ?? made;
+    }
     const created = image.remoteId === null || (made !== null && made !== image.remoteId);
     const remoteId = created ? made : image.remoteId;
-    const reply = remoteId === null ? null : await kind.open(identity, image).inspect(remoteId);
+    const reply = remoteId === null ? null : await part.inspect(remoteId);
     if (reply !== null && reply.kind !== 'ok' && reply.kind !== 'gone') {
       reasons.push(`${image.key}: Vapi could not be asked (${reply.kind})`);
       continue;
@@ -61,7 +98,10 @@ export async function settleSaga(
     if (reason !== null) reasons.push(`${image.key}: ${reason}`);
     if (found !== null) parts.push({ key: image.key, remoteId: found.remoteId, observed: found.observed });
     if (image.remoteId !== null && (created || found === null)) missing.push(image.key);
-    if (result !== undefined) results.push({ ...result, vapiSynced: false, dbUpdated: false });
+    if (result !== undefined) {
+      const error = result.error ?? 'Not kept: an operator ended the save.';
+      results.push({ ...result, vapiSynced: false, dbUpdated: false, error });
+    }
   }
   if (reasons.length > 0) return { outcome: 'NOT_SETTLED', reasons };
 
@@ -73,6 +113,39 @@ export async function settleSaga(
     return { outcome: 'NOT_SETTLED', reasons: ['somebody else settled it meanwhile'] };
   }
   return { outcome: status, saga: answer.saga };
+
+  async function takeFromRecovery(): Promise<NotSettled> {
+    const taken = await journal.takeover(orgId, sagaId, OWNER, settings.leaseMs);
+    if (taken.outcome !== 'TAKEN') return inUse(BUSY_RETRY_MS);
+    const lateMs = lateTimeMs(settings);
+    const { epoch, results, failure } = taken.saga;
+    const halted = await journal.needsAttention(
+      { orgId, sagaId, epoch },
+      { results, failure: failure ?? ENDED_BY_HAND, ambiguous: true, lateMs },
+    );
+    return halted.outcome === 'NEEDS_ATTENTION' ? tooEarly(lateMs) : inUse(BUSY_RETRY_MS);
+  }
+}
+
+/**
+ * Tries to settle again, each time after the wait that the last refusal named, until the saga is settled or only a change by hand
+ * can help. Returns the last settlement.
+ */
+export async function settleWhenPossible<Settled>(
+  attempt: () => Promise<Settled | NotSettled>,
+  sleep: (ms: number) => Promise<unknown>,
+  report: (reasons: string[]) => void,
+): Promise<Settled | NotSettled> {
+  for (;;) {
+    const settlement = await attempt();
+    if (!isNotSettled(settlement) || settlement.retryAfterMs === undefined) return settlement;
+    report(settlement.reasons);
+    await sleep(settlement.retryAfterMs);
+  }
+}
+
+function isNotSettled(settlement: unknown): settlement is NotSettled {
+  return (settlement as NotSettled).outcome === 'NOT_SETTLED';
 }
 
 function differsFromNew(found: Inspected | null): string | null {
@@ -87,10 +160,21 @@ function differsFromOld(image: PartImage, found: Inspected | null, created: bool
   return told(found.differsFromBefore);
 }
 
-function tooEarly(ms: number): Settlement {
+function tooEarly(ms: number): NotSettled {
   return {
     outcome: 'NOT_SETTLED',
     reasons: [`a request of this save may still be applied; try again in ${Math.ceil(ms / 1_000)} s`],
+    retryAfterMs: ms,
+  };
+}
+
+function inUse(ms: number): NotSettled {
+  return {
+    outcome: 'NOT_SETTLED',
+    reasons: [
+      `a server is working on this save and may still end it; try again in ${Math.ceil(ms / 1_000)} s`,
+    ],
+    retryAfterMs: ms,
   };
 }
 

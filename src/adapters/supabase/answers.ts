@@ -1,0 +1,165 @@
+import { z } from 'zod';
+import { AGENT_ROLES, type AgentConfig, type AgentConfigPatch } from '../../domain/agents/agent-config.ts';
+import { type FieldDrift, SAVE_FAILURE_REASONS } from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import { DRIFT_POLICIES } from '../../ports/agents/sweep-store.ts';
+
+/**
+ * What the functions of the database answer. Parsed and not cast: another version of the schema, or something between us and the
+ * database, may answer anything. Configurations and documents are only known to be objects; their content was validated when it was
+ * written, and a field that a newer build has added must not stop recovery.
+ */
+
+const object = <T extends object>() =>
+  z.custom<T>((value) => typeof value === 'object' && value !== null && !Array.isArray(value));
+const role = z.enum(AGENT_ROLES);
+const status = z.enum(['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION']);
+const waitMs = z.number().nullable();
+
+const result = z.object({
+  role,
+  agentId: z.string(),
+  success: z.boolean(),
+  vapiSynced: z.boolean().nullable(),
+  dbUpdated: z.boolean().nullable(),
+  assistantId: z.string().nullable(),
+  error: z.string().nullable(),
+  revision: z.number().nullable(),
+});
+const save = z.object({
+  id: z.string(),
+  status,
+  epoch: z.number(),
+  kind: z.enum(['USER', 'REVERT', 'ADOPT']),
+  ambiguous: z.boolean(),
+  mappingVersion: z.number(),
+  results: z.array(result),
+  failure: z
+    .object({ reason: z.enum(SAVE_FAILURE_REASONS), message: z.string(), retryable: z.boolean() })
+    .nullable(),
+  startedAt: z.string(),
+  finishedAt: z.string().nullable(),
+});
+const agent = z.object({
+  id: z.string(),
+  role,
+  config: object<AgentConfig>(),
+  assistantId: z.string().nullable(),
+  revision: z.number(),
+  lastSyncedAt: z.string().nullable(),
+  checkedAt: z.string().nullable(),
+  drift: z.array(object<FieldDrift>()),
+  missing: z.boolean(),
+  adoptable: object<AgentConfigPatch>().nullable(),
+});
+const image = z.object({
+  role,
+  agentId: z.string(),
+  assistantId: z.string().nullable(),
+  recreate: z.boolean(),
+  before: z
+    .object({
+      config: object<AgentConfig>(),
+      revision: z.number(),
+      saveId: z.string(),
+      mappingVersion: z.number(),
+    })
+    .nullable(),
+  after: z.object({ config: object<AgentConfig>(), revision: z.number() }),
+});
+const images = z.array(image);
+const agents = z.array(agent);
+
+export const beginAnswer = z.discriminatedUnion('outcome', [
+  z.object({ outcome: z.literal('BEGUN'), save, images, deployment: z.string() }),
+  z.object({ outcome: z.enum(['REPLAY', 'REFUSED_MISSING']), save, agents }),
+  z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
+  z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), saveId: z.string() }),
+  z.object({ outcome: z.literal('IN_PROGRESS'), saveId: z.string(), status, retryAfterMs: waitMs }),
+  z.object({ outcome: z.literal('NO_AGENT'), role }),
+  z.object({ outcome: z.literal('REVISION_CONFLICT'), agents }),
+  z.object({
+    outcome: z.literal('INCOMPLETE'),
+    missing: z.array(z.object({ role, field: z.string() })),
+  }),
+  z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
+]);
+
+export const transitionAnswer = z.discriminatedUnion('outcome', [
+  z.object({ outcome: z.literal('NO_SAVE') }),
+  z.object({
+    outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
+    save,
+    agents: agents.optional(),
+    notBeforeMs: waitMs.optional(),
+  }),
+]);
+
+export const takeoverAnswer = z.discriminatedUnion('outcome', [
+  z.object({
+    outcome: z.literal('TAKEN'),
+    save,
+    images,
+    deployment: z.string(),
+    once: z.boolean(),
+    quarantined: z.boolean(),
+    pastDeadline: z.boolean(),
+  }),
+  z.object({ outcome: z.enum(['BUSY', 'NOT_DUE']) }),
+]);
+
+export const inspectAnswer = z.discriminatedUnion('outcome', [
+  z.object({
+    outcome: z.literal('FOUND'),
+    save,
+    images,
+    deployment: z.string(),
+    notBeforeMs: waitMs,
+    leaseMs: waitMs,
+  }),
+  z.object({ outcome: z.literal('NO_SAVE') }),
+]);
+
+export const dueAnswer = z.array(z.object({ org_id: z.string(), save_id: z.string() }));
+
+export const sweepLookupAnswer = z.array(
+  z.object({
+    orgId: z.string(),
+    agentId: z.string(),
+    role,
+    assistantId: z.string(),
+    revision: z.number(),
+    saveId: z.string(),
+    config: object<AgentConfig>(),
+    observed: object<JsonObject>().nullable(),
+    missing: z.boolean(),
+    policy: z.enum(DRIFT_POLICIES),
+    busy: z.boolean(),
+  }),
+);
+
+export const sweepListedAnswer = z.array(
+  z.object({
+    orgId: z.string(),
+    agentId: z.string(),
+    assistantId: z.string(),
+    revision: z.number(),
+    saveId: z.string(),
+    hash: z.string().nullable(),
+    news: z.boolean(),
+    busy: z.boolean(),
+  }),
+);
+
+export const sweepPageAnswer = z.array(
+  z.object({
+    org_id: z.string(),
+    agent_id: z.string(),
+    assistant_id: z.string(),
+    revision: z.number(),
+    save_id: z.string(),
+    missing: z.boolean(),
+  }),
+);
+
+export const ids = z.array(z.string());
