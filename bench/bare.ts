@@ -52,6 +52,8 @@ const typeDefs = /* GraphQL */ `
   type Mutation { updateAgents(input: UpdateAgentsInput!): UpdateAgentsResult! }
 `;
 
+type Row = Record<'started_at' | 'ended_at' | 'customer_name' | 'summary' | 'direction' | 'outcome', string>;
+
 interface Context {
   token: string;
   orgId: string;
@@ -79,14 +81,11 @@ const resolvers = {
       return data.map(shown);
     },
     calls: async (_root: unknown, { first }: { first: number }, context: Context) => {
-      const { data, error } = await callerClient(context)
-        .from('call_logs')
-        .select()
-        .order('started_at')
-        .order('id')
-        .limit(first + 1);
+      const { data, error } = await callerClient(context).rpc('list_page', {
+        ...{ p_list: 'call_logs', p_filter: {}, p_window: { ascending: false, limit: first + 1 } },
+      });
       if (error !== null) throw error;
-      const nodes = data.slice(0, first).map((row) => ({
+      const nodes = data.slice(0, first).map((row: Row) => ({
         startedAt: row.started_at,
         durationSeconds: Math.round((Date.parse(row.ended_at) - Date.parse(row.started_at)) / 1_000),
         customerName: row.customer_name,

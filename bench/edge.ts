@@ -38,6 +38,7 @@ export async function benchEdge(folder: string, saves: number): Promise<void> {
       GRAPHIQL: 'on',
       // Longer than the saves are held.
       VAPI_TIMEOUT_MS: '18000',
+      SAVE_LEASE_MS: '30000',
     },
     { nodeOptions: HEAP_ON_SIGNAL },
   );

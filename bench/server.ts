@@ -267,7 +267,7 @@ export async function startCannedRest(assistants: Record<AgentRole, string>): Pr
   const answer = async (request: IncomingMessage): Promise<unknown> => {
     const path = request.url?.split('?', 1)[0];
     if (path === '/rest/v1/agents') return rows;
-    if (path === '/rest/v1/call_logs') return calls;
+    if (path === '/rest/v1/rpc/list_page') return calls;
     const body = JSON.parse(await text(request)) as {
       p_save_id: string;
       p_request: BeginRequest;
