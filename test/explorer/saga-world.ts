@@ -84,6 +84,8 @@ interface TargetFields {
   ambiguous: number;
   /** The process knows a remote resource. */
   known: number;
+  /** 0: it has not looked for the stamp; 1: it saw none; 2: it saw the stamp. */
+  seen: number;
 }
 
 interface ProcessFields {
@@ -91,6 +93,7 @@ interface ProcessFields {
   current: number;
   guard: number;
   taken: number;
+  once: number;
   quarantined: number;
   pastDeadline: number;
   status: number;
@@ -116,6 +119,8 @@ export class SagaWorld implements Explorable {
   readonly #notBefore = this.#field('not before', 2);
   readonly #ambiguous = this.#field('ambiguous', 1);
   readonly #late = this.#field('past deadline', 1);
+  /** Somebody has taken the saga over from its first owner. */
+  readonly #taken = this.#field('taken', 1);
   readonly #remotes: RemoteFields[];
   readonly #processes: ProcessFields[];
   #g: Uint8Array;
@@ -134,6 +139,7 @@ export class SagaWorld implements Explorable {
       current: this.#field(`${p} current`, 1),
       guard: this.#field(`${p} guard`, 1),
       taken: this.#field(`${p} taken`, 1),
+      once: this.#field(`${p} once`, 1),
       quarantined: this.#field(`${p} quarantined`, 1),
       pastDeadline: this.#field(`${p} past`, 1),
       status: this.#field(`${p} status`, 4),
@@ -143,6 +149,7 @@ export class SagaWorld implements Explorable {
         touched: this.#field(`${p} ${key} touched`, 1),
         ambiguous: this.#field(`${p} ${key} ambiguous`, 1),
         known: this.#field(`${p} ${key} known`, 1),
+        seen: this.#field(`${p} ${key} seen`, 2),
       })),
     }));
     this.#g = new Uint8Array(this.fields.length);
@@ -171,7 +178,7 @@ export class SagaWorld implements Explorable {
   /** What a process knows when it begins. */
   #forget(g: Uint8Array, p: number, taken: boolean): void {
     for (const [i, target] of this.#process(p).targets.entries()) {
-      g[target.forward] = g[target.undo] = g[target.ambiguous] = 0;
+      g[target.forward] = g[target.undo] = g[target.ambiguous] = g[target.seen] = 0;
       g[target.touched] = taken ? 1 : 0;
       g[target.known] = this.#part(i).action === 'create' ? 0 : 1;
     }
@@ -277,6 +284,7 @@ export class SagaWorld implements Explorable {
       undo: UNDOS[f[target.undo] as number] as Undo,
       touched: f[target.touched] === 1,
       ambiguous: f[target.ambiguous] === 1,
+      seen: f[target.seen] === 0 ? undefined : f[target.seen] === 2,
     };
   }
 
@@ -286,6 +294,7 @@ export class SagaWorld implements Explorable {
       status: STATUSES[f[process.status] as number] as SagaStatus,
       parts: this.scope.parts.map((_, i) => this.#progress(f, p, i)),
       taken: f[process.taken] === 1,
+      once: f[process.once] === 1,
       quarantined: f[process.quarantined] === 1,
       pastDeadline: f[process.pastDeadline] === 1,
       released: false,
@@ -295,7 +304,7 @@ export class SagaWorld implements Explorable {
   #run(f: Uint8Array, p: number, emit: Emit): void {
     const process = this.#process(p);
     const decision = this.#decide(f, p);
-    const epoch = f[process.current] === 1 ? 1 : 0;
+    const epoch = f[process.current] === 1 ? this.#control(f).epoch : 0;
     const transition = (kind: string, step: (control: SaveControl) => Step, goesOn: boolean) =>
       this.#change(f, emit, true, kind, p, -1, '', (g) => {
         const held = this.#record(g, p, step(this.#control(g)));
@@ -303,6 +312,16 @@ export class SagaWorld implements Explorable {
       });
     const late = 1;
     switch (decision.do) {
+      case 'look':
+        for (const key of decision.keys) {
+          this.#look(
+            f,
+            p,
+            this.scope.parts.findIndex((part) => part.key === key),
+            emit,
+          );
+        }
+        return;
       case 'send':
       case 'undo':
         for (const key of decision.keys) {
@@ -355,7 +374,7 @@ export class SagaWorld implements Explorable {
     const notBefore = f[this.#notBefore] as number;
     return {
       status: this.#statusOf(f),
-      epoch: 1,
+      epoch: 1 + (f[this.#taken] as number),
       leaseUntil: f[this.#lease] as number,
       notBefore: notBefore === 0 ? null : notBefore - 1,
       ambiguous: f[this.#ambiguous] === 1,
@@ -380,6 +399,25 @@ export class SagaWorld implements Explorable {
     }
     g[this.#process(p).status] = g[this.#status] as number;
     return true;
+  }
+
+  /** Looks whether the resource shows the stamp of this saga. A removal leaves none. */
+  #look(f: Uint8Array, p: number, i: number, emit: Emit): void {
+    const target = this.#process(p).targets[i] as TargetFields;
+    const { action, looksMiss } = this.#part(i);
+    const shown = action === 'remove' ? 0 : (f[this.#remote(i).state] as number);
+    if (shown > 0) {
+      this.#change(f, emit, true, 'sees the stamp on', p, i, '', (g) => {
+        g[target.seen] = 2;
+        if (shown > 1) return;
+        g[target.known] = 1;
+        g[target.forward] = FORWARDS.indexOf('applied');
+      });
+    }
+    // Nothing is there, the look misses it, or it is not answered.
+    this.#change(f, emit, shown === 0 || looksMiss === true, 'sees no stamp on', p, i, '', (g) => {
+      g[target.seen] = 1;
+    });
   }
 
   /** One attempt for one part, with everything that can become of it. */
@@ -544,7 +582,9 @@ export class SagaWorld implements Explorable {
       const process = this.#process(p);
       g[this.#lease] = 1;
       g[this.#notBefore] = 0;
-      g[this.#ambiguous] = 1;
+      g[this.#ambiguous] = taken.control.ambiguous ? 1 : 0;
+      g[this.#taken] = 1;
+      g[process.once] = taken.once ? 1 : 0;
       g[process.phase] = RUNNING;
       g[process.current] = g[process.guard] = g[process.taken] = 1;
       g[process.quarantined] = taken.quarantined ? 1 : 0;
