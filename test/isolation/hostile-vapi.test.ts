@@ -140,8 +140,9 @@ test('whatever text Vapi answers, in any place, every save ends, and the systems
   const saveWith = async (place: (typeof PLACES)[number], text: string) => {
     const caller = await lockstep.newCaller();
     const systemPrompt = `of ${caller.orgId}`;
-    let lies = 1;
-    const isOurs = (value: unknown) => lies > 0 && JSON.stringify(value).includes(caller.orgId);
+    let lies = 0;
+    // Every time, so that no later answer helps. A wrong id only once: nobody could find the assistant otherwise.
+    const isOurs = (value: unknown) => (place !== 'id' || lies === 0) && JSON.stringify(value).includes(caller.orgId);
     const refused = { statusCode: 400, message: text, error: 'Bad Request' };
     const [message, extra]: [unknown, object | undefined] = {
       'one message': [refused, undefined],
@@ -154,18 +155,18 @@ test('whatever text Vapi answers, in any place, every save ends, and the systems
     }[place] as [unknown, object | undefined];
     refusal = (method, sent) => {
       if (message === undefined || method === 'GET' || !isOurs(sent)) return undefined;
-      lies -= 1;
+      lies += 1;
       return message;
     };
     lie = ({ method }, answer) => {
       if (extra === undefined || method === 'GET' || !isOurs(answer)) return undefined;
-      lies -= 1;
+      lies += 1;
       return { ...answer, ...extra };
     };
     await save(caller.client, { inbound: { systemPrompt }, outbound: { systemPrompt } });
     const end = await ended(caller);
     ends.set(end, (ends.get(end) ?? 0) + 1);
-    expect(lies, `${place} was answered`).toBe(0);
+    expect(lies, `${place} was answered`).toBeGreaterThan(0);
     // An answer that matches in everything but the id cannot be seen through: the next sweep reports that agent as missing.
     if (place === 'id') return;
     if (end === 'COMMITTED') await expectLockstep(lockstep, caller.orgId);
