@@ -317,9 +317,9 @@ describe.concurrent('two owners', () => {
     one.proxy.add({ match: rpc('save_abort', org.orgId), times: Infinity, before: stuck.until });
     const answer = save(org.client, both(org.orgId, 'after'));
     await stuck.reached;
-    // Whoever takes over is now in the middle of sending the same content again.
+    // Whoever takes over has seen inbound applied, and is now in the middle of sending outbound again.
     const sending = gate();
-    org.strike({ kind: 'hold', until: sending.until }, 'Inbound', 'after');
+    org.strike({ kind: 'hold', until: sending.until }, 'Outbound', 'after');
     await sending.reached;
     stuck.open();
     const told = expectAnswer(await answer, 'SavePendingError');

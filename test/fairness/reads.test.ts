@@ -44,10 +44,12 @@ test('one row is read once a request, whatever it is called', async () => {
     ${times(5, (n) => `c${n}: calls(first: 3) { nodes { id } }`)}
     ${times(5, (n) => `s${n}: agentSave(id: "00000000-0000-4000-8000-000000000000") { id }`)} }`);
   expect(lockstep.supabase.requests.all.map(({ path }) => path).sort()).toEqual([
+    // The open save, and the save of that id.
+    '/rest/v1/agent_saves',
     '/rest/v1/agent_saves',
     '/rest/v1/agents',
-    '/rest/v1/call_logs',
     '/rest/v1/organizations',
+    '/rest/v1/rpc/list_page',
   ]);
 });
 
@@ -55,7 +57,7 @@ test('another organization reads and saves while one has all its reads waiting; 
   const held = gate();
   let arrived = 0;
   proxy.add({
-    match: ({ path }) => path === '/rest/v1/call_logs',
+    match: ({ path }) => path === '/rest/v1/rpc/list_page',
     times: Number.POSITIVE_INFINITY,
     before: () => {
       arrived += 1;

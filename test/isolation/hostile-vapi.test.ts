@@ -142,7 +142,8 @@ test('whatever text Vapi answers, in any place, every save ends, and the systems
     const systemPrompt = `of ${caller.orgId}`;
     let lies = 0;
     // Every time, so that no later answer helps. A wrong id only once: nobody could find the assistant otherwise.
-    const isOurs = (value: unknown) => (place !== 'id' || lies === 0) && JSON.stringify(value).includes(caller.orgId);
+    const isOurs = (value: unknown) =>
+      (place !== 'id' || lies === 0) && JSON.stringify(value).includes(caller.orgId);
     const refused = { statusCode: 400, message: text, error: 'Bad Request' };
     const [message, extra]: [unknown, object | undefined] = {
       'one message': [refused, undefined],

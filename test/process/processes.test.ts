@@ -9,7 +9,7 @@ import { prompt, type Side, strike } from '../support/faulty.ts';
 import { type PassingRequest, rpc } from '../support/proxy.ts';
 import { busyOrganization, type Fate, Organization } from './clients.ts';
 import { PATIENCE_MS, type Replica, TIMES, World } from './harness.ts';
-import { calling, catchAt, deleting, listing, putting, type Trap } from './traps.ts';
+import { calling, catchAt, deleting, listing, putting, reading, type Trap } from './traps.ts';
 
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
 
@@ -200,6 +200,8 @@ test('a server is killed at every point of a save: the other one ends what it ha
 /** How a save comes to be abandoned, for recovery to be killed at it. */
 interface Abandoned extends Place {
   readonly left: Place;
+  /** The owner recorded that it repeats a request: whoever takes the save over sends everything again. */
+  readonly isRepeated?: true;
 }
 
 const byName = (name: string): Place => {
@@ -207,9 +209,11 @@ const byName = (name: string): Place => {
   if (found === undefined) throw new Error(name);
   return found;
 };
-const changing = { ...saved, left: byName('PATCH of Inbound') };
+const repeated = { isRepeated: true } as const;
+const changing = { ...saved, ...repeated, left: byName('PATCH of Inbound') };
 const turning = { ...saved, ...rejected, left: byName('save_abort') };
-const creating = { ...made, left: byName('save_commit of a creation') };
+const creating = { ...made, ...repeated, left: byName('save_commit of a creation') };
+const shown = { ...saved, left: byName('save_commit') };
 
 const RECOVERER: readonly Abandoned[] = [
   { ...changing, name: 'save_takeover', traps: (when) => [calling('save_takeover', when)] },
@@ -238,14 +242,16 @@ const RECOVERER: readonly Abandoned[] = [
   },
   { ...creating, name: 'save_commit of what was adopted', traps: (when) => [calling('save_commit', when)] },
   {
-    ...made,
+    ...{ ...made, ...repeated },
     left: byName('both POSTs'),
     name: 'the second POST',
     traps: (when) => [putting('POST', 'Inbound', 'after', when)],
   },
+  { ...shown, name: 'the look at an assistant', traps: (when) => [reading(when)] },
+  { ...shown, name: 'save_commit of what a look has shown', traps: (when) => [calling('save_commit', when)] },
 ];
 /** Reached by the first takeover, at once; the others by a second one, after a quarantine. */
-const isDirect = ({ left }: Abandoned) => left === changing.left || left === turning.left;
+const isDirect = ({ left }: Abandoned) => [changing, turning, shown].some((one) => one.left === left);
 
 test('both servers are killed at every point of recovery: they end it when they are back', async () => {
   const [a, b] = world.replicas;
@@ -288,7 +294,8 @@ test('both servers are killed at every point of recovery: they end it when they 
     update public.agent_saves
     set lease_until = clock_timestamp() + interval '1 millisecond' * case
       when org_id in ${orgsOf(leaving.filter(({ place }) => isDirect(place)))} then ${TIMES.VAPI_TIMEOUT_MS + TIMES.VAPI_LATE_MS}::integer
-      else 0 end
+      else 0 end,
+      ambiguous = ambiguous or org_id in ${orgsOf(leaving.filter(({ place }) => place.isRepeated === true))}
     where finished_at is null
       and (org_id in ${orgsOf(leaving)} or lease_until > clock_timestamp() + interval '1 minute')`;
   await a.start();
