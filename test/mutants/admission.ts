@@ -86,12 +86,7 @@ export const ADMISSION: readonly Mutant[] = [
       '(this.#settings.requestsPerSecond / 1_000) * this.#share * this.#factor(now)',
       '(this.#settings.requestsPerSecond / 1_000) * this.#factor(now)',
     ],
-    [
-      'share-lapsed',
-      'A replica goes on with a share that has lapsed.',
-      'if (next.orgId !== undefined && now >= this.#shareUntil && this.#renew !== undefined) {',
-      'if (false) {',
-    ],
+
     [
       'share-unanswered',
       'A slow database lifts the limit.',
@@ -135,31 +130,11 @@ export const ADMISSION: readonly Mutant[] = [
       'if (this.#pauseMs() > withinMs || queue',
       'if (queue',
     ],
-    [
-      'refused-uncounted',
-      'A refusal is counted nowhere.',
-      "this.#meter.count('admission.refused');\n    this.#fill();",
-      'this.#fill();',
-    ],
   ]),
   ...plant(
     'src/services/admission/replicas.ts',
     ['src/services/admission/replicas.test.ts', 'test/fairness/pacer.test.ts'],
-    [
-      [
-        'share-from-answer',
-        'A share is kept too long after a slow beat.',
-        'share(known ? 1 / replicas : 0, from + REPLICA_TTL_MS);',
-        'share(known ? 1 / replicas : 0, clock.monotonic() + REPLICA_TTL_MS);',
-      ],
-      [
-        'share-before-known',
-        'A replica takes its share before the others have given it up.',
-        'known ? 1 / replicas : 0',
-        '1 / replicas',
-      ],
-      ['share-of-one', 'Every replica takes the whole account.', 'known ? 1 / replicas : 0', 'known ? 1 : 0'],
-    ],
+    [],
   ),
   ...plant(
     'src/services/admission/taking-turns.ts',
@@ -201,12 +176,7 @@ export const ADMISSION: readonly Mutant[] = [
         'const key = `${name}${JSON.stringify(args)}`;',
         'const key = name;',
       ],
-      [
-        'read-after-mutation',
-        'A later mutation of a document decides by what was read before an earlier one.',
-        "if (name === 'agents' || name === 'organization') {",
-        "if (name === 'organization') {",
-      ],
+
       [
         'reads-unbounded',
         'One organization runs any number of reads at once.',

@@ -125,24 +125,14 @@ export const DATABASE: readonly Mutant[] = [
       'when s.epoch = p_epoch and s.status = p_to then',
       'when false then',
     ],
-    [
-      'hold-keeps-lease',
-      'A save that was handed over is not due until its lease lapses.',
-      "results = p_request -> 'results', lease_until = clock_timestamp(),",
-      "results = p_request -> 'results',",
-    ],
+
     [
       'hold-without-quarantine',
       'A creation that was handed over is taken over at once.',
       "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
       "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
     ],
-    [
-      'hold-forgets-ambiguity',
-      'A hand-over forgets that a request got no answer.',
-      "lease_until = clock_timestamp(),\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,",
-      'lease_until = clock_timestamp(),',
-    ],
+
     [
       'hold-closed',
       'A save that needs attention is handed to recovery.',
@@ -161,18 +151,7 @@ export const DATABASE: readonly Mutant[] = [
       'set epoch = epoch + 1, owner = p_owner, ambiguous',
       'set epoch = epoch + 1, ambiguous',
     ],
-    [
-      'takeover-not-ambiguous',
-      'What the last owner sent counts as answered.',
-      'owner = p_owner, ambiguous = true, not_before = null',
-      'owner = p_owner, not_before = null',
-    ],
-    [
-      'takeover-keeps-quarantine',
-      'A quarantine counts twice.',
-      'ambiguous = true, not_before = null,',
-      'ambiguous = true,',
-    ],
+
     [
       'takeover-before-quarantine',
       'A save is taken over before its quarantine is over.',
@@ -269,12 +248,7 @@ export const DATABASE: readonly Mutant[] = [
       "where org_id = p_org_id and status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION');",
       "where org_id = p_org_id and status in ('APPLYING', 'ROLLING_BACK');",
     ],
-    [
-      'begin-attention-retry',
-      'A caller is told when to come back for a save that only a person can end.',
-      "case when v_save.status = 'NEEDS_ATTENTION' then null",
-      "case when v_save.status = 'COMMITTED' then null",
-    ],
+
     [
       'begin-no-fence',
       'A save begins while a request of the last one may still be applied.',
@@ -497,96 +471,28 @@ export const DATABASE: readonly Mutant[] = [
       'where name = p_name and owner = p_owner;',
       'where name = p_name;',
     ],
-    [
-      'lookup-beside-attention',
-      'The sweep judges an organization whose save needs attention.',
-      "s.org_id = a.org_id\n          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))",
-      "s.org_id = a.org_id\n          and s.status in ('APPLYING', 'ROLLING_BACK'))",
-    ],
-    [
-      'lookup-in-rollback',
-      'The sweep judges an organization whose save is rolling back.',
-      "s.org_id = a.org_id\n          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))",
-      "s.org_id = a.org_id\n          and s.status in ('APPLYING', 'NEEDS_ATTENTION'))",
-    ],
-    [
-      'lookup-in-fence',
-      'The sweep judges an organization while a late request may still be applied.',
-      'l.org_id = a.org_id and l.fence_until > clock_timestamp())\n    )',
-      'l.org_id = a.org_id and l.fence_until > clock_timestamp() and false)\n    )',
-    ],
-    [
-      'lookup-present',
-      'The sweep takes a missing agent for one that is there.',
-      "'missing', a.missing_since is not null, 'policy'",
-      "'missing', false, 'policy'",
-    ],
-    [
-      'page-repeats',
-      'Each page of agents repeats the last agent of the page before.',
-      'where p_after is null or a.id > p_after order by',
-      'where p_after is null or a.id >= p_after order by',
-    ],
+
     [
       'page-present',
       'The sweep looks for agents again that are called missing.',
       'a.last_save_id, a.missing_since is not null\n',
       'a.last_save_id, false\n',
     ],
-    [
-      'note-any-revision',
-      'What the sweep saw is noted of a later revision.',
-      "a.revision = (v_note ->> 'revision')::integer and ",
-      '',
-    ],
-    [
-      'note-any-save',
-      'What the sweep saw is noted of a later save.',
-      " and a.last_save_id = (v_note ->> 'saveId')::uuid",
-      '',
-    ],
-    [
-      'note-beside-save',
-      'What the sweep saw is noted while a save is open.',
-      "and not exists (select from public.agent_saves s where s.org_id = v_org\n          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))\n",
-      '',
-    ],
-    [
-      'note-beside-attention',
-      'What the sweep saw is noted while a save needs attention.',
-      "s.org_id = v_org\n          and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'))",
-      "s.org_id = v_org\n          and s.status in ('APPLYING', 'ROLLING_BACK'))",
-    ],
-    [
-      'note-in-fence',
-      'What the sweep saw is noted while a late request may still be applied.',
-      'l.org_id = v_org\n          and l.fence_until > clock_timestamp())',
-      'l.org_id = v_org\n          and l.fence_until > clock_timestamp() and false)',
-    ],
+
     [
       'note-without-lock',
       'A note overtakes a save that has just begun.',
       'continue when not lockstep.enter(v_org);',
       "perform set_config('lockstep.org_id', v_org::text, true);",
     ],
-    [
-      'note-keeps-drift',
-      'An agent that is the same again still shows its drift.',
-      "drift = case when v_note ->> 'state' = 'DRIFTED' then v_note -> 'drift' else '[]' end,",
-      "drift = case when v_note ->> 'state' = 'DRIFTED' then v_note -> 'drift' else a.drift end,",
-    ],
+
     [
       'note-keeps-adoptable',
       'An edit that is gone can still be adopted.',
       "then nullif(v_note -> 'adoptable', 'null') end,",
       "then nullif(v_note -> 'adoptable', 'null') else a.adoptable end,",
     ],
-    [
-      'note-keeps-missing',
-      'An agent that was found again is still called missing.',
-      'then coalesce(a.missing_since, clock_timestamp()) end\n',
-      'then coalesce(a.missing_since, clock_timestamp()) else a.missing_since end\n',
-    ],
+
     [
       'orphan-of-kept',
       'An assistant that a revision refers to is deleted.',
@@ -641,36 +547,21 @@ export const DATABASE: readonly Mutant[] = [
       'and (i.assistant_id is null or i.recreate))',
       'and i.assistant_id is null)',
     ],
-    [
-      'inspect-at-once',
-      'An operator is not told that a request may still be applied.',
-      "'notBeforeMs', case when v_save.not_before is null then null else lockstep.ms_until(v_save.not_before) end);\n    end if;\n  end if;",
-      "'notBeforeMs', null);\n    end if;\n  end if;",
-    ],
+
     [
       'cleanup-keeps-images',
       'Prompts of old saves are kept for ever.',
       "where save_id = any (v_ids) and after_config <> '{}';",
       'where false;',
     ],
-    [
-      'cleanup-keeps-keys',
-      'Idempotency keys are kept for ever.',
-      'set idempotency_key = null, forgotten = true where',
-      'set forgotten = true where',
-    ],
+
     [
       'cleanup-again',
       'The cleanup finds the same saves for ever.',
       'where not s.forgotten and s.finished_at < v_before',
       'where s.finished_at < v_before',
     ],
-    [
-      'cleanup-waits',
-      'Two cleanups wait for each other.',
-      'limit p_limit for update skip locked) e;',
-      'limit p_limit for update) e;',
-    ],
+
     [
       'policy-of-none',
       'A policy is set for an organization that does not exist.',
@@ -684,24 +575,7 @@ export const DATABASE: readonly Mutant[] = [
       'set drift_policy = drift_policy where',
     ],
   ]),
-  ...plant(
-    RECONCILIATION,
-    ['test/isolation/catalogue.test.ts', ...CONFORMANCE],
-    [
-      [
-        'expired-at-once',
-        'The cleanup role can clear saves that closed today.',
-        "using (finished_at < clock_timestamp() - interval '72 hours') with check",
-        'using (finished_at < clock_timestamp()) with check',
-      ],
-      [
-        'expired-early',
-        'Idempotency keys are forgotten after 70 hours.',
-        "v_before timestamptz := clock_timestamp() - interval '72 hours';",
-        "v_before timestamptz := clock_timestamp() - interval '70 hours';",
-      ],
-    ],
-  ),
+  ...plant(RECONCILIATION, ['test/isolation/catalogue.test.ts', ...CONFORMANCE], []),
   ...plant(RECONCILIATION, DEPUTY, [
     [
       'policy-of-everybody',
@@ -766,12 +640,6 @@ export const DATABASE: readonly Mutant[] = [
       'The service role writes the tables of saves past the one door.',
       'grant select on public.organizations, public.agents, public.agent_saves, public.agent_revisions to service_role;',
       'grant select, update on public.organizations, public.agents, public.agent_saves, public.agent_revisions to service_role;',
-    ],
-    [
-      'recovery-sees-all',
-      'The role of recovery sees open saves that have an owner.',
-      "    status in ('APPLYING', 'ROLLING_BACK')\n    and coalesce(lease_until, '-infinity') <= clock_timestamp()\n    and coalesce(not_before, '-infinity') <= clock_timestamp()\n  );",
-      "    status in ('APPLYING', 'ROLLING_BACK')\n  );",
     ],
   ]),
   ...plant(

@@ -738,12 +738,7 @@ export const EDGE: readonly Mutant[] = [
       'while (running.size > 0) await Promise.all(running);',
       '',
     ],
-    [
-      'cleanup-one-batch',
-      'The cleanup forgets 500 saves in ten minutes and no more.',
-      'while (!stopping.signal.aborted && (await sweepStore.cleanup(CLEANUP_BATCH)) > 0);',
-      'await sweepStore.cleanup(CLEANUP_BATCH);',
-    ],
+
     [
       'ready-while-draining',
       'A server that stops says that it is ready.',
@@ -756,7 +751,6 @@ export const EDGE: readonly Mutant[] = [
       'failing = failure;\n      }',
       'failing = failure;\n        return;\n      }',
     ],
-    ['replica-without-share', 'A replica begins with the share of the whole account.', 'pacer.share(0);', ''],
   ]),
   ...plant('src/app.ts', SWEEP, [
     [

@@ -60,12 +60,7 @@ export const RECONCILIATION: readonly Mutant[] = [
       'page.filter((agent) => !agent.missing && !seen.has(agent.assistantId))',
       'page.filter((agent) => !seen.has(agent.assistantId))',
     ],
-    [
-      'missing-unlooked',
-      'An agent is called missing although its assistant was made while the list was read.',
-      "const found = await ports.voice.getAssistant(agent.assistantId);\n    if (found.kind !== 'gone') readable(found);\n    else if (",
-      'if (',
-    ],
+
     [
       'missing-unreadable',
       'A look that Vapi refuses is passed over.',
@@ -78,12 +73,7 @@ export const RECONCILIATION: readonly Mutant[] = [
       "else if ((await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }])).length > 0)\n      countMissing",
       "else if ((await ports.store.note([{ ...noteOf(agent), state: 'MISSING' }])).length >= 0)\n      countMissing",
     ],
-    [
-      'list-first-page',
-      'Only the first thousand assistants are judged.',
-      'if (page.length < PAGE || fresh.length === 0) return seen;',
-      'return seen;',
-    ],
+
     [
       'list-newest-bound',
       'The walk asks for the first page again and again.',
@@ -96,12 +86,7 @@ export const RECONCILIATION: readonly Mutant[] = [
       'const fresh = page.filter((assistant) => !seen.has(assistant.id));',
       'const fresh = page;',
     ],
-    [
-      'judge-busy',
-      'The sweep looks at the assistants of an organization that is saving.',
-      'else if (agent.busy) continue;',
-      '',
-    ],
+
     [
       'revert-under-adopt',
       'An edit is reverted where the organization wants it adopted.',

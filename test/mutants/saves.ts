@@ -15,12 +15,6 @@ const SETTLE = ['src/services/agents/settle.test.ts'];
 export const SAVES: readonly Mutant[] = [
   ...plant('src/services/saga/protocol.ts', PROTOCOL, [
     [
-      'post-repeated',
-      'A POST without an answer is sent again, and makes a second assistant.',
-      "again: request === 'PATCH' };",
-      'again: true };',
-    ],
-    [
       'unknown-untouched',
       'An agent whose request got no answer is not put back.',
       "return { forward: 'unknown', touched: true, ambiguous: true,",
@@ -50,18 +44,7 @@ export const SAVES: readonly Mutant[] = [
       "forward: ambiguous ? 'unknown' : 'unreachable'",
       "forward: 'unreachable'",
     ],
-    [
-      'recreate-twice',
-      'A creation that is answered with 404 is tried for ever.',
-      'if (agent.recreate === true && !agent.creates) {',
-      'if (agent.recreate === true) {',
-    ],
-    [
-      'undo-recreates',
-      'An undo whose assistant is gone is called a creation without leave.',
-      "if (request === 'PATCH' && agent.recreate === true) {",
-      "if (request === 'PATCH') {",
-    ],
+
     [
       'undo-deleted-missing',
       'A new assistant that is deleted again counts as missing.',
@@ -80,102 +63,7 @@ export const SAVES: readonly Mutant[] = [
       "return { undo: 'unknown', ambiguous: true, again: true };",
       "return { undo: 'unknown', ambiguous, again: true };",
     ],
-    [
-      'released-goes-on',
-      'An owner that gave its lease up goes on.',
-      "if (save.released) return { do: 'stop' };",
-      '',
-    ],
-    [
-      'creation-without-quarantine',
-      'A creation that was taken over sends a second POST at once.',
-      'if (taken && !save.quarantined && agents.some((agent) => agent.creates)) {',
-      'if (taken && !save.quarantined && agents.every((agent) => agent.creates)) {',
-    ],
-    [
-      'takeover-unambiguous',
-      'What the last owner may have sent leaves no fence.',
-      'const ambiguous = taken || agents.some((agent) => agent.ambiguous);',
-      'const ambiguous = agents.some((agent) => agent.ambiguous);',
-    ],
-    [
-      'sends-hopeless',
-      'An assistant is made for a save that must be rolled back.',
-      'if (untried.length > 0 && !hopeless)',
-      'if (untried.length > 0)',
-    ],
-    [
-      'commit-some',
-      'A save commits when one of its agents was applied.',
-      "if (agents.every((agent) => agent.forward === 'applied'))",
-      "if (agents.some((agent) => agent.forward === 'applied'))",
-    ],
-    [
-      'impatient',
-      'Recovery rolls a save back because Vapi is away for a moment.',
-      'const patience = taken && !save.pastDeadline;',
-      'const patience = false;',
-    ],
-    [
-      'patient-for-ever',
-      'Recovery never rolls a save back, however old it is.',
-      'if (failed !== undefined || (taken && save.pastDeadline)) {',
-      'if (failed !== undefined) {',
-    ],
-    [
-      'nothing-applied-some',
-      'A save that touched one agent is closed without an undo.',
-      'agents.every((agent) => !agent.touched)',
-      'agents.some((agent) => !agent.touched)',
-    ],
-    [
-      'nothing-applied-ambiguous',
-      'A save whose request may still arrive is closed without an undo.',
-      'nothingApplied: !ambiguous && agents',
-      'nothingApplied: agents',
-    ],
-    [
-      'no-quarantine',
-      'A creation without an answer is taken over at once.',
-      "quarantine: agents.some((agent) => agent.creates && agent.forward === 'unknown'),",
-      'quarantine: false,',
-    ],
-    [
-      'undo-untouched',
-      'Agents that no request touched are written as well.',
-      'const touched = agents.filter((agent) => agent.touched);',
-      'const touched = agents;',
-    ],
-    [
-      'blocked-closes',
-      'An undo that the lease did not allow counts as done.',
-      "if (touched.some((agent) => agent.undo === 'unknown' || agent.undo === 'blocked')) {",
-      "if (touched.some((agent) => agent.undo === 'unknown')) {",
-    ],
-    [
-      'rollback-unambiguous',
-      'The rollback of a save that was taken over leaves no fence.',
-      'const ambiguous = save.taken || agents.some',
-      'const ambiguous = agents.some',
-    ],
-    [
-      'refused-undo-closes',
-      'A save that Vapi does not let us undo is called rolled back.',
-      "if (touched.some((agent) => agent.undo === 'refused')) return",
-      "if (touched.every((agent) => agent.undo === 'refused')) return",
-    ],
-    [
-      'gone-not-missing',
-      'An assistant that was deleted, and was not made anew after all, is not called missing.',
-      "agent.undo === 'missing' || agent.gone === true)",
-      "agent.undo === 'missing')",
-    ],
-    [
-      'undo-missing-forgotten',
-      'An assistant that the undo finds deleted is not called missing.',
-      "agent.forward === 'missing' || agent.undo === 'missing' ||",
-      "agent.forward === 'missing' ||",
-    ],
+
     [
       'attention-without-commit',
       'An operator cannot commit a save that needs attention.',
@@ -184,18 +72,6 @@ export const SAVES: readonly Mutant[] = [
     ],
   ]),
   ...plant('src/services/saga/run.ts', RUN, [
-    [
-      'send-in-turn',
-      'The second agent is written only after the first was answered.',
-      'await Promise.all(this.#chosen(decision.roles).map((target) => this.#send(target)));',
-      'for (const target of this.#chosen(decision.roles)) await this.#send(target);',
-    ],
-    [
-      'taken-untouched',
-      'Recovery does not put back what the last owner wrote.',
-      'touched: held.taken,',
-      'touched: false,',
-    ],
     [
       'commit-not-in-doubt',
       'A caller is told that the database was not updated while the commit has no answer.',
@@ -208,36 +84,7 @@ export const SAVES: readonly Mutant[] = [
       'this.#leaseFrom = leaseFrom;',
       'this.#leaseFrom = instant(this.#ports.clock);',
     ],
-    [
-      'abort-lease-kept',
-      'A rollback reckons with the lease that the save began with.',
-      'this.#leaseFrom = leaseFrom;\n        this.#leaseMs = settings.leaseMs;',
-      '',
-    ],
-    [
-      'ambiguous-undone-at-once',
-      'An ambiguous save is undone without its quarantine.',
-      'if (decision.ambiguous) this.#released = true;',
-      '',
-    ],
-    [
-      'attention-cried',
-      'A person is called for a save that another owner has.',
-      "if (this.#save.status !== 'NEEDS_ATTENTION') return;",
-      '',
-    ],
-    [
-      'held-without-quarantine',
-      'A creation without an answer is handed over without its quarantine.',
-      'notBeforeMs: decision.quarantine ? lateMs : 0,',
-      'notBeforeMs: 0,',
-    ],
-    [
-      'stale-goes-on',
-      'An owner whose epoch is old goes on.',
-      "'lost the save to another owner',\n          );\n          this.#released = true;",
-      "'lost the save to another owner',\n          );",
-    ],
+
     [
       'transition-given-up',
       'A transition without an answer is not repeated.',
@@ -262,145 +109,28 @@ export const SAVES: readonly Mutant[] = [
       'return Math.max(clock.now() - from.wall, clock.monotonic() - from.monotonic);',
       'return Math.min(clock.now() - from.wall, clock.monotonic() - from.monotonic);',
     ],
-    [
-      'guard-without-wait',
-      'A request is repeated although it would end after the lease.',
-      'return fitsLease(elapsed(clock, this.#leaseFrom) + waitMs, {',
-      'return fitsLease(elapsed(clock, this.#leaseFrom), {',
-    ],
-    [
-      'guard-before-turn',
-      'A request is sent after the lease because it waited for its turn.',
-      'admission.turn(leftMs))) return false;\n    return this.#guard();',
-      'admission.turn(leftMs))) return false;\n    return true;',
-    ],
-    [
-      'turn-too-late',
-      'A request waits for a turn that comes when it could not end within the lease.',
-      '- elapsed(clock, this.#leaseFrom) - voice.timeoutMs;',
-      '- elapsed(clock, this.#leaseFrom);',
-    ],
-    [
-      'retry-without-turn',
-      'Repetitions take no turn.',
-      'this.#admitted.delete(target) ? this.#guard()',
-      'this.#admitted.has(target) ? this.#guard()',
-    ],
-    [
-      'retry-after-shortened',
-      'A request is repeated before the time that Vapi asked for.',
-      ': Math.max(toldMs, this.#backoff(attempt, 250, 5_000));',
-      ': Math.min(toldMs, this.#backoff(attempt, 250, 5_000));',
-    ],
-    ['backoff-constant', 'Repetitions do not slow down.', 'baseMs * 2 ** Math.min(attempt, 16)', 'baseMs'],
-    [
-      'adopt-always-creates',
-      'Recovery makes a second assistant beside the one that the last owner made.',
-      'if (target.creates && this.#held.taken && target.assistantId === null) {',
-      'if (target.creates && this.#held.taken && target.assistantId !== null) {',
-    ],
-    [
-      'adopt-blind',
-      'Recovery creates an assistant although Vapi could not say whether there is one.',
-      "target.error = 'Vapi could not be asked whether the assistant exists already.';\n      return false;",
-      "target.error = 'Vapi could not be asked whether the assistant exists already.';\n      return true;",
-    ],
+
     [
       'adopt-keeps-others',
       'Of two assistants of one save, both stay.',
       'const [oldest, ...others] = found.value;',
       'const [oldest] = found.value;\n    const others: ProviderAssistant[] = [];',
     ],
-    [
-      'adopt-youngest',
-      'Two recoveries keep different assistants of one save.',
-      '(age(a) < age(b) ? -1 : 1)',
-      '(age(a) < age(b) ? 1 : -1)',
-    ],
+
     [
       'adopt-undeleted',
       'The save commits although the second assistant could not be deleted.',
       "if (reply.kind !== 'ok' && reply.kind !== 'gone') return this.#undecided(target);",
       '',
     ],
-    [
-      'stamped-any-save',
-      'The assistant of an earlier save counts as made by this one.',
-      'return stamp?.saveId === this.#ref.saveId && stamp.agentId',
-      'return stamp?.agentId',
-    ],
-    [
-      'stamped-any-agent',
-      'The assistant of the sibling counts as made for this agent.',
-      ' && stamp.agentId === target.image.agentId;',
-      ';',
-    ],
-    [
-      'stamped-exact-clock',
-      'The look for stamps allows for no difference of the clocks.',
-      'Date.parse(this.#save.startedAt) - 10 * 60_000)',
-      'Date.parse(this.#save.startedAt))',
-    ],
-    [
-      'stamped-first-page',
-      'The look for stamps ends after a thousand assistants.',
-      'if (page.value.length < pageSize || times[0] === before) break;',
-      'break;',
-    ],
-    [
-      'stamped-newest-bound',
-      'The look for stamps asks for the same page again.',
-      'before = times[0];',
-      'before = times.at(-1);',
-    ],
-    [
-      'undo-with-own-stamp',
-      'An undo puts the old content back with the stamp of the save that failed.',
-      'saveId: before.saveId,',
-      'saveId: this.#ref.saveId,',
-    ],
-    [
-      'undo-with-own-revision',
-      'An undo puts the old content back with the revision of the save that failed.',
-      'revision: before.revision,',
-      'revision: target.image.after.revision,',
-    ],
-    [
-      'undo-own-mapping',
-      'An undo renders the old configuration with a mapping that it was not saved with.',
-      'renderAssistant(before.mappingVersion, before.config, {',
-      'renderAssistant(this.#save.mappingVersion, before.config, {',
-    ],
-    [
-      'undo-unverified',
-      'An undo that Vapi answered with other content counts as done.',
-      "return this.#learnUndo(target, found.length === 0 ? 'matches' : 'differs', reply, attempt, 'PATCH');",
-      "return this.#learnUndo(target, 'matches', reply, attempt, 'PATCH');",
-    ],
-    [
-      'made-unstamped',
-      'An undo deletes an assistant because an answer named it.',
-      "if (reply.kind === 'ok' && this.#isStamped(reply.value, target)) made.push(reply.value);",
-      "if (reply.kind === 'ok') made.push(reply.value);",
-    ],
+
     [
       'made-once',
       'Recovery undoes one creation where an earlier owner may have made another.',
       '&& !this.#held.taken) return',
       ') return',
     ],
-    [
-      'undo-create-undeleted',
-      'A save counts as undone although its new assistant could not be deleted.',
-      "if (reply.kind !== 'ok' && reply.kind !== 'gone')\n        return this.#learnUndo",
-      "if (reply.kind === 'unknown')\n        return this.#learnUndo",
-    ],
-    [
-      'rolled-back-names-assistant',
-      'A rolled back creation still names an assistant.',
-      "status === 'ROLLED_BACK' && target.creates ? null : target.assistantId,",
-      'target.assistantId,',
-    ],
+
     [
       'touched-not-in-doubt',
       'A caller is told that Vapi does not hold a change that it may hold.',
@@ -412,12 +142,6 @@ export const SAVES: readonly Mutant[] = [
       'A refusal is called worth another try.',
       "reason === 'VAPI_UNAVAILABLE' || reason === 'VAPI_RATE_LIMITED' ||",
       "reason === 'VAPI_UNAVAILABLE' || reason === 'VAPI_REJECTED' || reason === 'VAPI_RATE_LIMITED' ||",
-    ],
-    [
-      'words-left-in',
-      'Text that the database refuses is sent to it again.',
-      'error: result.error === null ? null : WITHHELD,',
-      'error: result.error,',
     ],
   ]),
   ...plant('src/services/saga/recovery.ts', RECOVERY, [
@@ -445,35 +169,12 @@ export const SAVES: readonly Mutant[] = [
       "'the database did not answer recovery');",
       "'the database did not answer recovery');\n        throw error;",
     ],
-    [
-      'recovery-one-batch',
-      'Recovery sleeps although there are more abandoned saves.',
-      'if (due.length < BATCH || fresh.length === 0 || stopping?.aborted === true) return round;',
-      'return round;',
-    ],
-    [
-      'recovery-goes-round',
-      'Recovery asks without a pause for saves that it cannot take.',
-      'if (due.length < BATCH || fresh.length === 0 ||',
-      'if (due.length < BATCH || due.length === 0 ||',
-    ],
-    [
-      'recovery-does-not-stop',
-      'Recovery goes on while the server stops.',
-      ' || stopping?.aborted === true) return round;',
-      ') return round;',
-    ],
+
     [
       'recovery-stuck-silently',
       'A save that cannot be carried on is counted nowhere.',
       "ports.meter.count('save.stuck');",
       '',
-    ],
-    [
-      'recovery-ends-uncounted',
-      'A round counts saves as finished that are still open.',
-      'if (end.save.finishedAt !== null) round.finished += 1;',
-      'round.finished += 1;',
     ],
   ]),
   ...plant(
@@ -506,75 +207,7 @@ export const SAVES: readonly Mutant[] = [
       ],
     ],
   ),
-  ...plant('src/services/saga/settle.ts', SETTLE, [
-    [
-      'settle-foreign-metadata',
-      'A save is settled over metadata that somebody else wrote.',
-      '/^metadata\\.lockstep(\\.|$)/.test(path)',
-      '/^metadata/.test(path)',
-    ],
-    [
-      'settle-by-old-id',
-      'An assistant that was made anew is looked for by its old id.',
-      'const assistantId = created ? made : image.assistantId;',
-      'const assistantId = image.assistantId ?? made;',
-    ],
-    [
-      'settle-replaced-not-missing',
-      'An agent whose new assistant was taken back is not called missing.',
-      'if (image.assistantId !== null && (created || found === null)) missing',
-      'if (image.assistantId !== null && found === null) missing',
-    ],
-    [
-      'settle-deleted-not-missing',
-      'An agent whose assistant somebody deleted is not called missing.',
-      'if (image.assistantId !== null && (created || found === null)) missing',
-      'if (image.assistantId !== null && created) missing',
-    ],
-    [
-      'settle-open',
-      'A save that is still running is settled.',
-      "if (save.status !== 'NEEDS_ATTENTION') {",
-      'if (save.finishedAt !== null) {',
-    ],
-    [
-      'settle-any-account',
-      'A save is settled by what another Vapi account shows.',
-      'return seen === account ? null :',
-      'return seen !== null ? null :',
-    ],
-    [
-      'settle-unread',
-      'A save is settled although Vapi could not be asked about an agent.',
-      'reasons.push(`${image.role}: Vapi could not be asked (${reply.kind})`);\n      continue;',
-      'continue;',
-    ],
-    [
-      'settle-first-reason',
-      'A save is settled although one of its agents differs.',
-      'if (reason !== null) reasons.push(`${image.role}: ${reason}`);',
-      'if (reason !== null && agents.length > 0) reasons.push(`${image.role}: ${reason}`);',
-    ],
-    [
-      'settle-created-stays',
-      'A creation is settled as rolled back although its assistant exists.',
-      "if (created) return found === null ? null : 'the assistant that this save made still exists';",
-      'if (created) return null;',
-    ],
-    [
-      'settle-commit-without',
-      'A save is committed for an agent whose assistant does not exist.',
-      "if (found === null) return 'the assistant does not exist';",
-      'if (found === null) return null;',
-    ],
-    ['settle-without-late', 'Settling leaves no fence.', 'lateMs: lateTimeMs(settings),', 'lateMs: 0,'],
-    [
-      'settle-old-stamp-of-new',
-      'The new content is compared with the wrong mapping.',
-      'save.mappingVersion,\n      image.after.config,',
-      'save.mappingVersion,\n      image.before?.config ?? image.after.config,',
-    ],
-  ]),
+  ...plant('src/services/saga/settle.ts', SETTLE, []),
   ...plant('src/services/agents/execute.ts', EXECUTE, [
     [
       'limit-without-actor',
@@ -594,18 +227,7 @@ export const SAVES: readonly Mutant[] = [
       "if (begun.outcome !== 'BEGUN') unused();",
       '',
     ],
-    [
-      'failed-begin-keeps-turns',
-      'A save whose beginning failed keeps its turns.',
-      'ask().catch((error: unknown) => {\n      unused();',
-      'ask().catch((error: unknown) => {',
-    ],
-    [
-      'ended-save-in-progress',
-      'A save that is over still counts as in progress.',
-      'const work = save(first.orgId).finally(done);',
-      'const work = save(first.orgId);',
-    ],
+
     ['late-turn-kept', 'A turn that comes after its caller was refused is lost.', 'unwanted.unused();', ''],
     [
       'late-save-in-progress',
@@ -637,12 +259,7 @@ export const SAVES: readonly Mutant[] = [
       'attempt >= BEGIN_ATTEMPTS',
       'attempt > BEGIN_ATTEMPTS',
     ],
-    [
-      'begin-repeated-late',
-      'A beginning is repeated after its caller was answered.',
-      ' || clock.monotonic() - from >= settings.answerMs;',
-      ';',
-    ],
+
     [
       'fate-forgotten',
       'After an attempt without an answer, a refusal counts as "nothing began".',
@@ -655,12 +272,7 @@ export const SAVES: readonly Mutant[] = [
       'actor: options.actor ?? null,',
       'actor: null,',
     ],
-    [
-      'kind-forgotten',
-      'The journal calls every save a user’s.',
-      "kind: options.kind ?? 'USER',",
-      "kind: 'USER',",
-    ],
+
     [
       'hash-without-leave',
       'The same key with another recreateIfMissing counts as the same request.',
@@ -703,24 +315,14 @@ export const SAVES: readonly Mutant[] = [
       'recreateIfMissing: update.recreateIfMissing,\n    })),',
       'recreateIfMissing: false,\n    })),',
     ],
-    [
-      'replay-closed-waits',
-      'A repetition of a save that is over is not answered at once.',
-      'if (isClosed(begun.save.status)) return outcomeOf(begun.save, begun.agents);',
-      '',
-    ],
+
     [
       'attention-retry',
       'A caller is told to come back for a save that only a person can end.',
       "retryAfterMs: save.status === 'NEEDS_ATTENTION' ? null : PENDING_RETRY_MS };",
       'retryAfterMs: PENDING_RETRY_MS };',
     ],
-    [
-      'lease-from-begin',
-      'The lease counts from the answer of the beginning.',
-      '        leaseFrom,\n        leaseMs: ports.settings.leaseMs,',
-      '        leaseFrom: instant(ports.clock),\n        leaseMs: ports.settings.leaseMs,',
-    ],
+
     [
       'unreachable-limited',
       'A caller is told of too many saves where the database is away.',
