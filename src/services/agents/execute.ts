@@ -242,7 +242,7 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
 }
 
 /** The ports of a run of this journal; none of them holds the key. */
-export function runPorts(
+function runPorts(
   ports: Omit<RunPorts<AgentRecord>, 'journal'>,
   journal: RunJournal<AgentRecord>,
 ): RunPorts<AgentRecord> {
