@@ -13,6 +13,21 @@ export interface DemoUser {
   organization: string;
 }
 
+/** The users as whom GraphiQL can sign in, and the headers of each. */
+export interface Demo {
+  users: readonly DemoUser[];
+  headersOf(email: string): Promise<Record<string, string>>;
+}
+
+/** Returns the headers of a demo user; without an email, of the first one. Null: there is no such user. */
+export function createDemoHeaders(demo: Demo | undefined) {
+  return async (email: string | null): Promise<Record<string, string> | null> => {
+    const users = demo?.users ?? [];
+    const user = email === null ? users[0] : users.find((one) => one.email === email);
+    return user === undefined || demo === undefined ? null : demo.headersOf(user.email);
+  };
+}
+
 /**
  * What the page runs before GraphiQL. It has two jobs.
  *

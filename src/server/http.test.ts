@@ -13,7 +13,8 @@ import type { Log } from '../ports/system.ts';
 import { EDGE_DEFAULTS } from './edge.ts';
 import { createGraphiqlPage } from './graphiql.ts';
 import { createGraphql } from './graphql.ts';
-import { createHttpServer, type HttpOptions, type HttpTimeouts } from './http.ts';
+import { createHttpServer, type HttpTimeouts } from './http.ts';
+import { createRoutes, type RouteOptions } from './routes.ts';
 
 const MAX = 1_000;
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -26,7 +27,7 @@ interface Fetched {
   requestId: string;
 }
 
-interface Options extends Partial<Omit<HttpOptions, 'timeouts'>> {
+interface Options extends Partial<RouteOptions> {
   /** What GraphQL answers. */
   answer?: (request: Request) => Response | Promise<Response>;
   timeouts?: Partial<HttpTimeouts>;
@@ -42,7 +43,7 @@ async function serve({ answer = () => Response.json({ data: null }), timeouts, .
     child: () => log,
   };
   let ids = 0;
-  const server = createHttpServer({
+  const routes = createRoutes({
     graphql: {
       fetch: async (address, init, { requestId }) => {
         const request = new Request(address, init);
@@ -54,14 +55,17 @@ async function serve({ answer = () => Response.json({ data: null }), timeouts, .
     ready: () => Promise.resolve(true),
     checkToken: () => Promise.resolve('MEMBER'),
     metrics: () => Promise.resolve({ contentType: 'text/plain; version=0.0.4', body: 'lockstep_x 1\n' }),
+    maxBodyBytes: MAX,
+    ...options,
+  });
+  const server = createHttpServer({
+    routes,
     newRequestId: () => {
       ids += 1;
       return `request-${ids}`;
     },
     log,
-    maxBodyBytes: MAX,
     timeouts: { headers: 10_000, request: 20_000, idle: 30_000, keepAlive: 5_000, ...timeouts },
-    ...options,
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -65,3 +65,19 @@ export function createMetrics(): Metrics {
     text: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }
+
+/** Adds the gauges of the rate limiter, if there is one, and of the cleanup. */
+export function addGauges(
+  { gauge }: Metrics,
+  pacer: { state: { requestsPerSecond: number; waiting: number } } | undefined,
+  cleanupAgeMs: () => number,
+): void {
+  if (pacer !== undefined) {
+    const rate = 'Requests a second that this replica may send to Vapi now.';
+    gauge('lockstep_vapi_requests_per_second', rate, () => pacer.state.requestsPerSecond);
+    const waiting = 'Saves and requests that wait for their turn at Vapi.';
+    gauge('lockstep_vapi_waiting', waiting, () => pacer.state.waiting);
+  }
+  const cleanup = 'Seconds since the last complete cleanup, or since the start if there was none.';
+  gauge('lockstep_cleanup_age_seconds', cleanup, () => cleanupAgeMs() / 1_000);
+}

@@ -14,10 +14,75 @@ const ENV = ['src/env.test.ts'];
 const CONTEXT = ['src/context.test.ts', 'test/isolation/tokens.test.ts'];
 const LISTS = ['test/e2e/organization-data.test.ts'];
 const APP = ['test/e2e/background.test.ts'];
-const SWEEP = ['test/e2e/sweep.test.ts'];
+const AGENT_JOBS = ['src/services/agents/jobs.test.ts'];
+const LOOK_NOW = ['src/services/agents/drift/look-now.test.ts'];
+const HEARTBEAT = ['src/services/admission/heartbeat.test.ts'];
+const SHUTDOWN = ['src/server/shutdown.test.ts'];
+const JOBS = ['src/server/jobs.test.ts'];
+const READINESS = ['src/server/readiness.test.ts'];
+const CHECK_TOKEN = ['src/server/check-token.test.ts'];
+const ACCOUNT = ['src/adapters/vapi/vapi-account.test.ts'];
 
 export const EDGE: readonly Mutant[] = [
   ...plant('src/server/http.ts', HTTP, [
+    [
+      'two-hosts',
+      'A request with two Host headers is answered.',
+      "if ((request.headersDistinct['host']?.length ?? 0) > 1) {",
+      'if (false) {',
+    ],
+    [
+      'pipeline-unbounded',
+      'One connection begins any number of requests.',
+      'if (line.waiting.length >= MAX_PIPELINED) {',
+      'if (line.waiting.length >= 1e6) {',
+    ],
+    [
+      'pipeline-side-by-side',
+      'Requests of one connection are worked on at the same time.',
+      'if (!line.busy) next();',
+      'next();',
+    ],
+    [
+      'pipeline-of-gone',
+      'A request is begun for a client that is gone.',
+      'if (following === undefined || socket.destroyed) return;',
+      'if (following === undefined) return;',
+    ],
+    [
+      'duplicate-headers',
+      'Of two Authorization headers the first one counts.',
+      'joinDuplicateHeaders: true,',
+      'joinDuplicateHeaders: false,',
+    ],
+    [
+      'request-id-not-sent',
+      'A caller cannot name its request.',
+      "response.setHeader('x-request-id', requestId);",
+      '',
+    ],
+    ['idle-timeout', 'A silent connection is never closed.', 'server.setTimeout(timeouts.idle);', ''],
+    [
+      'keep-alive-default',
+      'The server closes idle connections before the load balancer does.',
+      'keepAliveTimeout: timeouts.keepAlive,',
+      '',
+    ],
+    [
+      'slow-headers',
+      'A client that drips headers is never cut off.',
+      'headersTimeout: timeouts.headers,',
+      'headersTimeout: 0,',
+    ],
+    [
+      'slow-body',
+      'A client that drips its body is never cut off.',
+      'requestTimeout: timeouts.request,',
+      'requestTimeout: 0,',
+    ],
+    ['any-method', 'Any method is answered.', 'if (!METHODS.has(method)) {', 'if (false) {'],
+  ]),
+  ...plant('src/server/graphql-route.ts', HTTP, [
     [
       'draining-keeps-connection',
       'A load balancer goes on sending requests to a server that stops.',
@@ -61,6 +126,20 @@ export const EDGE: readonly Mutant[] = [
       'options.maxBodyBytes',
     ],
     [
+      'cacheable',
+      'A cache may keep the answer of a tenant.',
+      "response.setHeader('cache-control', SAFE_HEADERS['cache-control']);",
+      '',
+    ],
+    [
+      'refused-token-as-413',
+      'A caller with a bad token is told that the body is too large.',
+      'if (caller instanceof RefusedTokenError) {',
+      'if (false) {',
+    ],
+  ]),
+  ...plant('src/server/body.ts', HTTP, [
+    [
       'body-unbounded',
       'A body in chunks is read whatever its size.',
       "if (needed > most) return end('TOO_LARGE');",
@@ -93,81 +172,9 @@ export const EDGE: readonly Mutant[] = [
       'if (byte === 0x5c) at += 1;\n      else if',
       'if',
     ],
-    [
-      'two-hosts',
-      'A request with two Host headers is answered.',
-      "if ((request.headersDistinct['host']?.length ?? 0) > 1) {",
-      'if (false) {',
-    ],
-    [
-      'pipeline-unbounded',
-      'One connection begins any number of requests.',
-      'if (line.waiting.length >= MAX_PIPELINED) {',
-      'if (line.waiting.length >= 1e6) {',
-    ],
-    [
-      'pipeline-side-by-side',
-      'Requests of one connection are worked on at the same time.',
-      'if (!line.busy) next();',
-      'next();',
-    ],
-    [
-      'pipeline-of-gone',
-      'A request is begun for a client that is gone.',
-      'if (following === undefined || socket.destroyed) return;',
-      'if (following === undefined) return;',
-    ],
-    [
-      'duplicate-headers',
-      'Of two Authorization headers the first one counts.',
-      'joinDuplicateHeaders: true,',
-      'joinDuplicateHeaders: false,',
-    ],
-    [
-      'request-id-not-sent',
-      'A caller cannot name its request.',
-      "response.setHeader('x-request-id', requestId);",
-      '',
-    ],
-    [
-      'cacheable',
-      'A cache may keep the answer of a tenant.',
-      "response.setHeader('cache-control', SAFE_HEADERS['cache-control']);",
-      '',
-    ],
+  ]),
+  ...plant('src/server/responses.ts', HTTP, [
     ['framed', 'Another site may frame the answers.', "'x-frame-options': 'DENY',", ''],
-    ['idle-timeout', 'A silent connection is never closed.', 'server.setTimeout(timeouts.idle);', ''],
-    [
-      'keep-alive-default',
-      'The server closes idle connections before the load balancer does.',
-      'keepAliveTimeout: timeouts.keepAlive,',
-      '',
-    ],
-    [
-      'slow-headers',
-      'A client that drips headers is never cut off.',
-      'headersTimeout: timeouts.headers,',
-      'headersTimeout: 0,',
-    ],
-    [
-      'slow-body',
-      'A client that drips its body is never cut off.',
-      'requestTimeout: timeouts.request,',
-      'requestTimeout: 0,',
-    ],
-    ['any-method', 'Any method is answered.', 'if (!METHODS.has(method)) {', 'if (false) {'],
-    [
-      'ready-always',
-      'A server without its database says that it is ready.',
-      'return plain(response, ready ? 200 : 503, { ready });',
-      'return plain(response, 200, { ready });',
-    ],
-    [
-      'refused-token-as-413',
-      'A caller with a bad token is told that the body is too large.',
-      'if (caller instanceof RefusedTokenError) {',
-      'if (false) {',
-    ],
   ]),
   ...plant('src/server/edge.ts', LIMITS, [
     [
@@ -719,50 +726,73 @@ export const EDGE: readonly Mutant[] = [
       'value !== ""',
     ],
   ]),
-  ...plant('src/app.ts', APP, [
+  ...plant('src/server/routes.ts', HTTP, [
+    [
+      'ready-always',
+      'A server without its database says that it is ready.',
+      'plain(response, isReady ? 200 : 503, { ready: isReady });',
+      'plain(response, 200, { ready: isReady });',
+    ],
+  ]),
+  ...plant('src/services/agents/jobs.ts', AGENT_JOBS, [
     [
       'sweep-without-turns',
       'The sweep uses the account as if nobody else did.',
-      "pacer === undefined ? keys.voice : takingTurns(keys.voice, pacer, 'sweep', SWEEP_WAIT_MS);",
-      'keys.voice;',
+      "admission === undefined ? voice : takingTurns(voice, admission, 'sweep', SWEEP_WAIT_MS)",
+      'voice',
     ],
     [
-      'look-without-turns',
-      'settleDrift looks at Vapi without a turn.',
-      'pacer === undefined || config.pace === undefined\n        ? keys.voice',
-      'pacer !== undefined || config.pace === undefined\n        ? keys.voice',
+      'cleanup-one-batch',
+      'The cleanup forgets 500 saves in ten minutes and no more.',
+      '(await store.cleanup(CLEANUP_BATCH, this.#settings.saveRetentionDays)) > 0',
+      '(await store.cleanup(CLEANUP_BATCH, this.#settings.saveRetentionDays)) < 0',
     ],
     [
-      'stop-leaves-saves',
-      'A server that stops does not wait for its saves.',
-      'while (running.size > 0) await Promise.all(running);',
-      '',
-    ],
-
-    [
-      'ready-while-draining',
-      'A server that stops says that it is ready.',
-      'if (draining) return Promise.resolve(false);',
-      '',
+      'cleanup-goes-on',
+      'The cleanup of a server that stops goes on.',
+      'while (!stopping.aborted && ',
+      'while (',
     ],
     [
-      'background-ends',
-      'Background work that fails once never runs again.',
-      'failing = failure;\n      }',
-      'failing = failure;\n        return;\n      }',
+      'cleanup-always-complete',
+      'A cleanup that was cut short counts as complete.',
+      'if (!stopping.aborted) this.#cleanedAt',
+      'this.#cleanedAt',
     ],
-  ]),
-  ...plant('src/app.ts', SWEEP, [
     [
       'stop-keeps-lease',
-      'After a restart nothing sweeps until the lease lapses.',
-      'await sweepStore.releaseLease(owner).catch(() => {});',
+      'After a restart nothing sweeps until the lease expires.',
+      'release: () => this.#ports.store.releaseLease(this.#ports.executor.owner),',
       '',
     ],
     [
       'sweep-waits-an-interval',
       'After "not the leader" the next try is a whole interval later.',
-      'if (report?.retryAfterMs != null) pauseMs = Math.min(pauseMs, report.retryAfterMs);',
+      "retryAfterMs === null ? { kind: 'ran' }",
+      "retryAfterMs !== undefined ? { kind: 'ran' }",
+    ],
+    [
+      'sweep-skipped-an-interval',
+      'A sweep that failed or was skipped is tried again a whole interval later.',
+      'retryMs: SWEEP_RETRY_MS,',
+      '',
+    ],
+    [
+      'sweep-without-interval',
+      'The sweep runs although it is turned off.',
+      'reconcileIntervalMs > 0 ? [recovery, cleanup, reconciliation]',
+      'reconcileIntervalMs >= 0 ? [recovery, cleanup, reconciliation]',
+    ],
+    [
+      'sweep-long-lease',
+      'After a crash nothing sweeps for half a minute, however short the interval is.',
+      'Math.max(5_000, reconcileIntervalMs / 10)',
+      'Math.max(30_000, reconcileIntervalMs / 10)',
+    ],
+    [
+      'swept-at-forgotten',
+      'Agents are not known to be in step until the next heartbeat.',
+      'if (report.walkedAt !== null) onSwept(report.walkedAt);',
       '',
     ],
     [
@@ -772,18 +802,179 @@ export const EDGE: readonly Mutant[] = [
       'orphanAgeMs: 0,',
     ],
   ]),
-  ...plant(
-    'src/app.ts',
-    ['test/e2e/database-away.test.ts'],
+  ...plant('src/services/agents/drift/look-now.ts', LOOK_NOW, [
     [
-      [
-        'ready-cached-for-ever',
-        'A server says that it is ready although its database is gone.',
-        'systemClock.monotonic() - readiness.at > READINESS_CACHE_MS',
-        'systemClock.monotonic() - readiness.at > 1e9',
-      ],
+      'look-without-turns',
+      'settleDrift looks at Vapi without a permit.',
+      'limit === undefined ? voice',
+      'limit !== undefined ? voice',
     ],
-  ),
+    [
+      'look-at-others',
+      'A caller has the assistant of another organization read.',
+      "if (agent?.orgId !== orgId) return { kind: 'saving' };",
+      'if (agent === undefined) return null;',
+    ],
+  ]),
+  ...plant('src/services/admission/heartbeat.ts', HEARTBEAT, [
+    [
+      'outage-unreported',
+      'Nothing is logged when the database does not answer heartbeats.',
+      'database.fails(error);',
+      '',
+    ],
+    ['outage-unended', 'The log never says that the database answers again.', 'database.works();', ''],
+    [
+      'defect-is-outage',
+      'A defect in the heartbeat is reported as an outage of the database.',
+      'if (!(error instanceof DatabaseError)) throw error;\n      database.fails(error);',
+      'database.fails(error as DatabaseError);',
+    ],
+  ]),
+  ...plant('src/server/shutdown.ts', SHUTDOWN, [
+    [
+      'stop-leaves-saves',
+      'A server that stops does not wait for its saves.',
+      'while (this.#running.size > 0) await Promise.all(this.#running);',
+      '',
+    ],
+    [
+      'stop-leaves-last-saves',
+      'A server that stops does not wait for the saves of its last requests.',
+      'while (this.#running.size > 0) await',
+      'if (this.#running.size > 0) await',
+    ],
+    [
+      'stop-closes-first',
+      'A probe is refused instead of told that the server is not ready.',
+      'await this.#rest();\n    const closed',
+      'const closed',
+    ],
+    [
+      'stop-for-ever',
+      'A server that stops waits for ever.',
+      'await Promise.race([this.#drain(server), this.#clock.sleep(drainMs)]);',
+      'await this.#drain(server);',
+    ],
+    [
+      'stop-keeps-connections',
+      'A server that stops keeps its connections.',
+      'server.closeAllConnections();',
+      '',
+    ],
+  ]),
+  ...plant('src/server/jobs.ts', JOBS, [
+    [
+      'background-ends',
+      'Background work that fails once never runs again.',
+      "end = { kind: 'failed' };\n    }",
+      'return;\n    }',
+    ],
+    [
+      'outage-logged-each-time',
+      'An outage fills the log.',
+      'if (failure !== failing) {',
+      'if (failure !== undefined) {',
+    ],
+    [
+      'outage-end-unlogged',
+      'The log does not say when background work succeeds again.',
+      "if (failing !== undefined) log.info({ work: job.name }, 'background work succeeds again');",
+      '',
+    ],
+    [
+      'not-leader-late',
+      'After the death of the leader nobody leads for a whole interval.',
+      'Math.min(intervalMs, end.leaseExpiresInMs)',
+      'intervalMs',
+    ],
+    [
+      'pause-past-stop',
+      'A server that stops waits for the next run of each job.',
+      'await clock.sleep(pauseMs(job, end), stopping);',
+      'await clock.sleep(pauseMs(job, end));',
+    ],
+    [
+      'job-keeps-lease',
+      'After a restart nothing leads until the lease expires.',
+      'await job.release?.().catch(() => {});',
+      '',
+    ],
+  ]),
+  ...plant('src/server/readiness.ts', READINESS, [
+    [
+      'ready-while-draining',
+      'A server that stops says that it is ready.',
+      'if (stopping.aborted) return Promise.resolve(false);',
+      '',
+    ],
+    [
+      'ready-cached-for-ever',
+      'A server says that it is ready although its database is down.',
+      'clock.monotonic() - last.at > CACHE_MS',
+      'clock.monotonic() - last.at > 1e9',
+    ],
+    [
+      'ready-unshared',
+      'Each probe of each load balancer asks the database.',
+      'if (last === undefined || clock.monotonic() - last.at > CACHE_MS) {',
+      '{',
+    ],
+  ]),
+  ...plant('src/server/check-token.ts', CHECK_TOKEN, [
+    [
+      'no-organization-is-member',
+      'A token without an organization may send a large body.',
+      "if (verdict.problem === 'no_organization') return 'ANONYMOUS';",
+      "if (verdict.problem === 'no_organization') return 'MEMBER';",
+    ],
+    [
+      'unavailable-is-refused',
+      'While keys cannot be read, a good token is called invalid.',
+      "new RefusedTokenError(verdict.problem === 'unavailable')",
+      'new RefusedTokenError(false)',
+    ],
+  ]),
+  ...plant('src/adapters/vapi/vapi-account.ts', ACCOUNT, [
+    [
+      'rotation-forgets-newer',
+      'A key that is given while another one is refused is never tried.',
+      "if (rotation !== 'UNDECIDED' && this.#nextKey === candidate) this.#nextKey = null;",
+      "if (rotation !== 'UNDECIDED') this.#nextKey = null;",
+    ],
+    [
+      'refused-key-again',
+      'A refused key is tried again at every interval.',
+      "if (rotation !== 'UNDECIDED' && this.#nextKey",
+      "if (rotation === 'ACTIVE' && this.#nextKey",
+    ],
+    [
+      'key-job-without-check',
+      'A key that could not be compared at start is never compared.',
+      'await this.check();\n        await',
+      'await',
+    ],
+    [
+      'circuit-without-pause',
+      'Saves that wait for a permit are refused one by one while the circuit is open.',
+      '(ms) => pacer?.pause(ms)',
+      '() => {}',
+    ],
+    [
+      'limit-unheard',
+      'A 429 does not slow the rate.',
+      'onLimited: (retryAfterMs) => pacer?.limited(retryAfterMs),',
+      'onLimited: () => {},',
+    ],
+  ]),
+  ...plant('src/app.ts', APP, [
+    [
+      'replica-without-share',
+      'A replica begins with the share of the whole account.',
+      'pacer?.share(0, 0);',
+      '',
+    ],
+  ]),
   ...plant(
     'src/main.ts',
     ['test/process/processes.test.ts'],

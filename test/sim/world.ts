@@ -301,7 +301,7 @@ export class World {
     this.record(`${name} clock steps by ${ms}`);
   }
 
-  /** Like src/app.ts: at once, then again and again with this pause. */
+  /** Like src/server/jobs.ts: at once, then again and again with this pause. */
   async #forever(life: Life, pauseMs: number, work: () => Promise<unknown>): Promise<void> {
     const clock = this.#clock(life);
     // Replicas that start together do not stay together.
