@@ -17,6 +17,7 @@ const APP = ['test/e2e/background.test.ts'];
 const AGENT_JOBS = ['src/services/agents/jobs.test.ts'];
 const LOOK_NOW = ['src/services/agents/drift/look-now.test.ts'];
 const HEARTBEAT = ['src/services/admission/heartbeat.test.ts'];
+const SERVER = ['src/server/server.test.ts'];
 const SHUTDOWN = ['src/server/shutdown.test.ts'];
 const JOBS = ['src/server/jobs.test.ts'];
 const READINESS = ['src/server/readiness.test.ts'];
@@ -829,6 +830,26 @@ export const EDGE: readonly Mutant[] = [
       'A defect in the heartbeat is reported as an outage of the database.',
       'if (!(error instanceof DatabaseError)) throw error;\n      database.fails(error);',
       'database.fails(error as DatabaseError);',
+    ],
+  ]),
+  ...plant('src/server/server.ts', SERVER, [
+    [
+      'idle-of-one-save',
+      'A request with several saves is cut off before it is answered.',
+      'timeoutsFor(savesOfARequest * options.slowestSaveMs,',
+      'timeoutsFor(options.slowestSaveMs,',
+    ],
+    [
+      'idle-of-no-save',
+      'A connection is cut off in the middle of a save if the cost of a request is bounded below that of a save.',
+      'Math.max(1, Math.floor(edge.maxComplexity / SAVE_COST))',
+      'Math.floor(edge.maxComplexity / SAVE_COST)',
+    ],
+    [
+      'timeouts-unconfigured',
+      'A configured timeout has no effect.',
+      'options.slowestSaveMs, options.timeouts)',
+      'options.slowestSaveMs)',
     ],
   ]),
   ...plant('src/server/shutdown.ts', SHUTDOWN, [
