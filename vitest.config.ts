@@ -68,8 +68,8 @@ export default defineConfig({
       },
     ],
     // These limits stop a test that hangs. They do not measure speed: no test may fail because the machine is slow.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     expect: { poll: { timeout: 120_000 } },
     // Tests spend much of their time waiting for Postgres and sockets, so two files run at once on two cores (Vitest's default is one).
     maxWorkers: Math.max(2, availableParallelism() - 1),

@@ -49,7 +49,7 @@ const savedBefore = async () => {
 };
 const ended = async (id: string) => {
   await expect
-    .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 60_000 })
+    .poll(async () => (await readSave(caller.client, id))?.finishedAt ?? null, { timeout: 120_000 })
     .not.toBeNull();
   return readSave(caller.client, id);
 };
@@ -240,14 +240,14 @@ describe('the secret key is refused while the server runs', () => {
 
   test('callers get UnavailableError, /ready is 503 with a reason in the log, and both recover', async () => {
     const before = await savedBefore();
-    await expect.poll(readiness, { timeout: 60_000 }).toBe(200);
+    await expect.poll(readiness, { timeout: 120_000 }).toBe(200);
     const from = lockstep.log.length;
     lockstep.supabase.outage.begin('key-refused');
     const answer = expectAnswer(await save(caller.client, both('after')), 'UnavailableError');
     expect(answer.message).toMatch(/nothing began/);
     expect(vapiCalls(lockstep)).toEqual([]);
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
-    await expect.poll(readiness, { timeout: 60_000 }).toBe(503);
+    await expect.poll(readiness, { timeout: 120_000 }).toBe(503);
     expect(eventsSince(from)).toEqual([
       expect.objectContaining({
         event: 'database.key_refused',
@@ -259,7 +259,7 @@ describe('the secret key is refused while the server runs', () => {
     expect(metrics).toMatch(/lockstep_events_total\{event="database.key_refused"\} [1-9]/);
 
     lockstep.supabase.outage.end();
-    await expect.poll(readiness, { timeout: 60_000 }).toBe(200);
+    await expect.poll(readiness, { timeout: 120_000 }).toBe(200);
     expect(eventsSince(from).map(({ event }) => event)).toEqual([
       'database.key_refused',
       'database.reachable',
@@ -299,7 +299,7 @@ describe('the secret key is refused while the server runs', () => {
         for (const answer of answers) expectAnswer(answer, 'UnavailableError');
         lockstep.supabase.outage.end();
         await expect
-          .poll(async () => (await save(client, both('after'))).__typename, { timeout: 60_000 })
+          .poll(async () => (await save(client, both('after'))).__typename, { timeout: 120_000 })
           .toBe('UpdateAgentsSuccess');
       } finally {
         lockstep.supabase.outage.end();

@@ -28,7 +28,7 @@ describe('everything that the protocol allows', () => {
       expect(found.terminals).toBeGreaterThan(1);
       explored.push(found);
     },
-    120_000,
+    600_000,
   );
 
   afterAll(() => {
@@ -75,7 +75,7 @@ describe('every save ends, however slow everything is', () => {
       console.log(`slow worlds: ${told.at(-1)}`);
       expect(stuck.map(tellTrace)).toEqual([]);
     },
-    120_000,
+    600_000,
   );
 
   afterAll(() => {

@@ -68,7 +68,7 @@ describe('a saga of several stages ends, and both systems agree', () => {
       expect(found.states).toBeGreaterThan(500);
       explored.push(found);
     },
-    120_000,
+    600_000,
   );
 
   afterAll(() => {

@@ -92,7 +92,7 @@ async function ended(caller: Caller): Promise<string> {
       if (row === undefined) throw new Error('not over yet');
       return row.status;
     },
-    { timeout: 40_000, interval: 50 },
+    { timeout: 120_000, interval: 50 },
   );
 }
 

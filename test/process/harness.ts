@@ -92,7 +92,7 @@ export class Child {
           const end = `it ended (${exitCode ?? signalCode}) before it printed ${pattern}`;
           throw new Error(`${end}: ${this.out}${this.err}`);
         }
-        throw new Error(`it did not print ${pattern}`);
+        throw new Error(`it did not print ${pattern}: ${this.out.slice(-2_000)}${this.err.slice(-2_000)}`);
       },
       { timeout: PATIENCE_MS, interval: 20 },
     );

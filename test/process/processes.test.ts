@@ -11,7 +11,8 @@ import { busyOrganization, type Fate, Organization } from './clients.ts';
 import { PATIENCE_MS, type Replica, TIMES, World } from './harness.ts';
 import { calling, catchAt, deleting, listing, putting, reading, type Trap } from './traps.ts';
 
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 120_000 });
+// Longer than all waits of the harness together, so that a wait that fails reports what it waited for.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 });
 
 /** Until it is over: whoever gets no answer in time asks again. */
 const REJECT: FaultInput = { kind: 'reject', messages: ['no'], times: Infinity };
