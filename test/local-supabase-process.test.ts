@@ -8,7 +8,7 @@ import postgres from 'postgres';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 // Each test starts the whole thing several times.
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 const repository = resolve(import.meta.dirname, '..');
 const asRoot = process.getuid?.() === 0;

@@ -25,7 +25,7 @@ const SETTINGS: SagaSettings = {
 const REJECT: FaultInput = { kind: 'reject', messages: ['no'] };
 
 // They mostly wait.
-vi.setConfig({ maxConcurrency: 6, testTimeout: 120_000 });
+vi.setConfig({ maxConcurrency: 6, testTimeout: 300_000 });
 const PATIENTLY = { timeout: 120_000 };
 
 /** A server that looks for abandoned saves all the time, and its own way to the database. */

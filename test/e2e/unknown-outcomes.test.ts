@@ -49,7 +49,7 @@ const SOME_UNKNOWN = UNKNOWN.filter(({ what }) =>
 );
 
 // They mostly wait.
-vi.setConfig({ maxConcurrency: 6, testTimeout: 120_000 });
+vi.setConfig({ maxConcurrency: 6, testTimeout: 300_000 });
 
 let lockstep: TestApp;
 beforeAll(async () => {
