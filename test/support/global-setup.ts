@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import postgres from 'postgres';
 import type { TestProject } from 'vitest/node';
+import { provision } from '../../src/local/supabase/hosted-project.ts';
+import { applyMigrations, applySeed } from '../../src/local/supabase/migrations.ts';
 import { type EmbeddedPostgres, startPostgres } from '../../src/local/supabase/postgres.ts';
-import { applyMigrations, applySeed, provision } from '../../src/local/supabase/supabase.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {

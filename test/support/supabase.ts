@@ -4,8 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, type SupabaseClient } from '@supabase/supabase-js';
 import postgres from 'postgres';
 import { inject } from 'vitest';
+import { makeKeys, type SupabaseKeys } from '../../src/local/supabase/keys.ts';
 import { SUPERUSER } from '../../src/local/supabase/postgres.ts';
-import { makeKeys, type SupabaseKeys, serveSupabase } from '../../src/local/supabase/supabase.ts';
+import { serveSupabase } from '../../src/local/supabase/serve.ts';
 
 /** Seconds: on a starved machine a connection to the one Postgres of the run takes its time. */
 const CONNECT_TIMEOUT_S = 120;

@@ -6,7 +6,9 @@ import { SignJWT } from 'jose';
 import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createTestSupabase, type TestSupabase } from '../../../test/support/supabase.ts';
-import { applyMigrations, serveSupabase, startLocalSupabase } from './supabase.ts';
+import { applyMigrations } from './migrations.ts';
+import { serveSupabase } from './serve.ts';
+import { startLocalSupabase } from './supabase.ts';
 
 const NORTH = '00000000-0000-4000-8000-00000000000a';
 const SOUTH = '00000000-0000-4000-8000-00000000000b';
