@@ -5,6 +5,7 @@ import { EDGE } from './edge.ts';
 import { OUTSIDE } from './outside.ts';
 import type { Mutant } from './plant.ts';
 import { RECONCILIATION } from './reconciliation.ts';
+import { SAGA } from './saga.ts';
 import { SAVES } from './saves.ts';
 
 /**
@@ -13,6 +14,7 @@ import { SAVES } from './saves.ts';
  */
 export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
+  ...SAGA,
   ...SAVES,
   ...RECONCILIATION,
   ...ADMISSION,
