@@ -582,3 +582,33 @@ test('past its deadline a save that was taken over is rolled back, also if nothi
     expect(decide({ ...save, pastDeadline: false })).toMatchObject({ do: 'hand_over' });
   }
 });
+
+describe('what a rollback reports as missing', () => {
+  const part = (key: string, over: Partial<PartProgress>): PartProgress => ({
+    ...{ key, stage: 0, pivot: false, lookOnly: false, action: 'replace' },
+    ...{ forward: 'applied', undo: 'pending', touched: false, ambiguous: false },
+    ...over,
+  });
+  const owner = { taken: false, quarantined: false, pastDeadline: false, released: false };
+
+  test('names the part that was not found, and the part that was deleted and could not be created again', () => {
+    const parts = [
+      part('unfound', { forward: 'missing' }),
+      part('deleted', { action: 'create', gone: true, forward: 'rejected' }),
+      part('other', { forward: 'rejected' }),
+    ];
+    expect(decide({ status: 'APPLYING', parts, ...owner })).toMatchObject({
+      ...{ do: 'abort', missing: ['unfound', 'deleted'] },
+    });
+  });
+
+  test('names the part whose resource the undo found deleted', () => {
+    const parts = [
+      part('deleted', { touched: true, undo: 'missing' }),
+      part('restored', { touched: true, undo: 'done' }),
+    ];
+    expect(decide({ status: 'ROLLING_BACK', parts, ...owner })).toMatchObject({
+      ...{ do: 'close', missing: ['deleted'] },
+    });
+  });
+});
