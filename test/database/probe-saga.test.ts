@@ -6,8 +6,9 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
-import { createSagaJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { createRpcJournal, createSagaJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { systemClock } from '../../src/adapters/system/system.ts';
+import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import { type JsonObject, jsonEqual } from '../../src/domain/json.ts';
 import type { PartImage } from '../../src/domain/saga.ts';
 import type { OpenSaga, SagaJournal } from '../../src/ports/saga-journal.ts';
@@ -473,13 +474,53 @@ describe.each(SCENARIOS)('$what', ({ parts, refuses, ops, status }) => {
   });
 });
 
-test('an open saga holds its keys against its own kind, and against no other', async () => {
-  const { orgId } = await organization();
-  await begin(orgId, randomUUID());
-  await expect(begin(orgId, randomUUID())).rejects.toThrow('IN_PROGRESS');
-  const [keys] = await supabase.sql`
-    select array_agg(key order by key) as keys from lockstep.saga_keys where org_id = ${orgId}`;
-  expect(keys).toEqual({ keys: ['probe', 'probe.file'] });
-  const [busy] = await supabase.sql`select lockstep.is_busy(${orgId}, 'agents') as agents`;
-  expect(busy).toEqual({ agents: false });
+describe('keys', () => {
+  const agents = (orgId: string, sagaId: string = randomUUID()) =>
+    createRpcJournal(createServiceClient(supabaseConfig(supabase))).begin(orgId, sagaId, 'one', {
+      ...{ idempotencyKey: null, requestHash: 'h', cause: 'USER', actor: null, mappingVersion: 1 },
+      ...{ leaseMs: FAR, deadlineMs: FAR },
+      updates: [
+        {
+          ...{ role: 'INBOUND', agentId: null, newAgentId: randomUUID(), patch: { systemPrompt: 'P' } },
+          ...{ defaults: defaultConfig('INBOUND'), expectedRevision: null, recreateIfMissing: false },
+        },
+      ],
+    });
+
+  test('of an open saga are refused to another one, and no others are', async () => {
+    const { orgId } = await organization();
+    const sagaId = randomUUID();
+    await begin(orgId, sagaId);
+    const rows = await supabase.sql`
+      select key, saga_id from lockstep.saga_keys where org_id = ${orgId} order by key`;
+    expect([...rows]).toEqual(['probe', 'probe.file'].map((key) => ({ key, saga_id: sagaId })));
+    await expect(begin(orgId, randomUUID())).rejects.toThrow('IN_PROGRESS');
+    const [busy] = await supabase.sql`select lockstep.is_busy(${orgId}, 'agents') as agents`;
+    expect(busy).toEqual({ agents: false });
+    expect((await agents(orgId)).outcome).toBe('BEGUN');
+  });
+
+  test('are each given to one open saga by the database itself', async () => {
+    const { orgId } = await organization();
+    const sagaId = randomUUID();
+    await begin(orgId, sagaId);
+    await expect(
+      supabase.sql`insert into lockstep.saga_keys values (${orgId}, 'probe', ${sagaId})`,
+    ).rejects.toMatchObject({ code: '23505' });
+  });
+
+  test('behind a fence are refused, also if it is one of several, and no others are', async () => {
+    const { orgId } = await organization();
+    await supabase.sql`
+      insert into lockstep.fences values (${orgId}, 'probe.file', now() + interval '1 hour', ${randomUUID()})`;
+    await expect(begin(orgId, randomUUID())).rejects.toThrow('IN_PROGRESS');
+    expect((await agents(orgId)).outcome).toBe('BEGUN');
+  });
+
+  test('a saga of one kind is not answered to another one', async () => {
+    const { orgId } = await organization();
+    const sagaId = randomUUID();
+    await begin(orgId, sagaId);
+    expect(await agents(orgId, sagaId)).toEqual({ outcome: 'IDEMPOTENCY_CONFLICT', sagaId });
+  });
 });
