@@ -26,9 +26,9 @@ interface Agent {
   config: { name: string; systemPrompt: string; voice: object };
 }
 interface Image {
-  role: string;
-  assistantId: string;
-  after: { config: { name: string; systemPrompt: string; voice: object } };
+  key: string;
+  remoteId: string;
+  after: { content: { name: string; systemPrompt: string; voice: object } };
 }
 
 const typeDefs = /* GraphQL */ `
@@ -104,37 +104,39 @@ const resolvers = {
         patch: patch as object,
         defaults: {},
       }));
-      const begun = await service.rpc('save_begin', {
+      const begun = await service.rpc('begin_agents', {
         p_org_id: orgId,
-        p_save_id: saveId,
+        p_saga_id: saveId,
         p_owner: 'bare',
         p_request: { updates },
       });
       if (begun.error !== null) throw begun.error;
-      const agents = await Promise.all(
-        (begun.data as { images: Image[] }).images.map(async ({ role, assistantId, after: { config } }) => {
-          const json = {
-            name: config.name,
-            model: {
-              provider: 'openai',
-              model: 'gpt-4o',
-              messages: [{ role: 'system', content: config.systemPrompt }],
-            },
-          };
-          await vapi.patch(`assistant/${assistantId}`, { json }).json();
-          return { role, assistantId, observed: json };
-        }),
+      const parts = await Promise.all(
+        (begun.data as { images: Image[] }).images.map(
+          async ({ key, remoteId, after: { content: config } }) => {
+            const json = {
+              name: config.name,
+              model: {
+                provider: 'openai',
+                model: 'gpt-4o',
+                messages: [{ role: 'system', content: config.systemPrompt }],
+              },
+            };
+            await vapi.patch(`assistant/${remoteId}`, { json }).json();
+            return { key, remoteId, observed: json };
+          },
+        ),
       );
-      const committed = await service.rpc('save_commit', {
+      const committed = await service.rpc('saga_commit', {
         p_org_id: orgId,
-        p_save_id: saveId,
+        p_saga_id: saveId,
         p_epoch: 1,
-        p_request: { agents },
+        p_request: { parts },
       });
       if (committed.error !== null) throw committed.error;
       return {
         __typename: 'UpdateAgentsSuccess',
-        agents: (committed.data as { agents: Agent[] }).agents.map(shown),
+        agents: (committed.data as { rows: Agent[] }).rows.map(shown),
       };
     },
   },

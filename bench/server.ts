@@ -10,9 +10,12 @@ import { GraphQLClient, gql } from 'graphql-request';
 import { SignJWT } from 'jose';
 import type { Database } from '../src/adapters/supabase/database.types.ts';
 import { type AgentConfig, type AgentRole, defaultConfig } from '../src/domain/agents/agent-config.ts';
-import type { AgentRecord, SaveRecord } from '../src/domain/agents/save.ts';
+import type { AgentRecord } from '../src/domain/agents/save.ts';
+import type { JsonObject } from '../src/domain/json.ts';
+import type { SagaRecord } from '../src/domain/saga.ts';
 import { startVapiStandIn, type VapiStandIn } from '../src/local/vapi/server.ts';
-import type { BeginOutcome, BeginRequest, TransitionOutcome } from '../src/ports/agents/save-journal.ts';
+import type { BeginOutcome, BeginRequest } from '../src/ports/agents/save-journal.ts';
+import type { TransitionOutcome } from '../src/ports/saga-journal.ts';
 import { MAPPING_VERSION } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
 import { assertSaved, SAVE, type SaveAnswer, saveInput } from './local.ts';
@@ -221,11 +224,12 @@ export async function startCannedRest(assistants: Record<AgentRole, string>): Pr
         cost_usd: 0.12,
       }) satisfies Partial<Database['public']['Tables']['call_logs']['Row']>,
   );
-  const saveOf = (id: string, status: SaveRecord['status']): SaveRecord => ({
+  const sagaOf = (id: string, status: SagaRecord['status']): SagaRecord => ({
     id,
     status,
     epoch: 1,
-    kind: 'USER',
+    kind: 'agents',
+    cause: 'USER',
     ambiguous: false,
     mappingVersion: MAPPING_VERSION,
     results: [],
@@ -235,21 +239,30 @@ export async function startCannedRest(assistants: Record<AgentRole, string>): Pr
   });
   const begin = (id: string, request: BeginRequest): BeginOutcome => ({
     outcome: 'BEGUN',
-    save: saveOf(id, 'APPLYING'),
+    saga: sagaOf(id, 'APPLYING'),
     deployment: '11111111-1111-4111-8111-111111111111',
     images: request.updates.map(({ role, patch, defaults }) => ({
-      role,
-      agentId: idOf[role],
-      assistantId: assistants[role],
+      key: role,
+      resource: 'agent',
+      resourceId: idOf[role],
+      remoteId: assistants[role],
       recreate: false,
-      before: { config: config(role), revision: 1, saveId: id, mappingVersion: MAPPING_VERSION },
-      after: { config: { ...config(role), ...defaults, ...patch }, revision: 2 },
+      before: {
+        content: config(role) as unknown as JsonObject,
+        revision: 1,
+        sagaId: id,
+        mappingVersion: MAPPING_VERSION,
+      },
+      after: {
+        content: { ...config(role), ...defaults, ...patch } as unknown as JsonObject,
+        revision: 2,
+      },
     })),
   });
-  const commit = (id: string): TransitionOutcome => ({
+  const commit = (id: string): TransitionOutcome<AgentRecord> => ({
     outcome: 'COMMITTED',
-    save: saveOf(id, 'COMMITTED'),
-    agents: (['INBOUND', 'OUTBOUND'] as const).map(
+    saga: sagaOf(id, 'COMMITTED'),
+    rows: (['INBOUND', 'OUTBOUND'] as const).map(
       (role): AgentRecord => ({
         id: idOf[role],
         role,
@@ -269,12 +282,12 @@ export async function startCannedRest(assistants: Record<AgentRole, string>): Pr
     if (path === '/rest/v1/agents') return rows;
     if (path === '/rest/v1/rpc/list_page') return calls;
     const body = JSON.parse(await text(request)) as {
-      p_save_id: string;
+      p_saga_id: string;
       p_request: BeginRequest;
       p_seen: string;
     };
-    if (path === '/rest/v1/rpc/save_begin') return begin(body.p_save_id, body.p_request);
-    if (path === '/rest/v1/rpc/save_commit') return commit(body.p_save_id);
+    if (path === '/rest/v1/rpc/begin_agents') return begin(body.p_saga_id, body.p_request);
+    if (path === '/rest/v1/rpc/saga_commit') return commit(body.p_saga_id);
     if (path === '/rest/v1/rpc/replica_beat')
       return { replicas: 1, known: true, now: Date.now(), sweptAt: null };
     if (path === '/rest/v1/rpc/vapi_account') return body.p_seen;

@@ -3,12 +3,8 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { type AgentConfig, defaultConfig } from '../src/domain/agents/agent-config.ts';
 import { startLocalSupabase } from '../src/local/supabase/supabase.ts';
-import type {
-  BeginOutcome,
-  BeginRequest,
-  CommittedAgent,
-  TransitionOutcome,
-} from '../src/ports/agents/save-journal.ts';
+import type { BeginOutcome, BeginRequest } from '../src/ports/agents/save-journal.ts';
+import type { CommittedPart, TransitionOutcome } from '../src/ports/saga-journal.ts';
 import { observedForm } from '../src/services/agents/compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../src/services/agents/render.ts';
 import { distribution, PROMPT_CHARACTERS, prompt, report, timed } from './figure.ts';
@@ -37,7 +33,7 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
       const request: BeginRequest = {
         idempotencyKey: `benchmark-${number}`,
         requestHash: String(number),
-        kind: 'USER',
+        cause: 'USER',
         actor: null,
         leaseMs: 30_000,
         deadlineMs: 120_000,
@@ -54,29 +50,32 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
       };
       const [beginMs, [begun]] = await timed(
         () => sql<{ answer: BeginOutcome }[]>`
-          select public.save_begin(${orgId}, ${saveId}, 'benchmark', ${sql.json(request as never)}) as answer`,
+          select public.begin_agents(${orgId}, ${saveId}, 'benchmark', ${sql.json(request as never)}) as answer`,
       );
-      if (begun?.answer.outcome !== 'BEGUN') throw new Error(`save_begin answered ${begun?.answer.outcome}`);
-      const agents: CommittedAgent[] = begun.answer.images.map(({ role, agentId, after }) => ({
-        role,
-        assistantId: assistants[role],
+      if (begun?.answer.outcome !== 'BEGUN')
+        throw new Error(`begin_agents answered ${begun?.answer.outcome}`);
+      const { images } = begun.answer;
+      const imageOf = (role: string) => images.find(({ key }) => key === role);
+      const parts: CommittedPart[] = ROLES.map((role) => ({
+        key: role,
+        remoteId: assistants[role],
         observed: observedForm(
           renderAssistant(MAPPING_VERSION, configOf(role), {
             deployment: saveId,
             orgId,
-            agentId,
+            agentId: imageOf(role)?.resourceId ?? '',
             role,
             saveId,
-            revision: after.revision,
+            revision: imageOf(role)?.after.revision ?? 0,
           }),
         ),
       }));
       const [commitMs, [committed]] = await timed(
         () => sql<{ answer: TransitionOutcome }[]>`
-          select public.save_commit(${orgId}, ${saveId}, 1, ${sql.json({ agents, ambiguous: false, lateMs: 0 } as never)}) as answer`,
+          select public.saga_commit(${orgId}, ${saveId}, 1, ${sql.json({ parts, ambiguous: false, lateMs: 0 } as never)}) as answer`,
       );
       if (committed?.answer.outcome !== 'COMMITTED')
-        throw new Error(`save_commit answered ${committed?.answer.outcome}`);
+        throw new Error(`saga_commit answered ${committed?.answer.outcome}`);
       if (number < warm) continue;
       begins.push(beginMs);
       commits.push(commitMs);
@@ -86,6 +85,6 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
     await supabase.stop();
   }
   const note = `one connection over TCP, fsync on, both agents, prompts of ${PROMPT_CHARACTERS} characters`;
-  report({ name: 'sql.save_begin', ...distribution(begins), unit: 'ms', note });
-  report({ name: 'sql.save_commit', ...distribution(commits), unit: 'ms', note });
+  report({ name: 'sql.begin_agents', ...distribution(begins), unit: 'ms', note });
+  report({ name: 'sql.saga_commit', ...distribution(commits), unit: 'ms', note });
 }

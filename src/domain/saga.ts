@@ -49,8 +49,10 @@ export interface SagaRecord {
   id: string;
   status: SagaStatus;
   epoch: number;
-  /** Which kind of change this is, and who asked for it. The engine does not read it. */
+  /** What kind of change it is: names its functions in the database and its participants here. */
   kind: string;
+  /** Who or what asked for it. The engine does not read it. */
+  cause: string;
   ambiguous: boolean;
   mappingVersion: number;
   results: PartResult[];

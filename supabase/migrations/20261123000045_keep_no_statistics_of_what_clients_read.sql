@@ -12,7 +12,7 @@ begin
   for v_table, v_column in
     select a.attrelid::regclass::text, a.attname
       from unnest(array[
-        'public.organizations', 'public.agents', 'public.agent_saves', 'public.agent_revisions',
+        'public.organizations', 'public.sagas', 'public.agents', 'public.agent_revisions',
         'public.phone_numbers', 'public.knowledge_base_documents', 'public.call_logs', 'public.appointments'
       ]::regclass[]) as t (id)
       join pg_catalog.pg_attribute a on a.attrelid = t.id and a.attnum > 0 and not a.attisdropped

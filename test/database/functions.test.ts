@@ -43,7 +43,7 @@ const both = (): BeginUpdate[] => [update(), update({ role: 'OUTBOUND' })];
 
 function begin(over: Partial<BeginRequest> = {}, saveId: string = randomUUID(), owner = 'one') {
   return journal.begin(orgId, saveId, owner, {
-    ...{ idempotencyKey: null, requestHash: 'x', kind: 'USER', actor: null, mappingVersion: 1 },
+    ...{ idempotencyKey: null, requestHash: 'x', cause: 'USER', actor: null, mappingVersion: 1 },
     ...{ leaseMs: FAR, deadlineMs: FAR, updates: [update()] },
     ...over,
   });
@@ -52,15 +52,15 @@ function begin(over: Partial<BeginRequest> = {}, saveId: string = randomUUID(), 
 async function begun(over: Partial<BeginRequest> = {}) {
   const answer = await begin(over);
   if (answer.outcome !== 'BEGUN') throw new Error(answer.outcome);
-  return { ...answer, ref: { orgId, saveId: answer.save.id, epoch: 1 } };
+  return { ...answer, ref: { orgId, sagaId: answer.saga.id, epoch: 1 } };
 }
 
-const answered = (role: AgentRole, assistantId: string = randomUUID(), observed = {}) => ({
-  ...{ role, assistantId, observed },
+const answered = (key: AgentRole, remoteId: string = randomUUID(), observed = {}) => ({
+  ...{ key, remoteId, observed },
 });
-type Ref = { orgId: string; saveId: string; epoch: number };
-const commit = (ref: Ref, agents = [answered('INBOUND')], ambiguous = false, lateMs = 0) =>
-  journal.commit(ref, { agents, ambiguous, lateMs });
+type Ref = { orgId: string; sagaId: string; epoch: number };
+const commit = (ref: Ref, parts = [answered('INBOUND')], ambiguous = false, lateMs = 0) =>
+  journal.commit(ref, { parts, ambiguous, lateMs });
 const abort = (ref: Ref, over: Partial<Parameters<SaveJournal['abort']>[1]> = {}) =>
   journal.abort(ref, {
     ...{ failure: FAILURE, results: [], missing: [], ambiguous: false, lateMs: FAR, leaseMs: FAR },
@@ -70,27 +70,27 @@ const rolledBack = (ref: Ref, over: Partial<Parameters<SaveJournal['rolledBack']
   journal.rolledBack(ref, { results: [], missing: [], ambiguous: false, lateMs: FAR, ...over });
 const attention = (ref: Ref, ambiguous = false) =>
   journal.needsAttention(ref, { results: [], failure: FAILURE, ambiguous, lateMs: FAR });
-const takeOver = (ref: Ref, owner = 'two') => journal.takeover(orgId, ref.saveId, owner, FAR);
+const takeOver = (ref: Ref, owner = 'two') => journal.takeover(orgId, ref.sagaId, owner, FAR);
 
 /** Two agents, saved: the save, and what the assistants are called. */
 async function saved(updates: BeginUpdate[] = both()) {
   const { ref } = await begun({ updates });
-  const agents = updates.map(({ role }) => answered(role));
-  const done = await commit(ref, agents);
+  const parts = updates.map(({ role }) => answered(role));
+  const done = await commit(ref, parts);
   if (done.outcome !== 'COMMITTED') throw new Error(done.outcome);
-  return { ref, assistants: agents.map(({ assistantId }) => assistantId) };
+  return { ref, assistants: parts.map(({ remoteId }) => remoteId) };
 }
 
 const takeOverTwice = async (ref: Ref) => {
   for (const owner of ['two', 'three']) {
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     await takeOver(ref, owner);
   }
 };
 const lapse = (saveId: string) =>
-  supabase.sql`update public.agent_saves set lease_until = now() - interval '1 second' where id = ${saveId}`;
+  supabase.sql`update public.sagas set lease_until = now() - interval '1 second' where id = ${saveId}`;
 const lapseQuarantine = (saveId: string) =>
-  supabase.sql`update public.agent_saves set not_before = now() - interval '1 second' where id = ${saveId}`;
+  supabase.sql`update public.sagas set not_before = now() - interval '1 second' where id = ${saveId}`;
 
 async function agentRow(role: AgentRole = 'INBOUND') {
   const [row] = await supabase.sql`
@@ -102,12 +102,13 @@ async function saveRow(saveId: string) {
   const [row] = await supabase.sql`
     select *, lease_until > clock_timestamp() as leased, lease_until is null as no_lease,
       not_before > clock_timestamp() as quarantined, not_before is null as no_quarantine
-    from public.agent_saves where id = ${saveId}`;
+    from public.sagas where id = ${saveId}`;
   return row ?? {};
 }
 async function fenced(): Promise<boolean> {
-  const [row] = await supabase.sql<{ fenced: boolean | null }[]>`
-    select fence_until > clock_timestamp() as fenced from lockstep.organization_locks where org_id = ${orgId}`;
+  const [row] = await supabase.sql<{ fenced: boolean }[]>`
+    select exists (select from lockstep.fences where org_id = ${orgId} and key = 'agents' and until > clock_timestamp())
+      as fenced`;
   return row?.fenced ?? false;
 }
 const revisions = async () => {
@@ -116,7 +117,7 @@ const revisions = async () => {
   return row?.count;
 };
 
-describe('save_commit', () => {
+describe('saga_commit', () => {
   test('replaces everything that was known of the agent before', async () => {
     await saved();
     await supabase.sql`
@@ -131,7 +132,7 @@ describe('save_commit', () => {
     await commit(ref, [answered('INBOUND', assistantId, { name: 'seen' })]);
     const row = await agentRow();
     expect(row).toMatchObject({
-      ...{ revision: 2, last_save_id: ref.saveId, mapping_version: 2, vapi_assistant_id: assistantId },
+      ...{ revision: 2, last_save_id: ref.sagaId, mapping_version: 2, vapi_assistant_id: assistantId },
       ...{ drift: [], adoptable: null, missing_since: null, checked: true, synced: true },
       config: { systemPrompt: 'Q' },
     });
@@ -148,7 +149,7 @@ describe('save_commit', () => {
     const { ref } = await begun();
     await change();
     await expect(commit(ref)).rejects.toThrow();
-    expect(await saveRow(ref.saveId)).toMatchObject({ status: 'APPLYING' });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'APPLYING' });
   });
 
   test.each([
@@ -173,7 +174,7 @@ describe('save_commit', () => {
     const { ref } = await begun();
     await commit(ref, [answered('INBOUND')], ambiguous, FAR);
     expect(await fenced()).toBe(ambiguous);
-    expect(await saveRow(ref.saveId)).toMatchObject({ status: 'COMMITTED', ambiguous });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'COMMITTED', ambiguous });
     const next = await begin();
     expect(next.outcome).toBe(ambiguous ? 'IN_PROGRESS' : 'BEGUN');
   });
@@ -181,7 +182,7 @@ describe('save_commit', () => {
   test('never lowers a fence', async () => {
     const { ref } = await begun();
     await supabase.sql`
-      update lockstep.organization_locks set fence_until = now() + interval '1 hour' where org_id = ${orgId}`;
+      insert into lockstep.fences values (${orgId}, 'agents', now() + interval '1 hour', ${ref.sagaId})`;
     await commit(ref, [answered('INBOUND')], true, 0);
     expect(await fenced()).toBe(true);
   });
@@ -193,7 +194,7 @@ describe('save_commit', () => {
     expect(await commit(ref, agents)).toMatchObject({ ...first, notBeforeMs: null });
     const next = (await begun()).ref;
     await abort(next);
-    expect(await commit(next)).toMatchObject({ outcome: 'STALE', save: { status: 'ROLLING_BACK' } });
+    expect(await commit(next)).toMatchObject({ outcome: 'STALE', saga: { status: 'ROLLING_BACK' } });
   });
 
   test('is answered to a repetition with the assistant of that save, also if the revision is older', async () => {
@@ -208,27 +209,27 @@ describe('save_commit', () => {
     await commit(ref, [anew]);
     const again = await begin(request);
     if (again.outcome !== 'REPLAY') throw new Error(again.outcome);
-    expect(again.agents).toMatchObject([{ assistantId: anew.assistantId, revision: 1, missing: false }]);
-    expect(assistants).not.toContain(anew.assistantId);
+    expect(again.rows).toMatchObject([{ assistantId: anew.remoteId, revision: 1, missing: false }]);
+    expect(assistants).not.toContain(anew.remoteId);
   });
 });
 
-describe('save_hold', () => {
+describe('saga_hold', () => {
   test('ends the lease, so that recovery need not wait for it', async () => {
     const { ref } = await begun();
     await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 });
-    expect(await saveRow(ref.saveId)).toMatchObject({ leased: false, no_quarantine: true, ambiguous: false });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, no_quarantine: true, ambiguous: false });
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', quarantined: false });
   });
 
   test('stores a quarantine, and that something is ambiguous for good', async () => {
     const { ref } = await begun();
     await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: FAR });
-    expect(await saveRow(ref.saveId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
     await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: FAR });
-    expect(await saveRow(ref.saveId)).toMatchObject({ quarantined: true, ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ quarantined: true, ambiguous: true });
     expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
-    await lapseQuarantine(ref.saveId);
+    await lapseQuarantine(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', quarantined: true });
   });
 
@@ -237,47 +238,47 @@ describe('save_hold', () => {
     await abort(ref);
     await attention(ref);
     const held = await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 });
-    expect(held).toMatchObject({ outcome: 'STALE', save: { status: 'NEEDS_ATTENTION' } });
+    expect(held).toMatchObject({ outcome: 'STALE', saga: { status: 'NEEDS_ATTENTION' } });
   });
 });
 
-describe('save_takeover', () => {
+describe('saga_takeover', () => {
   test('fences the last owner off; from the second takeover on, what the owners sent is ambiguous', async () => {
     const { ref } = await begun();
     expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', once: true, pastDeadline: false });
-    expect(await saveRow(ref.saveId)).toMatchObject({
+    expect(await saveRow(ref.sagaId)).toMatchObject({
       ...{ epoch: 2, owner: 'two', ambiguous: false, leased: true, no_quarantine: true },
     });
     expect(await commit(ref)).toMatchObject({ outcome: 'STALE' });
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', once: false });
-    expect(await saveRow(ref.saveId)).toMatchObject({ epoch: 3, ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ epoch: 3, ambiguous: true });
   });
 
   test('says nothing of one request each if the first owner recorded an ambiguous one', async () => {
     const { ref } = await begun();
     await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 0, keepsLease: true });
-    expect(await saveRow(ref.saveId)).toMatchObject({ epoch: 1, leased: true, ambiguous: true });
-    await lapse(ref.saveId);
+    expect(await saveRow(ref.sagaId)).toMatchObject({ epoch: 1, leased: true, ambiguous: true });
+    await lapse(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ once: false });
-    expect(await saveRow(ref.saveId)).toMatchObject({ ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ ambiguous: true });
   });
 
   test('says that the deadline is over, and that a quarantine counts once', async () => {
     const { ref } = await begun();
     await supabase.sql`
-      update public.agent_saves set deadline_at = now() - interval '1 second', not_before = now() - interval '1 second',
-        lease_until = now() - interval '1 second' where id = ${ref.saveId}`;
+      update public.sagas set deadline_at = now() - interval '1 second', not_before = now() - interval '1 second',
+        lease_until = now() - interval '1 second' where id = ${ref.sagaId}`;
     expect(await takeOver(ref)).toMatchObject({ pastDeadline: true, quarantined: true });
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ pastDeadline: true, quarantined: false });
   });
 
   test('does not wait for the lock of the organization', async () => {
     const { ref } = await begun();
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     await supabase.sql.begin(async (sql) => {
       await sql`select from lockstep.organization_locks where org_id = ${orgId} for update`;
       expect(await takeOver(ref)).toEqual({ outcome: 'BUSY' });
@@ -291,29 +292,29 @@ describe('save_takeover', () => {
       await abort(ref);
       await attention(ref);
     }
-    await lapse(ref.saveId);
+    await lapse(ref.sagaId);
     expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
   });
 });
 
-test('save_due names the save that was touched longest ago first', async () => {
-  const first = (await begun()).ref.saveId;
+test('saga_due names the save that was touched longest ago first', async () => {
+  const first = (await begun()).ref.sagaId;
   const other = orgId;
   orgId = await supabase.createOrganization();
-  const second = (await begun()).ref.saveId;
+  const second = (await begun()).ref.sagaId;
   await supabase.sql`
-    update public.agent_saves set lease_until = now() - interval '1 hour' where id = ${second}`;
+    update public.sagas set lease_until = now() - interval '1 hour' where id = ${second}`;
   await lapse(first);
   const ours = async (limit: number) =>
-    (await journal.due(limit)).filter((due) => [other, orgId].includes(due.orgId)).map((due) => due.saveId);
+    (await journal.due(limit)).filter((due) => [other, orgId].includes(due.orgId)).map((due) => due.sagaId);
   expect(await ours(100_000)).toEqual([second, first]);
 });
 
-describe('save_abort', () => {
+describe('saga_abort', () => {
   test('of a save whose requests were all answered keeps the lease for the undo', async () => {
     const { ref } = await begun();
     expect(await abort(ref)).toMatchObject({ outcome: 'ROLLING_BACK', notBeforeMs: null });
-    expect(await saveRow(ref.saveId)).toMatchObject({
+    expect(await saveRow(ref.sagaId)).toMatchObject({
       ...{ leased: true, no_quarantine: true, ambiguous: false, finished_at: null },
       failure: FAILURE,
     });
@@ -324,7 +325,7 @@ describe('save_abort', () => {
     expect(await abort(ref, { ambiguous: true, nothingApplied: true })).toMatchObject({
       outcome: 'ROLLING_BACK',
     });
-    expect(await saveRow(ref.saveId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
   });
 
   test('of a save that was taken over twice is ambiguous, whatever its owner knows', async () => {
@@ -333,7 +334,7 @@ describe('save_abort', () => {
     expect(await abort({ ...ref, epoch: 3 }, { nothingApplied: true })).toMatchObject({
       outcome: 'ROLLING_BACK',
     });
-    expect(await saveRow(ref.saveId)).toMatchObject({ quarantined: true, ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ quarantined: true, ambiguous: true });
   });
 
   test('at once closes the save, and marks the missing agent and no other', async () => {
@@ -341,7 +342,7 @@ describe('save_abort', () => {
     const { ref } = await begun({ updates: both() });
     const closed = await abort(ref, { nothingApplied: true, missing: ['OUTBOUND'] });
     expect(closed).toMatchObject({ outcome: 'ROLLED_BACK' });
-    expect(await saveRow(ref.saveId)).toMatchObject({ no_lease: true, finished_at: expect.any(Date) });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ no_lease: true, finished_at: expect.any(Date) });
     expect((await agentRow('OUTBOUND'))['missing_since']).toBeInstanceOf(Date);
     expect((await agentRow('INBOUND'))['missing_since']).toBeNull();
   });
@@ -354,7 +355,7 @@ describe('save_abort', () => {
   });
 });
 
-describe('save_rolled_back', () => {
+describe('saga_rolled_back', () => {
   test.each([
     ['nothing is ambiguous', false, false],
     ['its undo is ambiguous', true, false],
@@ -365,7 +366,7 @@ describe('save_rolled_back', () => {
     if (taken) await takeOverTwice(ref);
     await rolledBack(taken ? { ...ref, epoch: 3 } : ref, { ambiguous });
     expect(await fenced()).toBe(ambiguous || taken);
-    expect(await saveRow(ref.saveId)).toMatchObject({
+    expect(await saveRow(ref.sagaId)).toMatchObject({
       ...{ status: 'ROLLED_BACK', ambiguous: ambiguous || taken, no_lease: true, no_quarantine: true },
     });
   });
@@ -379,8 +380,9 @@ describe('save_rolled_back', () => {
     const { ref } = await begun({ updates: [update({ role: 'OUTBOUND' })] });
     // As a save that was begun before the sweep found it.
     await supabase.sql`
-      insert into lockstep.save_images (save_id, org_id, role, agent_id, assistant_id, before_revision, after_config)
-      select ${ref.saveId}, org_id, role, id, vapi_assistant_id, revision, config from public.agents
+      insert into lockstep.saga_parts (saga_id, org_id, key, resource, resource_id, remote_id, before_revision, after_content,
+        after_revision)
+      select ${ref.sagaId}, org_id, role, 'agent', id, vapi_assistant_id, revision, config, revision from public.agents
       where org_id = ${orgId} and role = 'INBOUND'`;
     await abort(ref);
     await rolledBack(ref, { missing: ['INBOUND', 'OUTBOUND'] });
@@ -402,7 +404,7 @@ describe('save_rolled_back', () => {
   });
 });
 
-describe('save_needs_attention and save_settle', () => {
+describe('saga_needs_attention and saga_settle', () => {
   test.each([
     ['nothing is ambiguous', false, false],
     ['its undo is ambiguous', true, false],
@@ -414,23 +416,23 @@ describe('save_needs_attention and save_settle', () => {
     const ref = { ...begun1, epoch: taken ? 3 : 1 };
     await attention(ref, ambiguous);
     const waits = ambiguous || taken;
-    expect(await saveRow(ref.saveId)).toMatchObject({
+    expect(await saveRow(ref.sagaId)).toMatchObject({
       ambiguous: waits,
       no_lease: true,
       no_quarantine: !waits,
     });
-    const inspected = await journal.inspect(orgId, ref.saveId);
+    const inspected = await journal.inspect(orgId, ref.sagaId);
     if (inspected.outcome !== 'FOUND') throw new Error(inspected.outcome);
     if (waits) expect(inspected.notBeforeMs).toBeGreaterThan(0);
     else expect(inspected.notBeforeMs).toBeNull();
     const settle = () => journal.settle(ref, 'ROLLED_BACK', { results: [], missing: [], lateMs: FAR });
     expect((await settle()).outcome).toBe(waits ? 'TOO_EARLY' : 'ROLLED_BACK');
     if (waits) {
-      await lapseQuarantine(ref.saveId);
+      await lapseQuarantine(ref.sagaId);
       expect((await settle()).outcome).toBe('ROLLED_BACK');
     }
     expect(await fenced()).toBe(true);
-    expect(await saveRow(ref.saveId)).toMatchObject({ status: 'ROLLED_BACK', no_quarantine: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'ROLLED_BACK', no_quarantine: true });
   });
 
   test('settles nothing that recovery is still undoing', async () => {
@@ -452,7 +454,7 @@ describe('save_needs_attention and save_settle', () => {
   });
 });
 
-describe('save_begin', () => {
+describe('begin_agents', () => {
   test('is answered again as begun only to its owner, before anything else has happened', async () => {
     const id = randomUUID();
     expect((await begin({}, id)).outcome).toBe('BEGUN');
@@ -463,11 +465,11 @@ describe('save_begin', () => {
     expect((await begin({}, id)).outcome).toBe('REPLAY');
     const next = (await begun({ leaseMs: FAR }).catch(() => undefined))?.ref;
     expect(next).toBeUndefined();
-    await commit({ orgId, saveId: id, epoch: 2 });
+    await commit({ orgId, sagaId: id, epoch: 2 });
     const last = randomUUID();
-    await supabase.sql`update lockstep.organization_locks set fence_until = null where org_id = ${orgId}`;
+    await supabase.sql`delete from lockstep.fences where org_id = ${orgId}`;
     expect((await begin({}, last)).outcome).toBe('BEGUN');
-    await commit({ orgId, saveId: last, epoch: 1 });
+    await commit({ orgId, sagaId: last, epoch: 1 });
     expect((await begin({}, last)).outcome).toBe('REPLAY');
   });
 
@@ -478,7 +480,7 @@ describe('save_begin', () => {
     expect(await begin()).toMatchObject({ outcome: 'IN_PROGRESS', status: 'ROLLING_BACK' });
     await attention(ref);
     expect(await begin()).toEqual({
-      ...{ outcome: 'IN_PROGRESS', saveId: ref.saveId, status: 'NEEDS_ATTENTION', retryAfterMs: null },
+      ...{ outcome: 'IN_PROGRESS', sagaId: ref.sagaId, status: 'NEEDS_ATTENTION', retryAfterMs: null },
     });
   });
 
@@ -550,7 +552,7 @@ describe('save_begin', () => {
       (await begin({ updates: [update({ expectedRevision: 1, expectedSaveId })] })).outcome;
     expect(await expecting(randomUUID())).toBe('REVISION_CONFLICT');
     await commit((await begun({ updates: [update({ patch: {} })] })).ref);
-    expect(await expecting(ref.saveId)).toBe('REVISION_CONFLICT');
+    expect(await expecting(ref.sagaId)).toBe('REVISION_CONFLICT');
     expect(await expecting(String((await agentRow())['last_save_id']))).toBe('BEGUN');
   });
 
@@ -558,7 +560,7 @@ describe('save_begin', () => {
     await saved([update({ patch: { systemPrompt: 'P', name: 'Kept' } })]);
     await supabase.sql`update public.agents set config = config - 'language' where org_id = ${orgId}`;
     const { images } = await begun({ updates: [update({ patch: { firstMessage: 'Hello' } })] });
-    expect(images[0]?.after.config).toEqual({
+    expect(images[0]?.after.content).toEqual({
       ...defaultConfig('INBOUND'),
       ...{ systemPrompt: 'P', name: 'Kept', firstMessage: 'Hello', language: 'en' },
     });
@@ -576,19 +578,19 @@ describe('save_begin', () => {
     await supabase.sql`
       update public.agents set missing_since = now() where org_id = ${orgId} and role = 'INBOUND'`;
     const refused = await begin({ updates: both() });
-    if (refused.outcome !== 'REFUSED_MISSING') throw new Error(refused.outcome);
-    expect(refused.save).toMatchObject({ status: 'ROLLED_BACK', failure: { reason: 'ASSISTANT_MISSING' } });
-    expect(await saveRow(refused.save.id)).toMatchObject({ no_lease: true });
+    if (refused.outcome !== 'REFUSED') throw new Error(refused.outcome);
+    expect(refused.saga).toMatchObject({ status: 'ROLLED_BACK', failure: { reason: 'RESOURCE_MISSING' } });
+    expect(await saveRow(refused.saga.id)).toMatchObject({ no_lease: true });
     const { images } = await begun({ updates: [update({ recreateIfMissing: true })] });
-    expect(images).toMatchObject([{ assistantId: null, recreate: true, before: { revision: 1 } }]);
+    expect(images).toMatchObject([{ remoteId: null, recreate: true, before: { revision: 1 } }]);
   });
 
   test('stores who asked, why, and until when recovery tries to finish it', async () => {
-    const { ref, save } = await begun({ actor: 'somebody', kind: 'ADOPT', leaseMs: 1_000, deadlineMs: FAR });
-    expect(save.kind).toBe('ADOPT');
+    const { ref, saga } = await begun({ actor: 'somebody', cause: 'ADOPT', leaseMs: 1_000, deadlineMs: FAR });
+    expect(saga).toMatchObject({ kind: 'agents', cause: 'ADOPT' });
     const [row] = await supabase.sql`
       select actor, kind, owner, deadline_at - started_at = ${FAR} * interval '1 ms' as deadline,
-        lease_until - started_at = interval '1 s' as lease from public.agent_saves where id = ${ref.saveId}`;
+        lease_until - started_at = interval '1 s' as lease from public.agent_saves where id = ${ref.sagaId}`;
     expect(row).toEqual({ actor: 'somebody', kind: 'ADOPT', owner: 'one', deadline: true, lease: true });
   });
 
@@ -596,11 +598,11 @@ describe('save_begin', () => {
     const first = await begun({ idempotencyKey: 'k' });
     expect(await begin({ idempotencyKey: 'k' })).toMatchObject({
       outcome: 'REPLAY',
-      save: { id: first.save.id },
+      saga: { id: first.saga.id },
     });
     expect(await begin({ idempotencyKey: 'k', requestHash: 'y' })).toEqual({
       outcome: 'IDEMPOTENCY_CONFLICT',
-      saveId: first.save.id,
+      sagaId: first.saga.id,
     });
     orgId = await supabase.createOrganization();
     expect((await begin({ idempotencyKey: 'k', requestHash: 'y' })).outcome).toBe('BEGUN');
@@ -685,12 +687,11 @@ describe('what the sweep looks up and notes', () => {
     await saved();
     const { ref } = await begun();
     // As if the beginning had not committed yet: the lock is held, the save not to be seen.
-    await supabase.sql`
-      update public.agent_saves set status = 'ROLLED_BACK', finished_at = now() where id = ${ref.saveId}`;
+    await supabase.sql`delete from lockstep.saga_keys where saga_id = ${ref.sagaId}`;
     let noted: Promise<string[]> | undefined;
     await supabase.sql.begin(async (sql) => {
       await sql`select from lockstep.organization_locks where org_id = ${orgId} for update`;
-      await sql`update public.agent_saves set status = 'APPLYING', finished_at = null where id = ${ref.saveId}`;
+      await sql`insert into lockstep.saga_keys values (${orgId}, 'agents', ${ref.sagaId})`;
       noted = note({ state: 'MISSING' });
       noted.catch(() => {});
       const waiting = async () => {
@@ -712,9 +713,9 @@ describe('sweep_orphans', () => {
     const { ref, images, deployment } = await begun({ updates: both() });
     await abort(ref);
     await rolledBack(ref);
-    const agentId = images.find(({ role }) => role === 'INBOUND')?.agentId ?? '';
+    const agentId = images.find(({ key }) => key === 'INBOUND')?.resourceId ?? '';
     return {
-      ...{ deployment, orgId, saveId: ref.saveId, agentId, role: 'INBOUND' as const, revision: 1 },
+      ...{ deployment, orgId, saveId: ref.sagaId, agentId, role: 'INBOUND' as const, revision: 1 },
       assistantId: randomUUID(),
     };
   }
@@ -754,42 +755,43 @@ describe('sweep_orphans', () => {
   });
 
   test('leaves copies alone: of a save that kept all that it made, or that only changed an assistant', async () => {
-    const { deployment } = await begun();
-    await supabase.sql`update public.agent_saves set status = 'ROLLED_BACK', finished_at = now() where org_id = ${orgId}`;
+    const first = await begun();
+    const { deployment } = first;
+    await abort(first.ref, { nothingApplied: true });
     const { ref } = await saved();
     const row = await agentRow();
     const copy = {
-      ...{ deployment, orgId, saveId: ref.saveId, agentId: String(row['id']), role: 'INBOUND' as const },
+      ...{ deployment, orgId, saveId: ref.sagaId, agentId: String(row['id']), role: 'INBOUND' as const },
       ...{ revision: 1, assistantId: randomUUID() },
     };
     expect(await store.orphans([copy], 0)).toEqual([]);
     const changed = (await begun({ updates: [update({ patch: { name: 'N' } })] })).ref;
     await abort(changed);
     await rolledBack(changed);
-    expect(await store.orphans([{ ...copy, saveId: changed.saveId }], 0)).toEqual([]);
+    expect(await store.orphans([{ ...copy, saveId: changed.sagaId }], 0)).toEqual([]);
     const anew = (await begun({ updates: [update({ recreateIfMissing: true })] })).ref;
     await abort(anew);
     await rolledBack(anew);
-    expect(await store.orphans([{ ...copy, saveId: anew.saveId }], 0)).toEqual([copy.assistantId]);
+    expect(await store.orphans([{ ...copy, saveId: anew.sagaId }], 0)).toEqual([copy.assistantId]);
   });
 });
 
-describe('save_cleanup', () => {
+describe('saga_cleanup', () => {
   const age = (saveId: string, hours: number) => supabase.sql`
-    update public.agent_saves set finished_at = now() - ${hours} * interval '1 hour' where id = ${saveId}`;
+    update public.sagas set finished_at = now() - ${hours} * interval '1 hour' where id = ${saveId}`;
 
   test('forgets keys and images 72 hours after the end, once', async () => {
     const { ref } = await begun({ idempotencyKey: 'k' });
     await commit(ref);
-    await age(ref.saveId, 71.9);
+    await age(ref.sagaId, 71.9);
     expect(await store.cleanup(100, RETENTION_DAYS)).toBe(0);
-    await age(ref.saveId, 72.1);
+    await age(ref.sagaId, 72.1);
     expect(await store.cleanup(100, RETENTION_DAYS)).toBe(1);
     expect(await store.cleanup(100, RETENTION_DAYS)).toBe(0);
-    expect(await saveRow(ref.saveId)).toMatchObject({ idempotency_key: null });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ idempotency_key: null });
     const images = await supabase.sql`
-      select before_config, after_config from lockstep.save_images where save_id = ${ref.saveId}`;
-    expect([...images]).toEqual([{ before_config: null, after_config: {} }]);
+      select before_content, after_content from lockstep.saga_parts where saga_id = ${ref.sagaId}`;
+    expect([...images]).toEqual([{ before_content: null, after_content: {} }]);
   });
 
   test('is done by a role that cannot even see a save that closed less than 72 hours ago', async () => {
@@ -798,26 +800,26 @@ describe('save_cleanup', () => {
     const seen = async () => {
       const rows = await supabase.sql.begin(async (sql) => {
         await sql`set local role lockstep_janitor`;
-        const saves = await sql`select id from public.agent_saves where id = ${ref.saveId}`;
-        const images = await sql`select save_id from lockstep.save_images where save_id = ${ref.saveId}`;
+        const saves = await sql`select id from public.sagas where id = ${ref.sagaId}`;
+        const images = await sql`select saga_id from lockstep.saga_parts where saga_id = ${ref.sagaId}`;
         return [saves.length, images.length];
       });
       return rows;
     };
-    await age(ref.saveId, 71.9);
+    await age(ref.sagaId, 71.9);
     expect(await seen()).toEqual([0, 0]);
-    await age(ref.saveId, 72.1);
+    await age(ref.sagaId, 72.1);
     expect(await seen()).toEqual([1, 1]);
   });
 
   test('skips what another cleanup has locked', async () => {
-    // What other tests have left.
-    await store.cleanup(100, RETENTION_DAYS);
     const { ref } = await begun();
     await commit(ref);
-    await age(ref.saveId, 100);
+    // What other tests have left.
+    await store.cleanup(100, RETENTION_DAYS);
+    await age(ref.sagaId, 100);
     await supabase.sql.begin(async (sql) => {
-      await sql`select from public.agent_saves where id = ${ref.saveId} for update`;
+      await sql`select from public.sagas where id = ${ref.sagaId} for update`;
       expect(await store.cleanup(100, RETENTION_DAYS)).toBe(0);
     });
     expect(await store.cleanup(100, RETENTION_DAYS)).toBe(1);

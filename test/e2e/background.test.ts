@@ -120,9 +120,9 @@ test('a cleanup goes on until everything that has expired is forgotten', async (
   const { client, orgId } = await app.newCaller();
   expectAnswer(await save(client, both(orgId, 'old')), 'UpdateAgentsSuccess');
   await supabase.sql`
-    insert into public.agent_saves select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(),
+    insert into public.sagas select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(),
         'idempotency_key', 'key ' || n, 'finished_at', now() - interval '100 hours'))).*
-      from public.agent_saves s, generate_series(1, 1100) n where s.org_id = ${orgId}`;
+      from public.sagas s, generate_series(1, 1100) n where s.org_id = ${orgId}`;
   await app.app.cleanUp();
   const [left] = await supabase.sql`
     select count(*)::integer from public.agent_saves where org_id = ${orgId} and idempotency_key is not null`;

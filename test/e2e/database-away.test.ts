@@ -100,7 +100,7 @@ describe('away before the save began', () => {
     'whether it began is not known (%s): SavePendingError with its id, and it is told how that ended',
     async (fault) => {
       await savedBefore();
-      for (let attempt = 1; attempt <= 3; attempt += 1) lockstep.supabase.faults.next('save_begin', fault);
+      for (let attempt = 1; attempt <= 3; attempt += 1) lockstep.supabase.faults.next('begin_agents', fault);
       const { save: pending } = expectAnswer(await save(caller.client, both('after')), 'SavePendingError');
       expect(pending).toMatchObject({
         status: 'APPLYING',
@@ -146,7 +146,7 @@ describe('away before the save began', () => {
 
   test('the answer of the beginning is lost once: it is asked for again, and is one save', async () => {
     await savedBefore();
-    lockstep.supabase.faults.next('save_begin', 'reset-after');
+    lockstep.supabase.faults.next('begin_agents', 'reset-after');
     const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
     expect(vapiCalls(lockstep)).toHaveLength(2);
@@ -159,12 +159,12 @@ describe('[2.2] away after Vapi has taken the change', () => {
     'for a moment (%j): committed once, and told so',
     async (fault) => {
       await savedBefore();
-      lockstep.supabase.faults.next('save_commit', fault);
-      lockstep.supabase.faults.next('save_commit', fault);
+      lockstep.supabase.faults.next('saga_commit', fault);
+      lockstep.supabase.faults.next('saga_commit', fault);
       const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
       expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
       expect(vapiCalls(lockstep)).toHaveLength(2);
-      expect(databaseCalls(lockstep).filter((call) => call.endsWith('save_commit'))).toHaveLength(3);
+      expect(databaseCalls(lockstep).filter((call) => call.endsWith('saga_commit'))).toHaveLength(3);
       await expectLockstep(lockstep, caller.orgId);
     },
   );
@@ -180,7 +180,7 @@ describe('[2.2] away after Vapi has taken the change', () => {
     try {
       // Away from the moment at which Vapi has both changes.
       lockstep.supabase.faults.next(({ path }) => {
-        if (!path.endsWith('save_commit')) return false;
+        if (!path.endsWith('saga_commit')) return false;
         lockstep.supabase.outage.begin('reset');
         return true;
       }, 'reset-before');
@@ -211,7 +211,7 @@ describe('[2.2] away after Vapi has taken the change', () => {
 });
 
 describe('away while a save is turned back', () => {
-  test.each(['save_abort', 'save_rolled_back'])('at %s: rolled back all the same', async (step) => {
+  test.each(['saga_abort', 'saga_rolled_back'])('at %s: rolled back all the same', async (step) => {
     const before = await savedBefore();
     lockstep.vapi.faults.add({
       kind: 'reject',
@@ -270,8 +270,8 @@ describe('the secret key is refused while the server runs', () => {
   test('a save that has begun is carried on: it commits when the key works again', async () => {
     await savedBefore();
     const refused = { status: 401, body: { message: 'Invalid API key' } };
-    lockstep.supabase.faults.next('save_commit', refused);
-    lockstep.supabase.faults.next('save_commit', refused);
+    lockstep.supabase.faults.next('saga_commit', refused);
+    lockstep.supabase.faults.next('saga_commit', refused);
     const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
     await expectLockstep(lockstep, caller.orgId);

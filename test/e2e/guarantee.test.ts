@@ -85,7 +85,7 @@ describe.each(STARTS)('%s', (from) => {
 
   describe('[2.2] the database fails', () => {
     const faults: Fault[] = ['reset-before', 'reset-after', { status: 503, body: { code: 'PGRST001' } }];
-    test.each(faults.flatMap((fault) => ['save_begin', 'save_commit'].map((step) => ({ step, fault }))))(
+    test.each(faults.flatMap((fault) => ['begin_agents', 'saga_commit'].map((step) => ({ step, fault }))))(
       '[2.26] $fault at $step: told as saved, and saved once',
       async ({ step, fault }) => {
         await start(from);
@@ -99,7 +99,7 @@ describe.each(STARTS)('%s', (from) => {
 
   describe('both fail', () => {
     const faults: Fault[] = ['reset-before', 'reset-after', { status: 503, body: { code: 'PGRST001' } }];
-    test.each(faults.flatMap((fault) => ['save_abort', 'save_rolled_back'].map((step) => ({ step, fault }))))(
+    test.each(faults.flatMap((fault) => ['saga_abort', 'saga_rolled_back'].map((step) => ({ step, fault }))))(
       '[2.26] a rejection, then $fault at $step: told as failed, and nothing is left',
       async ({ step, fault }) => {
         await start(from);

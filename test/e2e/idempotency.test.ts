@@ -96,7 +96,7 @@ describe('the same key, the same input', () => {
     await forgetRequests(lockstep);
     const before = await systemsOf(lockstep, caller.orgId);
     expect(await save(caller.client, { ...both('one'), idempotencyKey })).toEqual(first);
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'GET agents', 'GET agent_saves']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'GET agents', 'GET agent_saves']);
     expect(vapiCalls(lockstep)).toEqual([]);
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
@@ -192,7 +192,7 @@ describe('the same key, the same input', () => {
     await middle.reached;
     const others = Array.from({ length: 4 }, () => save(caller.client, input));
     await expect
-      .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/save_begin').length, {
+      .poll(() => databaseCalls(lockstep).filter((call) => call === 'POST rpc/begin_agents').length, {
         timeout: 120_000,
       })
       .toBeGreaterThanOrEqual(5);

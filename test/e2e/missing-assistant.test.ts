@@ -101,7 +101,7 @@ test('known by then, it is refused before the sibling is touched; the answer can
     },
   });
   expect(vapiCalls(lockstep)).toEqual([]);
-  expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin']);
+  expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents']);
   expect(await readSave(caller.client, answer.save.id)).toEqual(answer.save);
   expect(await save(caller.client, { ...both('again'), idempotencyKey })).toEqual(answer);
 });

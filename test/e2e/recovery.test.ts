@@ -113,7 +113,7 @@ class Organization {
 
   /** Its saves are taken over by the other replica, and not by luck. */
   leaveToTwo(): void {
-    one.proxy.add({ match: rpc('save_takeover', this.orgId), times: Infinity, before: lost });
+    one.proxy.add({ match: rpc('saga_takeover', this.orgId), times: Infinity, before: lost });
   }
 
   writes(side: 'Inbound' | 'Outbound', what: string) {
@@ -200,14 +200,14 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
   const LOST = (['before', 'after'] as const).map((when) => ({ when }));
   /** At either replica: whichever takes the save. */
   const lose = (org: Organization, step: string, when: 'before' | 'after') => {
-    const text = step === 'save_due' ? '' : org.orgId;
+    const text = step === 'saga_due' ? '' : org.orgId;
     const struck = [one, two].map(({ proxy }) => proxy.add({ match: rpc(step, text), [when]: lost }));
     return () => expect(Math.max(...struck.map((times) => times()))).toBe(1);
   };
 
   test.for(LOST)('handing over, lost $when it is done', async ({ when }) => {
     const org = await Organization.make();
-    const expectLost = lose(org, 'save_hold', when);
+    const expectLost = lose(org, 'saga_hold', when);
     const saveId = await org.abandoned();
     expect(await ended(org, saveId)).toMatchObject({ status: 'COMMITTED' });
     expectLost();
@@ -215,7 +215,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
   });
 
   test.for(
-    ['save_due', 'save_takeover', 'save_commit'].flatMap((step) => LOST.map((rest) => ({ step, ...rest }))),
+    ['saga_due', 'saga_takeover', 'saga_commit'].flatMap((step) => LOST.map((rest) => ({ step, ...rest }))),
   )('going forward, $step, lost $when it is done', async ({ step, when }) => {
     const org = await Organization.make();
     const saveId = await org.abandoned();
@@ -226,7 +226,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
   });
 
   test.for(
-    ['save_abort', 'save_takeover', 'save_rolled_back'].flatMap((step) =>
+    ['saga_abort', 'saga_takeover', 'saga_rolled_back'].flatMap((step) =>
       LOST.map((rest) => ({ step, ...rest })),
     ),
   )('turning back, $step, lost $when it is done', async ({ step, when }) => {
@@ -245,7 +245,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     let away = true;
     const reach = async () => (away ? lost() : undefined);
     for (const { proxy } of [one, two]) {
-      const match = rpc('save_rolled_back', org.orgId);
+      const match = rpc('saga_rolled_back', org.orgId);
       proxy.add({ match, times: Infinity, before: reach });
     }
     org.strike(REJECT, 'Outbound', 'after');
@@ -256,7 +256,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     expect(await org.systems()).toEqual(before);
   });
 
-  test.for(['save_commit', 'save_rolled_back'])(
+  test.for(['saga_commit', 'saga_rolled_back'])(
     'the answer of %s comes after its deadline: asked for again',
     async (step) => {
       const org = await Organization.saved();
@@ -266,9 +266,9 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
       try {
         const stuck = gate();
         patient.proxy.add({ match: rpc(step, org.orgId), after: stuck.until });
-        if (step === 'save_rolled_back') org.strike(REJECT, 'Outbound', 'after');
+        if (step === 'saga_rolled_back') org.strike(REJECT, 'Outbound', 'after');
         const answer = await save(await org.at(patient), both(org.orgId, 'after'));
-        const isCommit = step === 'save_commit';
+        const isCommit = step === 'saga_commit';
         expect(answer.__typename).toBe(isCommit ? 'UpdateAgentsSuccess' : 'SaveFailedError');
         await org.expectHolds(isCommit ? 'after' : 'before');
         stuck.open();
@@ -280,7 +280,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
 
   test('whether a save began is not known: its key finds it all the same', async () => {
     const org = await Organization.make();
-    one.proxy.add({ match: rpc('save_begin', org.orgId), times: 3, after: lost });
+    one.proxy.add({ match: rpc('begin_agents', org.orgId), times: 3, after: lost });
     const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
     const told = expectAnswer(await save(org.client, input), 'SavePendingError');
     expect(await ended(org, told.save.id)).toMatchObject({ status: 'COMMITTED' });
@@ -294,7 +294,7 @@ describe.concurrent('two owners', () => {
   test('one loses its lease before it commits: the other commits, once, and both tell the same', async () => {
     const org = await Organization.saved();
     const stuck = gate();
-    one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    one.proxy.add({ match: rpc('saga_commit', org.orgId), times: Infinity, before: stuck.until });
     org.leaveToTwo();
     const answer = save(org.client, both(org.orgId, 'after'));
     await stuck.reached;
@@ -314,7 +314,7 @@ describe.concurrent('two owners', () => {
     // The first owner sees outbound rejected, once, and is stuck on its way to say so.
     org.strike(REJECT, 'Outbound', 'after');
     const stuck = gate();
-    one.proxy.add({ match: rpc('save_abort', org.orgId), times: Infinity, before: stuck.until });
+    one.proxy.add({ match: rpc('saga_abort', org.orgId), times: Infinity, before: stuck.until });
     const answer = save(org.client, both(org.orgId, 'after'));
     await stuck.reached;
     // Whoever takes over has seen inbound applied, and is now in the middle of sending outbound again.
@@ -349,7 +349,7 @@ describe.concurrent('two owners', () => {
     const org = await Organization.saved();
     const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
     const stuck = gate();
-    one.proxy.add({ match: rpc('save_commit', org.orgId), times: Infinity, before: stuck.until });
+    one.proxy.add({ match: rpc('saga_commit', org.orgId), times: Infinity, before: stuck.until });
     org.leaveToTwo();
     const first = save(org.client, input);
     await stuck.reached;
@@ -415,14 +415,14 @@ describe.concurrent('whatever the settings, it ends', () => {
   test('a save that cannot be carried on keeps no other from it', async () => {
     const poisoned = await Organization.make();
     const stuck = await poisoned.abandoned();
-    await supabase.sql`update public.agent_saves set mapping_version = 99 where id = ${stuck}`;
+    await supabase.sql`update public.sagas set mapping_version = 99 where id = ${stuck}`;
     const org = await Organization.make();
     expect(await ended(org, await org.abandoned())).toMatchObject({ status: 'COMMITTED' });
     await expect
       .poll(() => [...one.log, ...two.log].filter((line) => line.includes(stuck)).join(''), PATIENTLY)
       .toContain('unknown mapping version 99');
     expect(await readSave(poisoned.client, stuck)).toMatchObject({ status: 'APPLYING' });
-    await supabase.sql`update public.agent_saves set mapping_version = 1 where id = ${stuck}`;
+    await supabase.sql`update public.sagas set mapping_version = 1 where id = ${stuck}`;
     expect(await ended(poisoned, stuck)).toMatchObject({ status: 'COMMITTED' });
     await poisoned.expectHolds('after');
   });

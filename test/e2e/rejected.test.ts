@@ -44,7 +44,7 @@ const failed = async (input: SaveInput) => expectAnswer(await save(caller.client
 const strike = (role: 'Inbound' | 'Outbound', fault: FaultInput) =>
   lockstep.vapi.faults.add({ ...fault, match: { bodyIncludes: `${role}, after` } });
 const REJECT: FaultInput = { kind: 'reject', messages: ['model.model must be a good one'] };
-const rolledBack = ['POST rpc/save_begin', 'POST rpc/save_abort', 'POST rpc/save_rolled_back'];
+const rolledBack = ['POST rpc/begin_agents', 'POST rpc/saga_abort', 'POST rpc/saga_rolled_back'];
 
 describe('one agent is rejected', () => {
   test.each([
@@ -143,7 +143,7 @@ describe('one agent is rejected', () => {
       },
     });
     await failed(both('after'));
-    expect(answeredBeforeTheSibling).toEqual(['POST rpc/save_begin']);
+    expect(answeredBeforeTheSibling).toEqual(['POST rpc/begin_agents']);
     expect(lockstep.vapi.requests.map(({ status }) => status)).toEqual(
       expect.arrayContaining([400, 200, 200]),
     );
@@ -169,7 +169,7 @@ describe('nothing was applied', () => {
     strike('Outbound', { kind: 'reject', messages: ['nor this'] });
     const answer = await failed(both('after'));
     expect(vapiCalls(lockstep)).toHaveLength(2);
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_abort']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_abort']);
     expect(answer).toMatchObject({
       save: {
         status: 'ROLLED_BACK',
@@ -198,7 +198,7 @@ describe('nothing was applied', () => {
         retryable: true,
         save: { results: [{ vapiSynced: false }, { vapiSynced: false }] },
       });
-      expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_abort']);
+      expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_abort']);
       expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
     } finally {
       await unreachable.stop();

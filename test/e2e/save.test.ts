@@ -56,13 +56,13 @@ describe('what it costs', () => {
     // Each request waits at Vapi until the other has come: one after the other would never end.
     lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
     await committed(both('first'));
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_commit']);
     expect(vapiCalls(lockstep)).toEqual(['POST /assistant', 'POST /assistant']);
 
     lockstep.supabase.requests.reset();
     lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
     const { agents } = await committed(both('second'));
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_commit']);
     expect(vapiCalls(lockstep).slice(2).sort()).toEqual(
       agents.map(({ vapiAssistantId }) => `PATCH /assistant/${vapiAssistantId}`).sort(),
     );
@@ -332,7 +332,7 @@ describe('what it does', () => {
       INBOUND: { systemPrompt: 'Inbound, old', revision: 1, sync: { status: 'SAVING' } },
       OUTBOUND: { systemPrompt: 'Outbound, old', revision: 1, sync: { status: 'SAVING' } },
     });
-    expect(databaseCalls(lockstep)).not.toContain('POST rpc/save_commit');
+    expect(databaseCalls(lockstep)).not.toContain('POST rpc/saga_commit');
     middle.open();
     expectAnswer(await running, 'UpdateAgentsSuccess');
     expect((await readAgents(caller.client)).INBOUND).toMatchObject({
@@ -358,7 +358,7 @@ describe('a save without changes', () => {
     const first = await committed(both('same'));
     lockstep.supabase.requests.reset();
     const again = await committed(both('same'));
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_commit']);
     expect(vapiCalls(lockstep)).toHaveLength(4);
     expect(again.agents).toMatchObject([{ revision: 1 }, { revision: 1 }]);
     expect(again.save.id).not.toBe(first.save.id);

@@ -7,7 +7,7 @@ import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createRpcVapiAccount } from '../../src/adapters/supabase/rpc-vapi-account.ts';
 import { createVoiceProvider } from '../../src/adapters/vapi/got-voice-provider.ts';
-import { type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
+import { type AgentConfig, type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { JsonObject } from '../../src/local/vapi/assistant-store.ts';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
@@ -92,7 +92,7 @@ describe('a save that needs attention', () => {
 
     const before = await systemsOf(lockstep, orgId);
     await lockstep.supabase.sql`
-      update public.agent_saves set started_at = started_at - interval '1 day', deadline_at = now() - interval '1 day'
+      update public.sagas set started_at = started_at - interval '1 day', deadline_at = now() - interval '1 day'
       where id = ${id}`;
     expect(await lockstep.app.recover()).toEqual({ taken: 0, finished: 0 });
     expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0, orphansDeleted: 0 });
@@ -264,7 +264,7 @@ describe('an open save that nobody ends', () => {
   /** As by a server that has died since: nothing was sent. */
   async function begin(leaseMs: number) {
     const begun = await journal().begin(orgId, randomUUID(), 'a server that died', {
-      ...{ idempotencyKey: null, requestHash: 'h', kind: 'USER', actor: null, leaseMs, deadlineMs: 600_000 },
+      ...{ idempotencyKey: null, requestHash: 'h', cause: 'USER', actor: null, leaseMs, deadlineMs: 600_000 },
       mappingVersion: MAPPING_VERSION,
       updates: [update('INBOUND', 'new'), update('OUTBOUND', 'new')],
     });
@@ -272,7 +272,7 @@ describe('an open save that nobody ends', () => {
     return begun;
   }
   const times = (saveId: string) => lockstep.supabase.sql`
-    update public.agent_saves set lease_until = least(lease_until, now()), not_before = least(not_before, now())
+    update public.sagas set lease_until = least(lease_until, now()), not_before = least(not_before, now())
     where id = ${saveId}`;
   const statusOf = async (saveId: string) => (await readSave(caller.client, saveId))?.status;
 
@@ -285,8 +285,8 @@ describe('an open save that nobody ends', () => {
     '%s: is taken from its owner and from recovery first, and ended once no request can be under way',
     async (status) => {
       await old();
-      const { id, results } = (await begin(60_000)).save;
-      const ref = { orgId, saveId: id, epoch: 1 };
+      const { id, results } = (await begin(60_000)).saga;
+      const ref = { orgId, sagaId: id, epoch: 1 };
       const failure = { reason: 'VAPI_REJECTED', message: 'no', retryable: false } as const;
       const rest = { results, missing: [], ambiguous: false, lateMs: 0 };
       if (status === 'ROLLING_BACK')
@@ -311,7 +311,7 @@ describe('an open save that nobody ends', () => {
         retryAfterMs: lateTimeMs(SETTINGS),
       });
       expect(await statusOf(id)).toBe('NEEDS_ATTENTION');
-      expect(await journal().commit(ref, { agents: [], ambiguous: false, lateMs: 0 })).toMatchObject({
+      expect(await journal().commit(ref, { parts: [], ambiguous: false, lateMs: 0 })).toMatchObject({
         outcome: 'STALE',
       });
       expect(await journal().hold(ref, { results, ambiguous: false, notBeforeMs: 0 })).toMatchObject({
@@ -331,17 +331,21 @@ describe('an open save that nobody ends', () => {
   );
 
   test('of a creation: what it made is found by its stamp, and kept or refused', async () => {
-    const { save: begun, images, deployment } = await begin(0);
+    const { saga: begun, images, deployment } = await begin(0);
     const made = images.map((image) => {
       const of = {
         deployment,
         orgId,
-        agentId: image.agentId,
-        role: image.role,
+        agentId: image.resourceId,
+        role: image.key as AgentRole,
         saveId: begun.id,
         revision: 1,
       };
-      const document = renderAssistant(begun.mappingVersion, image.after.config, of);
+      const document = renderAssistant(
+        begun.mappingVersion,
+        image.after.content as unknown as AgentConfig,
+        of,
+      );
       return lockstep.vapi.store.create(DEFAULT_VAPI_ORG_ID, document as never).id;
     });
     const twin = lockstep.vapi.store.create(

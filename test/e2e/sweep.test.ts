@@ -387,13 +387,13 @@ describe('the sweep', () => {
       copy({ orgId: 'no uuid' }),
       String(lockstep.vapi.store.create(String(orgId), { name: 'somebody else' })['id']),
     ];
-    await lockstep.supabase.sql`update public.agent_saves set finished_at = finished_at - interval '1 hour'`;
+    await lockstep.supabase.sql`update public.sagas set finished_at = finished_at - interval '1 hour'`;
     const left = () => lockstep.vapi.store.all().map((assistant) => assistant['id']);
     // Every request of that save was answered: it kept all that it made, and a copy is a person's, stamp and all.
     expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 0, unreferenced: 5 });
     expect(left()).toEqual(expect.arrayContaining([orphan, ...others, agent.vapiAssistantId]));
     await lockstep.supabase
-      .sql`update public.agent_saves set ambiguous = true where id = ${String(stamp['saveId'])}`;
+      .sql`update public.sagas set ambiguous = true where id = ${String(stamp['saveId'])}`;
     expect(await lockstep.app.sweep()).toMatchObject({ orphansDeleted: 1, unreferenced: 4 });
     expect(left()).not.toContain(orphan);
     expect(left()).toEqual(expect.arrayContaining([...others, agent.vapiAssistantId]));
@@ -472,17 +472,17 @@ describe('the sweep', () => {
     await caller.client.request(SAVE, { input });
     // More than one go forgets.
     await lockstep.supabase.sql`
-      insert into public.agent_saves (id, org_id, idempotency_key, request_hash, kind, status, epoch, deadline_at,
+      insert into public.sagas (id, org_id, idempotency_key, request_hash, kind, cause, status, epoch, deadline_at,
         mapping_version, results, started_at, finished_at)
-      select gen_random_uuid(), ${caller.orgId}, 'k' || n, '', 'USER', 'ROLLED_BACK', 1, now(), 1, '[]', now(), now()
+      select gen_random_uuid(), ${caller.orgId}, 'k' || n, '', 'agents', 'USER', 'ROLLED_BACK', 1, now(), 1, '[]', now(), now()
       from generate_series(1, 1200) n`;
     const age = (hours: number) =>
       lockstep.supabase
-        .sql`update public.agent_saves set finished_at = now() - ${`${hours} hours`}::interval where org_id = ${caller.orgId}`;
+        .sql`update public.sagas set finished_at = now() - ${`${hours} hours`}::interval where org_id = ${caller.orgId}`;
     const left = async () => {
       const [found] = await lockstep.supabase.sql`
-        select count(s.idempotency_key)::int as keys, jsonb_agg(i.after_config) filter (where i.save_id is not null) as images
-        from public.agent_saves s left join lockstep.save_images i on i.save_id = s.id where s.org_id = ${caller.orgId}`;
+        select count(s.idempotency_key)::int as keys, jsonb_agg(p.after_content) filter (where p.saga_id is not null) as images
+        from public.sagas s left join lockstep.saga_parts p on p.saga_id = s.id where s.org_id = ${caller.orgId}`;
       return found;
     };
     await age(71);
@@ -500,21 +500,22 @@ describe('the sweep', () => {
     caller = await lockstep.newCaller();
     const { sql } = lockstep.supabase;
     await sql`
-      insert into public.agent_saves (id, org_id, idempotency_key, request_hash, kind, status, epoch, deadline_at,
+      insert into public.sagas (id, org_id, idempotency_key, request_hash, kind, cause, status, epoch, deadline_at,
         mapping_version, results, started_at, finished_at)
-      select gen_random_uuid(), ${caller.orgId}, 'many' || n, '', 'USER', 'ROLLED_BACK', 1, now(), 1, '[]', now(), now()
+      select gen_random_uuid(), ${caller.orgId}, 'many' || n, '', 'agents', 'USER', 'ROLLED_BACK', 1, now(), 1, '[]', now(), now()
       from generate_series(1, 20000) n`;
     await sql`
-      insert into lockstep.save_images (save_id, org_id, role, agent_id, before_revision, after_config)
-      select id, org_id, 'INBOUND', gen_random_uuid(), 0, '{"name": "x"}' from public.agent_saves
+      insert into lockstep.saga_parts (saga_id, org_id, key, resource, resource_id, before_revision, after_content,
+        after_revision)
+      select id, org_id, 'INBOUND', 'agent', gen_random_uuid(), 0, '{"name": "x"}', 1 from public.sagas
       where org_id = ${caller.orgId}`;
-    await sql`analyze public.agent_saves`;
-    await sql`analyze lockstep.save_images`;
+    await sql`analyze public.sagas`;
+    await sql`analyze lockstep.saga_parts`;
     await lockstep.app.cleanUp();
     // Pages that one call touches: counts work and not time. Reading every save takes more than 500.
     const touched = await sql.begin(async (tx) => {
       await tx`set local role service_role`;
-      const [row] = await tx`explain (analyze, buffers, format json) select public.save_cleanup(500, 90)`;
+      const [row] = await tx`explain (analyze, buffers, format json) select public.saga_cleanup(500, 90)`;
       const plans: { Plan: Record<string, number> }[] = row?.['QUERY PLAN'] ?? [];
       const plan = plans[0]?.Plan ?? {};
       return (plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0);
@@ -526,7 +527,7 @@ describe('the sweep', () => {
     caller = await lockstep.newCaller();
     await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' } });
     await lockstep.supabase
-      .sql`update public.agent_saves set finished_at = now() - interval '73 hours' where org_id = ${caller.orgId}`;
+      .sql`update public.sagas set finished_at = now() - interval '73 hours' where org_id = ${caller.orgId}`;
     const keys = async () => {
       const saves = await lockstep.supabase
         .sql`select idempotency_key from public.agent_saves where org_id = ${caller.orgId}`;

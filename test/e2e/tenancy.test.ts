@@ -149,14 +149,14 @@ describe('[2.20] no bare id reaches across organizations', () => {
   test('wrong code that passes another organization’s id to a save function finds no row', async () => {
     const before = await systemsOf(lockstep, victim.orgId);
     const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey);
-    const { data: refused } = await service.rpc('save_begin', {
+    const { data: refused } = await service.rpc('begin_agents', {
       p_org_id: alice.orgId,
-      p_save_id: crypto.randomUUID(),
+      p_saga_id: crypto.randomUUID(),
       p_owner: 'wrong code',
       p_request: {
         idempotencyKey: null,
         requestHash: 'x',
-        kind: 'USER',
+        cause: 'USER',
         actor: null,
         leaseMs: 1_000,
         deadlineMs: 1_000,
@@ -182,10 +182,10 @@ describe('[2.20] no bare id reaches across organizations', () => {
     await middle.reached;
     const [open] = await lockstep.supabase.sql<{ id: string }[]>`
       select id from public.agent_saves where org_id = ${victim.orgId} and finished_at is null`;
-    const at = { p_org_id: alice.orgId, p_save_id: open?.id, p_epoch: 1 };
-    const agents = [{ role: 'INBOUND', assistantId: 'stolen', observed: {} }];
+    const at = { p_org_id: alice.orgId, p_saga_id: open?.id, p_epoch: 1 };
+    const parts = [{ key: 'INBOUND', remoteId: 'stolen', observed: {} }];
     const request = {
-      agents,
+      parts,
       results: [],
       missing: [],
       ambiguous: false,
@@ -194,17 +194,17 @@ describe('[2.20] no bare id reaches across organizations', () => {
       notBeforeMs: 0,
     };
     for (const name of [
-      'save_commit',
-      'save_abort',
-      'save_rolled_back',
-      'save_needs_attention',
-      'save_hold',
+      'saga_commit',
+      'saga_abort',
+      'saga_rolled_back',
+      'saga_needs_attention',
+      'saga_hold',
     ]) {
       const { data } = await service.rpc(name, {
         ...at,
         p_request: { ...request, nothingApplied: true, failure: null },
       });
-      expect({ name, data }).toEqual({ name, data: { outcome: 'NO_SAVE' } });
+      expect({ name, data }).toEqual({ name, data: { outcome: 'NO_SAGA' } });
     }
     middle.open();
     expectAnswer(await running, 'UpdateAgentsSuccess');
@@ -248,8 +248,8 @@ describe('[2.21] straight through the REST API nobody writes what takes part in 
       }),
     ]);
     if (who !== 'service') {
-      for (const name of ['save_begin', 'save_commit', 'save_abort', 'save_due', 'save_takeover']) {
-        const args = { p_org_id: alice.orgId, p_save_id: crypto.randomUUID(), p_epoch: 1, p_request: {} };
+      for (const name of ['begin_agents', 'saga_commit', 'saga_abort', 'saga_due', 'saga_takeover']) {
+        const args = { p_org_id: alice.orgId, p_saga_id: crypto.randomUUID(), p_epoch: 1, p_request: {} };
         tries.push([name, await rest('POST', `rpc/${name}`, args)]);
       }
     }

@@ -72,11 +72,11 @@ async function expectFence(
   }
   await saveWhenFree(caller, both(caller.orgId, 'next'));
   const [fence] = await sql`
-    select fence_save_id as "saveId", fence_until >= closed.finished_at + ${LATE_MS} * interval '1 millisecond' as far,
-      fence_until <= (select min(started_at) from public.agent_saves
-        where org_id = l.org_id and started_at > closed.finished_at) as kept
-    from lockstep.organization_locks l join public.agent_saves closed on closed.id = ${saveId}
-    where l.org_id = ${caller.orgId}`;
+    select f.saga_id as "saveId", f.until >= closed.finished_at + ${LATE_MS} * interval '1 millisecond' as far,
+      f.until <= (select min(started_at) from public.sagas
+        where org_id = f.org_id and started_at > closed.finished_at) as kept
+    from lockstep.fences f join public.sagas closed on closed.id = ${saveId}
+    where f.org_id = ${caller.orgId} and f.key = 'agents'`;
   expect(fence).toEqual({ saveId, far: true, kept: true });
   await expectLockstep(lockstep, caller.orgId);
 }

@@ -39,7 +39,7 @@ async function begin(
   const answer = await journal.begin(orgId, saveId, OWNER, {
     idempotencyKey: null,
     requestHash: 'same',
-    kind: 'USER',
+    cause: 'USER',
     actor: 'a user',
     limit: LIMIT,
     leaseMs: 60_000,
@@ -59,15 +59,15 @@ async function begin(
     ...change,
   });
   if (answer.outcome !== 'BEGUN') return answer;
-  const ref = { orgId, saveId, epoch: 1 };
+  const ref = { orgId, sagaId: saveId, epoch: 1 };
   if (end === 'commit') {
-    const agents = [{ role: 'INBOUND' as const, assistantId: randomUUID(), observed: {} }];
-    await journal.commit(ref, { agents, ambiguous: false, lateMs: 0 });
+    const parts = [{ key: 'INBOUND', remoteId: randomUUID(), observed: {} }];
+    await journal.commit(ref, { parts, ambiguous: false, lateMs: 0 });
     return answer;
   }
   await journal.abort(ref, {
     failure: { reason: 'VAPI_REJECTED', message: 'no', retryable: false },
-    results: answer.save.results,
+    results: answer.saga.results,
     missing: [],
     ambiguous: false,
     lateMs: 0,
@@ -83,7 +83,7 @@ describe('the saves that an organization may begin', () => {
     for (let save = 0; save < LIMIT.saves; save += 1) expect((await begin(orgId)).outcome).toBe('BEGUN');
     // The first of the three was fifty seconds ago.
     await supabase.sql`
-      update public.agent_saves set started_at = started_at - interval '50 seconds'
+      update public.sagas set started_at = started_at - interval '50 seconds'
       where id = (select id from public.agent_saves where org_id = ${orgId} order by started_at limit 1)`;
     const refused = await begin(orgId);
     if (refused.outcome !== 'RATE_LIMITED') expect.fail(refused.outcome);
@@ -94,7 +94,7 @@ describe('the saves that an organization may begin', () => {
     expect(saves).toBe(LIMIT.saves);
 
     await supabase.sql`
-      update public.agent_saves set started_at = started_at - interval '11 seconds' where org_id = ${orgId}`;
+      update public.sagas set started_at = started_at - interval '11 seconds' where org_id = ${orgId}`;
     expect((await begin(orgId)).outcome).toBe('BEGUN');
     expect((await begin(orgId)).outcome).toBe('RATE_LIMITED');
   });
@@ -103,14 +103,14 @@ describe('the saves that an organization may begin', () => {
     const orgId = await supabase.createOrganization();
     expect((await begin(orgId)).outcome).toBe('BEGUN');
     await supabase.sql`
-      insert into public.agent_saves select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(),
+      insert into public.sagas select (jsonb_populate_record(s, jsonb_build_object('id', gen_random_uuid(),
           'started_at', s.started_at - n * interval '1 hour'))).*
-        from public.agent_saves s, generate_series(1, 5000) n where s.org_id = ${orgId}`;
-    await supabase.sql`analyze public.agent_saves`;
+        from public.sagas s, generate_series(1, 5000) n where s.org_id = ${orgId}`;
+    await supabase.sql`analyze public.sagas`;
     // In one transaction, whose own counters are exact at once.
     const read = await supabase.sql.begin(async (sql) => {
-      await sql`select public.save_begin(${orgId}, ${randomUUID()}, ${OWNER}, ${JSON.stringify({
-        ...{ requestHash: 'same', kind: 'USER', actor: 'a user', limit: LIMIT, leaseMs: 60_000 },
+      await sql`select public.begin_agents(${orgId}, ${randomUUID()}, ${OWNER}, ${JSON.stringify({
+        ...{ requestHash: 'same', cause: 'USER', actor: 'a user', limit: LIMIT, leaseMs: 60_000 },
         ...{ deadlineMs: 120_000, confirmMs: 0, mappingVersion: MAPPING_VERSION },
         updates: [
           {
@@ -121,7 +121,7 @@ describe('the saves that an organization may begin', () => {
       })}::text::jsonb)`;
       const [{ rows } = { rows: 0 }] = await sql<{ rows: number }[]>`
         select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::integer as rows
-        from pg_stat_xact_user_tables where relname = 'agent_saves'`;
+        from pg_stat_xact_user_tables where relname = 'sagas'`;
       return rows;
     });
     expect(read).toBeLessThan(100);
@@ -152,7 +152,7 @@ describe('the saves that an organization may begin', () => {
     const other = await supabase.createOrganization();
     for (let save = 0; save < LIMIT.saves; save += 1) {
       expect((await begin(other)).outcome).toBe('BEGUN');
-      expect((await begin(orgId, { actor: null, kind: 'REVERT', limit: undefined })).outcome).toBe('BEGUN');
+      expect((await begin(orgId, { actor: null, cause: 'REVERT', limit: undefined })).outcome).toBe('BEGUN');
     }
     expect((await begin(orgId)).outcome).toBe('BEGUN');
     expect((await begin(other)).outcome).toBe('RATE_LIMITED');
@@ -167,14 +167,14 @@ describe('the saves that an organization may begin', () => {
     const again = await begin(orgId, { idempotencyKey });
     expect(again).toMatchObject({
       outcome: 'REPLAY',
-      save: { id: first.outcome === 'BEGUN' && first.save.id },
+      saga: { id: first.outcome === 'BEGUN' && first.saga.id },
     });
     expect(await begin(orgId, { idempotencyKey, requestHash: 'other' })).toMatchObject({
       outcome: 'IDEMPOTENCY_CONFLICT',
     });
     // A refusal uses no key up.
     expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('RATE_LIMITED');
-    await supabase.sql`update public.agent_saves set started_at = started_at - interval '2 minutes' where org_id = ${orgId}`;
+    await supabase.sql`update public.sagas set started_at = started_at - interval '2 minutes' where org_id = ${orgId}`;
     expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('BEGUN');
   });
 

@@ -31,24 +31,28 @@ beforeAll(async () => {
         select gen_random_uuid(), o.id, r, '{"systemPrompt": "P"}', gen_random_uuid(), 1, gen_random_uuid(), 1, now(), now()
         from public.organizations o, unnest('{INBOUND,OUTBOUND}'::text[]) r;
       insert into lockstep.observed (agent_id, org_id, document) select id, org_id, '{"name": "x"}' from public.agents;
-      insert into lockstep.organization_locks (org_id, fence_until) select id, now() - interval '1 hour' from public.organizations;
-      insert into public.agent_saves (id, org_id, request_hash, kind, actor, status, epoch, deadline_at, mapping_version, results,
+      insert into lockstep.organization_locks (org_id) select id from public.organizations;
+      insert into lockstep.fences (org_id, key, until, saga_id)
+        select id, 'agents', now() - interval '1 hour', gen_random_uuid() from public.organizations;
+      insert into public.sagas (id, org_id, request_hash, kind, cause, actor, status, epoch, deadline_at, mapping_version, results,
           started_at, finished_at, forgotten, in_history)
-        select gen_random_uuid(), o.id, 'h', 'USER', 'somebody', 'COMMITTED', 1, now(), 1, '[]', now() - n * interval '1 hour',
+        select gen_random_uuid(), o.id, 'h', 'agents', 'USER', 'somebody', 'COMMITTED', 1, now(), 1, '[]', now() - n * interval '1 hour',
           now() - n * interval '1 hour', true, true
         from public.organizations o, generate_series(100, 101) n;
-      insert into public.agent_saves (id, org_id, request_hash, kind, actor, status, epoch, deadline_at, mapping_version, results,
+      insert into public.sagas (id, org_id, request_hash, kind, cause, actor, status, epoch, deadline_at, mapping_version, results,
           started_at, finished_at, forgotten, in_history)
-        select gen_random_uuid(), '${orgId}', 'h', 'USER', 'somebody', 'COMMITTED', 1, now(), 1, '[]',
+        select gen_random_uuid(), '${orgId}', 'h', 'agents', 'USER', 'somebody', 'COMMITTED', 1, now(), 1, '[]',
           now() - n * interval '10 minutes', now() - n * interval '10 minutes', n > 600, true
         -- Some of them are to be forgotten: 432 are 72 hours.
         from generate_series(20, 6000) n;
-      insert into public.agent_saves (id, org_id, request_hash, kind, status, epoch, lease_until, deadline_at, mapping_version,
+      insert into public.sagas (id, org_id, request_hash, kind, cause, status, epoch, lease_until, deadline_at, mapping_version,
           results, started_at)
-        select gen_random_uuid(), id, 'h', 'USER', 'APPLYING', 1, now() + interval '1 hour', now(), 1, '[]', now()
+        select gen_random_uuid(), id, 'h', 'agents', 'USER', 'APPLYING', 1, now() + interval '1 hour', now(), 1, '[]', now()
         from public.organizations where id <> '${orgId}';
-      insert into lockstep.save_images (save_id, org_id, role, agent_id, before_revision, after_config)
-        select id, org_id, 'INBOUND', gen_random_uuid(), 0, '{"name": "x"}' from public.agent_saves;
+      insert into lockstep.saga_keys (org_id, key, saga_id)
+        select org_id, 'agents', id from public.sagas where status = 'APPLYING';
+      insert into lockstep.saga_parts (saga_id, org_id, key, resource, resource_id, before_revision, after_content, after_revision)
+        select id, org_id, 'INBOUND', 'agent', gen_random_uuid(), 0, '{"name": "x"}', 1 from public.sagas;
       insert into public.agent_revisions (agent_id, revision, org_id, role, config, vapi_assistant_id, save_id, created_at)
         select a.id, n, a.org_id, a.role, '{}', a.vapi_assistant_id, gen_random_uuid(), now()
         from public.agents a, generate_series(1, 3000) n where a.org_id = '${orgId}';
@@ -277,13 +281,13 @@ describe('the work of the server', () => {
   const A_SAVE = 60;
 
   test('looks for abandoned saves among thousands in progress without reading those', async () => {
-    const { scanned, rows } = await service('select * from public.save_due(20)');
+    const { scanned, rows } = await service('select * from public.saga_due(20)');
     expect({ scanned, rows }).toEqual({ scanned: [], rows: 0 });
   });
 
   test('begins a save of an organization with a long history, and takes it over', async () => {
     const request = JSON.stringify({
-      ...{ requestHash: 'h', kind: 'USER', actor: 'somebody', limit: { saves: 300, perMs: 60_000 } },
+      ...{ requestHash: 'h', cause: 'USER', actor: 'somebody', limit: { saves: 300, perMs: 60_000 } },
       ...{ idempotencyKey: 'k', leaseMs: 0, deadlineMs: 0, mappingVersion: 1 },
       updates: [
         {
@@ -293,18 +297,18 @@ describe('the work of the server', () => {
     });
     const saveId = randomUUID();
     const { scanned, rows } = await reading('service_role', async (tx) => {
-      await tx`select public.save_begin(${our.orgId}, ${saveId}, 'me', ${request}::text::jsonb)`;
-      return tx`select public.save_takeover(${our.orgId}, ${saveId}, 'me', 1000)`;
+      await tx`select public.begin_agents(${our.orgId}, ${saveId}, 'me', ${request}::text::jsonb)`;
+      return tx`select public.saga_takeover(${our.orgId}, ${saveId}, 'me', 1000)`;
     });
     expect(scanned).toEqual([]);
     expect(rows).toBeLessThan(A_SAVE);
   });
 
   test('cleans up a batch without reading more than that, and then nothing at all', async () => {
-    const cleanup: Query = (tx) => tx`select public.save_cleanup(100, 30)`;
+    const cleanup: Query = (tx) => tx`select public.saga_cleanup(100, 30)`;
     const [batch, , nothing] = await readings('service_role', [
       cleanup,
-      (tx) => tx`select public.save_cleanup(10000, 30)`,
+      (tx) => tx`select public.saga_cleanup(10000, 30)`,
       cleanup,
     ]);
     expect(batch?.scanned).toEqual([]);
@@ -342,7 +346,7 @@ describe('the work of the server', () => {
 
   test('asks whether an assistant is an orphan without reading the history of its agent', async () => {
     const [row] = await supabase.sql<{ id: string; deployment: string }[]>`
-      select s.id, (select id from lockstep.deployment) as deployment from public.agent_saves s
+      select s.id, (select id from lockstep.deployment) as deployment from public.sagas s
       where org_id = ${our.orgId} and not forgotten limit 1`;
     const candidate = JSON.stringify([
       {
@@ -355,8 +359,8 @@ describe('the work of the server', () => {
       'service_role',
       (tx) => tx`select public.sweep_orphans(${candidate}::text::jsonb, 0)`,
       async (tx) => {
-        await tx`update public.agent_saves set status = 'ROLLED_BACK' where id = ${row?.id ?? ''}`;
-        return tx`update lockstep.save_images set role = 'OUTBOUND', agent_id = ${our.agentId} where save_id = ${row?.id ?? ''}`;
+        await tx`update public.sagas set status = 'ROLLED_BACK' where id = ${row?.id ?? ''}`;
+        return tx`update lockstep.saga_parts set key = 'OUTBOUND', resource_id = ${our.agentId} where saga_id = ${row?.id ?? ''}`;
       },
     );
     expect(scanned).toEqual([]);

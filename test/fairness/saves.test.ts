@@ -75,7 +75,7 @@ describe('a save that may not begin', () => {
     await forgetRequests(lockstep);
     expectAnswer(await save(one.client, both('first')), 'UpdateAgentsSuccess');
     // Turns, admission and all: what a save costs stays what it was.
-    expect(databaseCalls(lockstep)).toEqual(['POST rpc/save_begin', 'POST rpc/save_commit']);
+    expect(databaseCalls(lockstep)).toEqual(['POST rpc/begin_agents', 'POST rpc/saga_commit']);
     expect(vapiCalls(lockstep)).toHaveLength(2);
 
     const refused = expectAnswer(await save(two.client, both('second')), 'RateLimitedError');

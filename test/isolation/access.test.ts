@@ -25,24 +25,25 @@ const READABLE = [
   'knowledge_base_documents',
   'organizations',
   'phone_numbers',
+  'sagas',
 ];
 /** The service role may call these functions. No other role may call a function. */
 const CALLABLE = [
   'attach_phone_number',
+  'begin_agents',
   'lease_release',
   'lease_take',
   'replica_beat',
-  'save_abort',
-  'save_begin',
-  'save_cleanup',
-  'save_commit',
-  'save_due',
-  'save_hold',
-  'save_inspect',
-  'save_needs_attention',
-  'save_rolled_back',
-  'save_settle',
-  'save_takeover',
+  'saga_abort',
+  'saga_cleanup',
+  'saga_commit',
+  'saga_due',
+  'saga_hold',
+  'saga_inspect',
+  'saga_needs_attention',
+  'saga_rolled_back',
+  'saga_settle',
+  'saga_takeover',
   'set_drift_policy',
   'sweep_done',
   'sweep_listed',
@@ -158,7 +159,10 @@ function isRefused({ status, body }: { status: number; body: unknown }, schema: 
 }
 
 function isDenied(error: string): boolean {
-  return /^42501 permission denied for (table|view|function|schema) /.test(error);
+  // A view cannot be truncated by anybody.
+  return /^42501 permission denied for (table|view|function|schema) |^42809 "\w+" is not a table$/.test(
+    error,
+  );
 }
 
 test('every name on the allow-lists exists, and every readable table has rows of both organizations', async () => {
@@ -182,6 +186,12 @@ test('every name on the allow-lists exists, and every readable table has rows of
 test('REST refuses every combination of table, role and verb that is not on the allow-list', async () => {
   const { sql } = lockstep.supabase;
   const before = await digestOf(sql);
+  // Whoever writes these columns of a view is refused whatever their rights.
+  const views = await sql<{ name: string; columns: string[] }[]>`
+    select c.table_schema || '.' || c.table_name as name, array_agg(c.column_name::text) as columns
+    from information_schema.columns c join information_schema.views using (table_schema, table_name)
+    where c.is_updatable = 'NO' and table_schema in ('public', 'lockstep') group by 1`;
+  const computed = new Map(views.map(({ name, columns }) => [name, columns]));
   const wrong: string[] = [];
   let refused = 0;
   let allowed = 0;
@@ -203,6 +213,8 @@ test('REST refuses every combination of table, role and verb that is not on the 
         ...(row['row'] as object | undefined),
         ...(hasOrganization ? { [organization]: own } : { id: own }),
       };
+      for (const column of computed.get(`${table.schema}.${table.name}`) ?? [])
+        Reflect.deleteProperty(body, column);
       const where = hasOrganization ? `?${organization}=eq.${a.orgId}` : '?limit=1';
       const answers: Record<(typeof VERBS)[number], { status: number; body: unknown }> = {
         select: await rest(role, 'GET', `${table.name}?limit=1000`, table.schema),
@@ -497,7 +509,14 @@ test('SQL refuses every combination of function and role that is not on the allo
 test('the private schema cannot be reached by a profile, by embedding or by a qualified name', async () => {
   const hidden = tables.filter(({ schema }) => schema === 'lockstep');
   expect(hidden.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['save_images', 'observed', 'organization_locks', 'deployment']),
+    expect.arrayContaining([
+      'saga_parts',
+      'saga_keys',
+      'fences',
+      'observed',
+      'organization_locks',
+      'deployment',
+    ]),
   );
   const leaks: string[] = [];
   let tried = 0;

@@ -16,7 +16,8 @@ const WITHOUT_ORGANIZATION_IN_KEY = [
   'agent_revisions_agent_id_fkey',
   'agent_revisions_save_id_fkey',
   'observed_agent_id_fkey',
-  'save_images_save_id_fkey',
+  'saga_keys_saga_id_fkey',
+  'saga_parts_saga_id_fkey',
 ];
 
 interface Check {

@@ -268,7 +268,7 @@ describe('reads no row of another organization', () => {
       const headers = { 'accept-profile': schema, 'content-profile': schema };
       for (const [method, path] of [
         ['GET', 'agents'],
-        ['POST', 'rpc/save_due'],
+        ['POST', 'rpc/saga_due'],
       ] as const) {
         const answer = await rest(method, path, {}, headers, method === 'POST' ? {} : undefined);
         expect(answer, `${method} in ${schema}`).toMatchObject({

@@ -343,7 +343,7 @@ describe.each(['HS256', 'JWKS'])('%s', (name) => {
     const [journal] = await supabase.sql`
       select org_id, actor from public.agent_saves order by started_at desc limit 1`;
     expect(journal).toEqual({ org_id: org, actor: userId });
-    await supabase.sql`update public.agent_saves set actor = 'told' where org_id = ${org}`;
+    await supabase.sql`update public.sagas set actor = 'told' where org_id = ${org}`;
   });
 
   test('a hand-signed token without a defect is accepted', async () => {

@@ -9,7 +9,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
-import type { BeginRequest, SaveJournal, SaveRef } from '../../src/ports/agents/save-journal.ts';
+import type { BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { SagaRef } from '../../src/ports/saga-journal.ts';
 import { MAPPING_VERSION } from '../../src/services/agents/render.ts';
 import { createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { createOwner, digestOf, type Owner } from './organizations.ts';
@@ -43,7 +44,7 @@ function change(update: Partial<BeginRequest['updates'][number]> = {}): BeginReq
   return {
     idempotencyKey: null,
     requestHash: randomUUID(),
-    kind: 'USER',
+    cause: 'USER',
     actor: null,
     leaseMs: 600_000,
     deadlineMs: 600_000,
@@ -118,22 +119,22 @@ describe('the save functions', () => {
   });
 
   test("find no save for any transition of A's save in the name of B", async () => {
-    const ref: SaveRef = { orgId: b.orgId, saveId: open.id, epoch: 1 };
-    const agents = [{ role: 'INBOUND' as const, assistantId: b.assistants[0] ?? '', observed: {} }];
+    const ref: SagaRef = { orgId: b.orgId, sagaId: open.id, epoch: 1 };
+    const parts = [{ key: 'INBOUND', remoteId: b.assistants[0] ?? '', observed: {} }];
     const failure = { reason: 'VAPI_REJECTED' as const, message: 'x', retryable: false };
     const rest = { results: [], missing: [], ambiguous: true, lateMs: 60_000 };
     const answers = {
-      commit: await journal.commit(ref, { agents, ambiguous: true, lateMs: 60_000 }),
+      commit: await journal.commit(ref, { parts, ambiguous: true, lateMs: 60_000 }),
       abort: await journal.abort(ref, { ...rest, failure, leaseMs: 1_000, nothingApplied: true }),
       rolledBack: await journal.rolledBack(ref, rest),
       needsAttention: await journal.needsAttention(ref, { ...rest, failure }),
       hold: await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 60_000 }),
-      committed: await journal.settle(ref, 'COMMITTED', { agents, lateMs: 60_000 }),
+      committed: await journal.settle(ref, 'COMMITTED', { parts, lateMs: 60_000 }),
       undone: await journal.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 60_000 }),
       inspect: await journal.inspect(b.orgId, open.id),
     };
     for (const [what, answer] of Object.entries(answers))
-      expect(answer, what).toEqual({ outcome: 'NO_SAVE' });
+      expect(answer, what).toEqual({ outcome: 'NO_SAGA' });
     expect(await rowsOf(a.orgId)).toBe(before);
     // B is neither locked nor fenced because of A.
     expect(await journal.begin(b.orgId, randomUUID(), 'x', change({ expectedRevision: 99 }))).toMatchObject({
@@ -142,12 +143,12 @@ describe('the save functions', () => {
   });
 
   test("do not take over A's abandoned save in the name of B", async () => {
-    await sql`update public.agent_saves set lease_until = now() - interval '1 minute' where id = ${open.id}`;
+    await sql`update public.sagas set lease_until = now() - interval '1 minute' where id = ${open.id}`;
     before = await rowsOf(a.orgId);
     expect(await journal.takeover(b.orgId, open.id, 'thief', 60_000)).toEqual({ outcome: 'NOT_DUE' });
     expect(await journal.takeover(randomUUID(), open.id, 'thief', 60_000)).toEqual({ outcome: 'BUSY' });
     expect(await rowsOf(a.orgId)).toBe(before);
-    await sql`update public.agent_saves set lease_until = now() + interval '1 hour' where id = ${open.id}`;
+    await sql`update public.sagas set lease_until = now() + interval '1 hour' where id = ${open.id}`;
   });
 
   test("refuse a commit that would write A's agent or use A's assistant, and leave nothing behind", async () => {
@@ -158,10 +159,10 @@ describe('the save functions', () => {
       const id = randomUUID();
       const begun = await journal.begin(c, id, 'x', change({ newAgentId }));
       expect(begun).toMatchObject({ outcome: 'BEGUN' });
-      const ref = { orgId: c, saveId: id, epoch: 1 };
+      const ref = { orgId: c, sagaId: id, epoch: 1 };
       const committed = await journal
         .commit(ref, {
-          agents: [{ role: 'INBOUND', assistantId, observed: {} }],
+          parts: [{ key: 'INBOUND', remoteId: assistantId, observed: {} }],
           ambiguous: false,
           lateMs: 0,
         })
@@ -184,7 +185,7 @@ describe('the save functions', () => {
   test('reset the organization at their end, also within one transaction', async () => {
     await sql.begin(async (tx) => {
       await tx`set local role service_role`;
-      await tx`select public.save_inspect(${b.orgId}, ${b.save})`;
+      await tx`select public.saga_inspect(${b.orgId}, ${b.save})`;
       await tx`select public.set_drift_policy(${b.orgId}, 'REVERT')`;
       await tx`select public.attach_phone_number(${b.orgId}, ${randomUUID()}, 'INBOUND')`;
       const [left] = await tx`select current_setting('lockstep.org_id', true) as org`;
@@ -206,7 +207,7 @@ test('no function of the service role reveals or changes anything of A if it rec
   const before = await rowsOf(a.orgId);
   const request = {
     ...change({ agentId: a.agents.INBOUND }),
-    agents: [{ role: 'INBOUND', assistantId: a.assistants[0], observed: {} }],
+    parts: [{ key: 'INBOUND', remoteId: a.assistants[0], observed: {} }],
     results: [],
     failure: { reason: 'VAPI_REJECTED', message: 'x', retryable: false },
     missing: ['INBOUND', 'OUTBOUND'],
@@ -220,7 +221,7 @@ test('no function of the service role reveals or changes anything of A if it rec
     for (const savedBy of [open.id, a.save]) {
       const values: Record<string, unknown> = {
         p_org_id: b.orgId,
-        p_save_id: savedBy,
+        p_saga_id: savedBy,
         p_phone_number_id: a.phoneNumbers[0],
         p_owner: open.owner,
         p_epoch: 1,
@@ -362,13 +363,19 @@ describe('the owner of the save functions', () => {
     expect(tables.map(({ name }) => name)).toEqual(
       expect.arrayContaining([
         'agents',
-        'agent_saves',
+        'sagas',
         'agent_revisions',
-        'lockstep.save_images',
+        'lockstep.saga_parts',
+        'lockstep.saga_keys',
+        'lockstep.fences',
         'lockstep.observed',
         'phone_numbers',
       ]),
     );
+    // So that each table has a row of both.
+    await sql`insert into lockstep.saga_keys values (${a.orgId}, 'one', ${a.save}), (${b.orgId}, 'one', ${b.save})`;
+    await sql`
+      insert into lockstep.fences values (${a.orgId}, 'one', now(), ${a.save}), (${b.orgId}, 'one', now(), ${b.save})`;
     const before = await digestOf(sql);
     const as = async <T>(
       orgId: string | null,
@@ -416,9 +423,18 @@ describe('the owner of the save functions', () => {
       ).catch((error: unknown) => error);
       expect(planted, `${name}: planted`).toMatchObject({ code: '42501' });
       attempts += 1;
-      await expect(as(b.orgId, (tx) => tx.unsafe(`delete from ${name}`))).rejects.toMatchObject({
-        code: '42501',
-      });
+      if (name === 'lockstep.saga_keys') {
+        const left = await as(b.orgId, async (tx) => {
+          await tx.unsafe(`delete from ${name}`);
+          await tx`reset role`;
+          return tx.unsafe(`select from ${name} where org_id = '${a.orgId}'`);
+        });
+        expect(left, `${name}: deleted`).not.toHaveLength(0);
+      } else {
+        await expect(as(b.orgId, (tx) => tx.unsafe(`delete from ${name}`))).rejects.toMatchObject({
+          code: '42501',
+        });
+      }
       await expect(as(b.orgId, (tx) => tx.unsafe(`truncate ${name}`))).rejects.toMatchObject({
         code: '42501',
       });

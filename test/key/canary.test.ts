@@ -153,7 +153,7 @@ async function everything(): Promise<void> {
     faultsRun += 1;
     supabase.outage.end();
   }
-  supabase.faults.next('save_commit', { status: 400, body: { code: '22P02', message: echo } });
+  supabase.faults.next('saga_commit', { status: 400, body: { code: '22P02', message: echo } });
   await saving(caller, 'a refusal of the database');
   faultsRun += 1;
   const unreachable = await createTestApp({
@@ -348,7 +348,7 @@ test('no output contains either key', () => {
   ]);
   // Controls: each sink contains what its name says.
   expect(sinks.get('Postgres’s own log, statements and values')?.join('')).toMatch(
-    new RegExp(`save_begin.*${PROMPT}`, 's'),
+    new RegExp(`begin_agents.*${PROMPT}`, 's'),
   );
   expect(sinks.get('the clients of Supabase')?.join('')).toContain('SupabaseClient');
   expect(sinks.get('the context of a request')?.join('')).toContain(String(new Secret('')));

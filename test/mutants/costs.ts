@@ -1,12 +1,12 @@
 import { plant } from './plant.ts';
 
-const SAVES = 'supabase/migrations/20261123000002_create_save_functions.sql';
-const RECONCILIATION = 'supabase/migrations/20261123000003_create_reconciliation_functions.sql';
+const SAGA_FUNCTIONS = 'supabase/migrations/20261123000002_create_saga_functions.sql';
+const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation_functions.sql';
 
 /** What makes a cost grow with what is stored instead of with what is returned. */
 export const COSTS = [
   ...plant(
-    SAVES,
+    SAGA_FUNCTIONS,
     ['test/sim/journal-conformance.test.ts'],
     [
       [
@@ -48,10 +48,8 @@ export const COSTS = [
       [
         'sweep-listed-scans',
         'The look-up of a page of assistants reads the open saves of all organizations.',
-        `(select true from public.agent_saves s where s.org_id = p_org_id
-       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1)`,
-        `(select true from public.agent_saves s where s.org_id::text = p_org_id::text
-       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1)`,
+        '(select true from lockstep.saga_keys k where k.org_id = p_org_id and',
+        '(select true from lockstep.saga_keys k where k.org_id::text = p_org_id::text and',
       ],
     ],
   ),

@@ -1,13 +1,14 @@
 import { type Mutant, plant } from './plant.ts';
 
-/** Planted bugs of the database: the save functions, the sweep's functions, tables and policies. */
+/** Planted bugs of the database: the functions of sagas, of agents and of the sweep, tables and policies. */
 
-const TABLES = 'supabase/migrations/20261123000001_create_organizations_agents_and_saves.sql';
-const SAVE_FUNCTIONS = 'supabase/migrations/20261123000002_create_save_functions.sql';
-const RECONCILIATION = 'supabase/migrations/20261123000003_create_reconciliation_functions.sql';
+const TABLES = 'supabase/migrations/20261123000001_create_organizations_and_sagas.sql';
+const SAGA_FUNCTIONS = 'supabase/migrations/20261123000002_create_saga_functions.sql';
+const AGENTS = 'supabase/migrations/20261123000003_create_agents.sql';
+const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation_functions.sql';
 const OWN_DATA =
   'supabase/migrations/20261123000010_create_phone_numbers_documents_appointments_and_calls.sql';
-const SHARING = 'supabase/migrations/20261123000020_create_save_limit_and_replicas.sql';
+const REPLICAS = 'supabase/migrations/20261123000020_create_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];
 const FUNCTIONS = ['test/database/functions.test.ts'];
@@ -16,7 +17,383 @@ const DEPUTY = ['test/isolation/wrong-service-code.test.ts'];
 const FAIRNESS = ['test/fairness/database.test.ts'];
 
 export const DATABASE: readonly Mutant[] = [
-  ...plant(SAVE_FUNCTIONS, FUNCTIONS, [
+  ...plant(TABLES, ISOLATION, [
+    [
+      'policy-organizations',
+      'Every user reads every organization.',
+      "create policy organizations_own on public.organizations for select to authenticated\n  using (id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
+      'create policy organizations_own on public.organizations for select to authenticated\n  using (true);',
+    ],
+    [
+      'policy-saves',
+      'Every user reads the saves of every organization.',
+      "create policy sagas_own on public.sagas for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
+      'create policy sagas_own on public.sagas for select to authenticated\n  using (true);',
+    ],
+    [
+      'images-not-protected',
+      'The images of saves have no row-level security.',
+      "'public.sagas', 'lockstep.saga_parts', 'lockstep.organization_locks',",
+      "'public.sagas', 'lockstep.organization_locks',",
+    ],
+    [
+      'clients-write',
+      'Signed-in users write the tables of saves.',
+      'grant select on public.organizations, public.sagas to authenticated;',
+      'grant select, update on public.organizations, public.sagas to authenticated;',
+    ],
+    [
+      'service-writes',
+      'The service role writes the tables of saves past the one door.',
+      'grant select on public.organizations, public.sagas to service_role;',
+      'grant select, update on public.organizations, public.sagas to service_role;',
+    ],
+  ]),
+  ...plant(
+    TABLES,
+    [...DEPUTY, 'test/e2e/concurrency.test.ts', ...CONFORMANCE],
+    [
+      [
+        'saves-policy-saves',
+        'The save functions reach the saves of another organization.',
+        "create policy sagas_saves on public.sagas to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
+        'create policy sagas_saves on public.sagas to lockstep_saves\n  using (true)',
+      ],
+      [
+        'saves-policy-images',
+        'The save functions reach the images of another organization.',
+        "create policy saga_parts_saves on lockstep.saga_parts to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
+        'create policy saga_parts_saves on lockstep.saga_parts to lockstep_saves\n  using (true)',
+      ],
+      [
+        'saves-policy-locks',
+        'The save functions reach the lock of another organization.',
+        "create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
+        'create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (true)',
+      ],
+      [
+        'two-open-saves',
+        'The database allows two open saves of one organization.',
+        '  primary key (org_id, key)\n);\ncreate index saga_keys_by_saga',
+        '  primary key (org_id, key, saga_id)\n);\ncreate index saga_keys_by_saga',
+      ],
+      [
+        'key-of-two',
+        'One idempotency key can have two saves.',
+        'unique (org_id, idempotency_key),',
+        'check (true),',
+      ],
+      [
+        'finished-unchecked',
+        'An open save can have an end.',
+        "check ((finished_at is null) = (status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION')))",
+        'check (true)',
+      ],
+    ],
+  ),
+  ...plant(SAGA_FUNCTIONS, FUNCTIONS, [
+    [
+      'commit-without-answer',
+      'A commit is taken although it does not show what Vapi answered.',
+      " or jsonb_typeof(v_seen -> 'observed') is distinct from 'object'",
+      '',
+    ],
+    [
+      'commit-without-fence',
+      'The next save begins while a request of an ambiguous one may still be applied.',
+      "v_answer := lockstep.commit_saga(v_saga, p_request -> 'parts',\n      case when v_saga.ambiguous then (p_request ->> 'lateMs')::bigint end);",
+      "v_answer := lockstep.commit_saga(v_saga, p_request -> 'parts', null);",
+    ],
+    [
+      'commit-forgets-ambiguity',
+      'A commit forgets that one of its requests got no answer.',
+      "if (p_request ->> 'ambiguous')::boolean and not v_saga.ambiguous then",
+      'if false then',
+    ],
+    [
+      'transition-any-epoch',
+      'An owner whose save was taken over still changes it.',
+      'when s.epoch = p_epoch and s.status = any (p_from) then null',
+      'when s.status = any (p_from) then null',
+    ],
+    [
+      'transition-any-status',
+      'A save that is going back is committed.',
+      "v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING}', 'COMMITTED');",
+      "v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING,ROLLING_BACK}', 'COMMITTED');",
+    ],
+    [
+      'transition-not-repeatable',
+      'A transition whose answer was lost counts as lost to another owner.',
+      'when s.epoch = p_epoch and s.status = p_to then',
+      'when false then',
+    ],
+    [
+      'hold-without-quarantine',
+      'A creation that was handed over is taken over at once.',
+      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
+      "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
+    ],
+    [
+      'hold-closed',
+      'A save that needs attention is handed to recovery.',
+      "'{APPLYING,ROLLING_BACK}', '')",
+      "'{APPLYING,ROLLING_BACK,NEEDS_ATTENTION}', '')",
+    ],
+    [
+      'takeover-keeps-epoch',
+      'The last owner of a save can go on after a takeover.',
+      'set epoch = epoch + 1, owner = p_owner',
+      'set owner = p_owner',
+    ],
+    [
+      'takeover-keeps-owner',
+      'The journal names the last owner of a save that was taken over.',
+      'set epoch = epoch + 1, owner = p_owner, ambiguous',
+      'set epoch = epoch + 1, ambiguous',
+    ],
+    [
+      'takeover-before-quarantine',
+      'A save is taken over before its quarantine is over.',
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n      for update",
+    ],
+    [
+      'takeover-before-lease',
+      'A save is taken over while its owner still writes.',
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+    ],
+    [
+      'takeover-waits',
+      'Recovery waits for the lock of an organization that is saving.',
+      'where org_id = p_org_id for update skip locked;',
+      'where org_id = p_org_id for update;',
+    ],
+    [
+      'takeover-quarantined',
+      'A creation counts as quarantined although it never waited.',
+      'v_quarantined := v_saga.not_before is not null;',
+      'v_quarantined := true;',
+    ],
+    [
+      'takeover-deadline',
+      'Recovery never hears that a save is past its deadline.',
+      "'pastDeadline', v_saga.deadline_at <= clock_timestamp()",
+      "'pastDeadline', false",
+    ],
+    [
+      'fence-lowered',
+      'A later close with a shorter time lowers the fence.',
+      'until = greatest(f.until, excluded.until)',
+      'until = excluded.until',
+    ],
+    [
+      'begin-without-lock',
+      'Two saves of one organization begin at the same moment.',
+      'perform from lockstep.organization_locks where org_id = p_org_id for update;',
+      '',
+    ],
+    [
+      'begin-before-lock',
+      'Time spent waiting for the lock is part of the lease.',
+      'v_now timestamptz := clock_timestamp();\n  v_refused',
+      'v_now timestamptz := now();\n  v_refused',
+    ],
+    [
+      'begin-any-hash',
+      'An idempotency key answers a different request.',
+      "v_saga.id <> p_saga_id and v_saga.request_hash <> p_request ->> 'requestHash'",
+      'false',
+    ],
+    [
+      'begin-of-other-owner',
+      'A repetition by another process runs the save a second time.',
+      'and v_saga.owner = p_owner and',
+      'and',
+    ],
+    [
+      'begin-after-takeover',
+      'A beginning that is repeated after a takeover runs the save a second time.',
+      'v_saga.owner = p_owner and v_saga.epoch = 1 and',
+      'v_saga.owner = p_owner and',
+    ],
+    [
+      'begin-again',
+      'A beginning that is repeated after the commit runs the save a second time.',
+      "v_saga.epoch = 1 and v_saga.status = 'APPLYING' then",
+      'v_saga.epoch = 1 then',
+    ],
+    [
+      'begin-beside-attention',
+      'A save begins beside one that needs attention.',
+      'k.key = any (p_keys) order by k.key',
+      "k.key = any (p_keys) and s.status <> 'NEEDS_ATTENTION' order by k.key",
+    ],
+    [
+      'begin-no-fence',
+      'A save begins while a request of the last one may still be applied.',
+      'f.key = any (p_keys) and f.until > v_now order by',
+      'false order by',
+    ],
+    [
+      'begin-without-actor',
+      'The journal does not hold who asked for a save.',
+      "p_request ->> 'actor', case when v_refused",
+      'null, case when v_refused',
+    ],
+    [
+      'begin-deadline-of-lease',
+      'Recovery rolls every abandoned save back.',
+      "v_now + lockstep.ms((p_request ->> 'deadlineMs')::bigint)",
+      "v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint)",
+    ],
+    [
+      'abort-no-quarantine',
+      'An undo of an ambiguous save begins at once.',
+      'not_before = case when v_ambiguous then v_now',
+      'not_before = case when false then v_now',
+    ],
+    [
+      'abort-at-once-ambiguous',
+      'An ambiguous save is closed without an undo.',
+      "v_at_once := (p_request ->> 'nothingApplied')::boolean and not v_ambiguous;",
+      "v_at_once := (p_request ->> 'nothingApplied')::boolean;",
+    ],
+    [
+      'abort-forgets-ambiguity',
+      'A rollback forgets that the save was taken over.',
+      "v_ambiguous := coalesce(v_saga.ambiguous, false) or (p_request ->> 'ambiguous')::boolean;",
+      "v_ambiguous := (p_request ->> 'ambiguous')::boolean;",
+    ],
+    [
+      'abort-keeps-lease',
+      'An ambiguous rollback keeps its lease beyond its quarantine.',
+      'when v_at_once then null when v_ambiguous then v_now\n',
+      'when v_at_once then null\n',
+    ],
+    [
+      'abort-without-missing',
+      'An agent that a save finds deleted is not called missing.',
+      "      perform lockstep.close_saga(v_saga, p_request -> 'missing');\n      perform lockstep.release_keys(p_saga_id, null);",
+      '      perform lockstep.release_keys(p_saga_id, null);',
+    ],
+    [
+      'abort-without-failure',
+      'The journal does not say why a save was rolled back.',
+      "failure = p_request -> 'failure',\n        ambiguous",
+      'ambiguous',
+    ],
+    [
+      'rolled-back-without-fence',
+      'The next save begins while a request of a rolled back one may still be applied.',
+      "release_keys(p_saga_id, case when v_saga.ambiguous then (p_request ->> 'lateMs')::bigint end);",
+      'release_keys(p_saga_id, null);',
+    ],
+    [
+      'rolled-back-unambiguous',
+      'A rollback forgets that its undo got no answer.',
+      "not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
+      'not_before = null, finished_at',
+    ],
+    [
+      'rolled-back-without-missing',
+      'An agent that a rollback finds deleted is not called missing.',
+      "    perform lockstep.close_saga(v_saga, p_request -> 'missing');\n    perform lockstep.release_keys(p_saga_id, case",
+      '    perform lockstep.release_keys(p_saga_id, case',
+    ],
+    [
+      'attention-without-quarantine',
+      'An operator may settle while a request may still be applied.',
+      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      'not_before = case when false',
+    ],
+    [
+      'attention-forgets-takeover',
+      'A save that was taken over and needs attention may be settled at once.',
+      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      "not_before = case when (p_request ->> 'ambiguous')::boolean",
+    ],
+    [
+      'settle-too-early',
+      'An operator settles while a request may still be applied.',
+      'if v_answer is null and v_saga.not_before > clock_timestamp() then',
+      'if false then',
+    ],
+    [
+      'settle-from-rollback',
+      'An operator settles a save that recovery is undoing.',
+      "'{NEEDS_ATTENTION}', p_status)",
+      "'{NEEDS_ATTENTION,ROLLING_BACK}', p_status)",
+    ],
+    [
+      'settle-without-fence',
+      'The next save begins at once after a settlement.',
+      "release_keys(p_saga_id, (p_request ->> 'lateMs')::bigint);",
+      'release_keys(p_saga_id, null);',
+    ],
+    [
+      'due-in-any-order',
+      'Recovery takes the saves that were touched last first.',
+      'order by s.lease_until limit p_limit;',
+      'order by s.lease_until desc limit p_limit;',
+    ],
+    [
+      'until-negative',
+      'A caller is told to come back before now.',
+      'select greatest(0, ceil(extract(epoch from p_then - clock_timestamp()) * 1000))::bigint;',
+      'select floor(extract(epoch from p_then - clock_timestamp()))::bigint;',
+    ],
+  ]),
+  ...plant(SAGA_FUNCTIONS, DEPUTY, [
+    [
+      'organization-not-left',
+      'A function leaves its organization open for the rest of the transaction.',
+      "select set_config('lockstep.org_id', '', true);",
+      "select current_setting('lockstep.org_id', true);",
+    ],
+  ]),
+  ...plant(SAGA_FUNCTIONS, ISOLATION, [
+    [
+      'functions-for-clients',
+      'Signed-in users can call the save functions.',
+      'revoke execute on function %s from public, anon, authenticated, service_role',
+      'revoke execute on function %s from public, anon, service_role',
+    ],
+  ]),
+  ...plant(SAGA_FUNCTIONS, FAIRNESS, [
+    [
+      'limit-of-repairs',
+      'The repairs of the sweep use up the saves per minute of the users.',
+      'where s.org_id = p_org_id and s.actor is not null and s.started_at > v_since',
+      'where s.org_id = p_org_id and s.started_at > v_since',
+    ],
+    [
+      'limit-off-by-one',
+      'One save more than the limit may begin.',
+      "offset (p_request -> 'limit' ->> 'saves')::integer - 1 limit 1;",
+      "offset (p_request -> 'limit' ->> 'saves')::integer limit 1;",
+    ],
+    [
+      'limit-of-known',
+      'A repetition of a known save is refused by the limit.',
+      "if not found and p_request ->> 'idempotencyKey' is not null then",
+      "if not found and p_request ->> 'idempotencyKey' is not null and v_window is null then",
+    ],
+    [
+      'limit-of-own-save',
+      'A beginning whose answer was lost is refused by the limit when it is repeated.',
+      'if v_saga.id is not null then\n    if v_saga.kind',
+      'if v_saga.id is not null and (v_window is null or v_saga.id <> p_saga_id) then\n    if v_saga.kind',
+    ],
+    [
+      'limit-retry-now',
+      'A caller that the limit refuses is told to come back too early.',
+      'lockstep.ms_until(v_oldest + v_window)',
+      'lockstep.ms_until(v_oldest)',
+    ],
+  ]),
+  ...plant(AGENTS, FUNCTIONS, [
     [
       'commit-keeps-adoptable',
       'A commit leaves what could be adopted before it.',
@@ -38,13 +415,13 @@ export const DATABASE: readonly Mutant[] = [
     [
       'commit-any-revision',
       'A commit overwrites a revision that it has not seen.',
-      'where a.revision = v_image.before_revision and a.last_save_id',
+      'where a.revision = v_part.before_revision and a.last_save_id',
       'where a.last_save_id',
     ],
     [
       'commit-any-save',
       'A commit overwrites a save that kept the revision and that it has not seen.',
-      ' and a.last_save_id = v_image.before_save_id\n',
+      ' and a.last_save_id = v_part.before_saga_id\n',
       '\n',
     ],
     [
@@ -84,120 +461,21 @@ export const DATABASE: readonly Mutant[] = [
       'on conflict (agent_id) do nothing;',
     ],
     [
-      'commit-without-answer',
-      'A commit is taken although it does not show what Vapi answered.',
-      " or jsonb_typeof(v_seen -> 'observed') is distinct from 'object'",
-      '',
-    ],
-    [
       'commit-every-revision',
       'A save without changes makes a revision.',
-      'i.before_revision + (i.before_config is distinct from i.after_config)::integer',
-      'i.before_revision + 1',
-    ],
-    [
-      'commit-without-fence',
-      'The next save begins while a request of an ambiguous one may still be applied.',
-      "v_answer := lockstep.apply_commit(v_save, p_request -> 'agents');\n    if v_save.ambiguous then",
-      "v_answer := lockstep.apply_commit(v_save, p_request -> 'agents');\n    if false then",
-    ],
-    [
-      'commit-forgets-ambiguity',
-      'A commit forgets that one of its requests got no answer.',
-      "if (p_request ->> 'ambiguous')::boolean and not v_save.ambiguous then",
-      'if false then',
-    ],
-    [
-      'transition-any-epoch',
-      'An owner whose save was taken over still changes it.',
-      'when s.epoch = p_epoch and s.status = any (p_from) then null',
-      'when s.status = any (p_from) then null',
-    ],
-    [
-      'transition-any-status',
-      'A save that is going back is committed.',
-      "v_answer := lockstep.may(v_save, p_epoch, '{APPLYING}', 'COMMITTED');",
-      "v_answer := lockstep.may(v_save, p_epoch, '{APPLYING,ROLLING_BACK}', 'COMMITTED');",
-    ],
-    [
-      'transition-not-repeatable',
-      'A transition whose answer was lost counts as lost to another owner.',
-      'when s.epoch = p_epoch and s.status = p_to then',
-      'when false then',
-    ],
-
-    [
-      'hold-without-quarantine',
-      'A creation that was handed over is taken over at once.',
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
-    ],
-
-    [
-      'hold-closed',
-      'A save that needs attention is handed to recovery.',
-      "'{APPLYING,ROLLING_BACK}', '')",
-      "'{APPLYING,ROLLING_BACK,NEEDS_ATTENTION}', '')",
-    ],
-    [
-      'takeover-keeps-epoch',
-      'The last owner of a save can go on after a takeover.',
-      'set epoch = epoch + 1, owner = p_owner',
-      'set owner = p_owner',
-    ],
-    [
-      'takeover-keeps-owner',
-      'The journal names the last owner of a save that was taken over.',
-      'set epoch = epoch + 1, owner = p_owner, ambiguous',
-      'set epoch = epoch + 1, ambiguous',
-    ],
-
-    [
-      'takeover-before-quarantine',
-      'A save is taken over before its quarantine is over.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n      for update",
-    ],
-    [
-      'takeover-before-lease',
-      'A save is taken over while its owner still writes.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-      "and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-    ],
-    [
-      'takeover-waits',
-      'Recovery waits for the lock of an organization that is saving.',
-      'where org_id = p_org_id for update skip locked;',
-      'where org_id = p_org_id for update;',
-    ],
-    [
-      'takeover-quarantined',
-      'A creation counts as quarantined although it never waited.',
-      'v_quarantined := v_save.not_before is not null;',
-      'v_quarantined := true;',
-    ],
-    [
-      'takeover-deadline',
-      'Recovery never hears that a save is past its deadline.',
-      "'pastDeadline', v_save.deadline_at <= clock_timestamp()",
-      "'pastDeadline', false",
-    ],
-    [
-      'fence-lowered',
-      'A later close with a shorter time lowers the fence.',
-      'set fence_until = greatest(fence_until, clock_timestamp() + lockstep.ms(p_late_ms))',
-      'set fence_until = clock_timestamp() + lockstep.ms(p_late_ms)',
+      'v_part.before_revision + (v_part.before_content is distinct from v_part.after_content)::integer',
+      'v_part.before_revision + 1',
     ],
     [
       'missing-of-any-assistant',
       'An agent with a new assistant is called missing because of its old one.',
-      'and a.vapi_assistant_id = i.assistant_id and p_roles',
-      'and p_roles',
+      'and a.vapi_assistant_id = p.remote_id and p_missing',
+      'and p_missing',
     ],
     [
       'missing-of-sibling',
       'The sibling of a missing agent is called missing as well.',
-      'and p_roles ? i.role;',
+      'and p_missing ? p.key;',
       ';',
     ],
     [
@@ -205,55 +483,6 @@ export const DATABASE: readonly Mutant[] = [
       'An agent counts as missing since the last look and not since the first.',
       'set missing_since = coalesce(a.missing_since, clock_timestamp()), checked_at',
       'set missing_since = clock_timestamp(), checked_at',
-    ],
-    [
-      'begin-without-lock',
-      'Two saves of one organization begin at the same moment.',
-      'perform from lockstep.organization_locks where org_id = p_org_id for update;',
-      '',
-    ],
-    [
-      'begin-before-lock',
-      'Time spent waiting for the lock is part of the lease.',
-      'time spent waiting for it is not part of the lease.\n    v_now := clock_timestamp();',
-      'time spent waiting for it is not part of the lease.\n    v_now := now();',
-    ],
-    [
-      'begin-any-hash',
-      'An idempotency key answers a different request.',
-      "if found and v_save.request_hash <> p_request ->> 'requestHash' then",
-      'if false then',
-    ],
-    [
-      'begin-of-other-owner',
-      'A repetition by another process runs the save a second time.',
-      'and v_save.owner = p_owner and',
-      'and',
-    ],
-    [
-      'begin-after-takeover',
-      'A beginning that is repeated after a takeover runs the save a second time.',
-      'v_save.owner = p_owner and v_save.epoch = 1 and',
-      'v_save.owner = p_owner and',
-    ],
-    [
-      'begin-again',
-      'A beginning that is repeated after the commit runs the save a second time.',
-      "v_save.epoch = 1 and v_save.status = 'APPLYING' then",
-      'v_save.epoch = 1 then',
-    ],
-    [
-      'begin-beside-attention',
-      'A save begins beside one that needs attention.',
-      "where org_id = p_org_id and status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION');",
-      "where org_id = p_org_id and status in ('APPLYING', 'ROLLING_BACK');",
-    ],
-
-    [
-      'begin-no-fence',
-      'A save begins while a request of the last one may still be applied.',
-      'if v_lock.fence_until > v_now then',
-      'if false then',
     ],
     [
       'begin-any-agent',
@@ -294,13 +523,13 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-incomplete',
       'A new agent is saved without a prompt.',
-      "if v_after ->> 'systemPrompt' is null then",
+      "if v_part.after_content ->> 'systemPrompt' is null then",
       'if false then',
     ],
     [
       'begin-missing-anew',
       'A save of a missing agent is refused although it has leave to make it anew.',
-      "v_agent.missing_since is not null and not (v_update ->> 'recreateIfMissing')::boolean",
+      'v_agent.missing_since is not null and not v_part.recreate',
       'v_agent.missing_since is not null',
     ],
     [
@@ -312,140 +541,60 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-without-leave',
       'A save forgets that it may make an assistant anew.',
-      "v_agent.mapping_version, v_after,\n        (v_update ->> 'recreateIfMissing')::boolean);",
-      'v_agent.mapping_version, v_after,\n        false);',
-    ],
-    [
-      'begin-without-actor',
-      'The journal does not hold who asked for a save.',
-      "p_request ->> 'actor',\n",
-      'null,\n',
-    ],
-    [
-      'begin-deadline-of-lease',
-      'Recovery rolls every abandoned save back.',
-      "v_now + lockstep.ms((p_request ->> 'deadlineMs')::bigint)",
-      "v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint)",
-    ],
-    [
-      'abort-no-quarantine',
-      'An undo of an ambiguous save begins at once.',
-      'not_before = case when v_ambiguous then v_now',
-      'not_before = case when false then v_now',
-    ],
-    [
-      'abort-at-once-ambiguous',
-      'An ambiguous save is closed without an undo.',
-      "v_at_once := (p_request ->> 'nothingApplied')::boolean and not v_ambiguous;",
-      "v_at_once := (p_request ->> 'nothingApplied')::boolean;",
-    ],
-    [
-      'abort-forgets-ambiguity',
-      'A rollback forgets that the save was taken over.',
-      "v_ambiguous := coalesce(v_save.ambiguous, false) or (p_request ->> 'ambiguous')::boolean;",
-      "v_ambiguous := (p_request ->> 'ambiguous')::boolean;",
-    ],
-    [
-      'abort-keeps-lease',
-      'An ambiguous rollback keeps its lease beyond its quarantine.',
-      'when v_at_once then null when v_ambiguous then v_now\n',
-      'when v_at_once then null\n',
-    ],
-    [
-      'abort-without-missing',
-      'An agent that a save finds deleted is not called missing.',
-      "if v_at_once then\n      perform lockstep.note_missing(p_save_id, p_request -> 'missing');\n    end if;",
-      '',
-    ],
-    [
-      'abort-without-failure',
-      'The journal does not say why a save was rolled back.',
-      "failure = p_request -> 'failure',\n        ambiguous",
-      'ambiguous',
-    ],
-    [
-      'rolled-back-without-fence',
-      'The next save begins while a request of a rolled back one may still be applied.',
-      "perform lockstep.note_missing(p_save_id, p_request -> 'missing');\n    if v_save.ambiguous then",
-      "perform lockstep.note_missing(p_save_id, p_request -> 'missing');\n    if false then",
-    ],
-    [
-      'rolled-back-unambiguous',
-      'A rollback forgets that its undo got no answer.',
-      "not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
-      'not_before = null, finished_at',
-    ],
-    [
-      'rolled-back-without-missing',
-      'An agent that a rollback finds deleted is not called missing.',
-      "perform lockstep.note_missing(p_save_id, p_request -> 'missing');\n    if v_save.ambiguous then",
-      'if v_save.ambiguous then',
-    ],
-    [
-      'attention-without-quarantine',
-      'An operator may settle while a request may still be applied.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      'not_before = case when false',
-    ],
-    [
-      'attention-forgets-takeover',
-      'A save that was taken over and needs attention may be settled at once.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      "not_before = case when (p_request ->> 'ambiguous')::boolean",
-    ],
-    [
-      'settle-too-early',
-      'An operator settles while a request may still be applied.',
-      'if v_answer is null and v_save.not_before > clock_timestamp() then',
-      'if false then',
-    ],
-    [
-      'settle-from-rollback',
-      'An operator settles a save that recovery is undoing.',
-      "'{NEEDS_ATTENTION}', p_status)",
-      "'{NEEDS_ATTENTION,ROLLING_BACK}', p_status)",
-    ],
-    [
-      'settle-without-fence',
-      'The next save begins at once after a settlement.',
-      "    perform lockstep.raise_fence(p_org_id, p_save_id, (p_request ->> 'lateMs')::bigint);\n  end if;\n  perform lockstep.leave();\n  return v_answer;\nend\n$$;\n\n-- Ownership last",
-      '  end if;\n  perform lockstep.leave();\n  return v_answer;\nend\n$$;\n\n-- Ownership last',
-    ],
-    [
-      'due-in-any-order',
-      'Recovery takes the saves that were touched last first.',
-      'order by s.lease_until limit p_limit;',
-      'order by s.lease_until desc limit p_limit;',
+      "v_part.recreate := (v_update ->> 'recreateIfMissing')::boolean;",
+      'v_part.recreate := false;',
     ],
     [
       'replay-of-revision',
       'A replayed answer shows the assistant of the revision and not of the save.',
-      "'assistantId', x ->> 'assistantId', 'revision', r.revision,",
+      "'assistantId', x ->> 'remoteId', 'revision', r.revision,",
       "'assistantId', r.vapi_assistant_id, 'revision', r.revision,",
     ],
+  ]),
+  ...plant(AGENTS, ISOLATION, [
     [
-      'until-negative',
-      'A caller is told to come back before now.',
-      'select greatest(0, ceil(extract(epoch from p_then - clock_timestamp()) * 1000))::bigint;',
-      'select floor(extract(epoch from p_then - clock_timestamp()))::bigint;',
+      'policy-agents',
+      'Every user reads the agents of every organization.',
+      "create policy agents_own on public.agents for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
+      'create policy agents_own on public.agents for select to authenticated\n  using (true);',
+    ],
+    [
+      'policy-revisions',
+      'A user names the organization whose history is read.',
+      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->>",
+      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'user_metadata' ->>",
+    ],
+    [
+      'agents-not-forced',
+      'The owner of the table passes over row-level security.',
+      "    execute format('alter table %s force row level security', v_table);\n",
+      '',
     ],
   ]),
-  ...plant(SAVE_FUNCTIONS, DEPUTY, [
+  ...plant(
+    AGENTS,
+    [...DEPUTY, 'test/e2e/concurrency.test.ts', ...CONFORMANCE],
     [
-      'organization-not-left',
-      'A function leaves its organization open for the rest of the transaction.',
-      "select set_config('lockstep.org_id', '', true);",
-      "select current_setting('lockstep.org_id', true);",
+      [
+        'saves-policy-agents',
+        'The save functions reach the agents of another organization.',
+        "create policy agents_saves on public.agents to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))\n  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));",
+        'create policy agents_saves on public.agents to lockstep_saves\n  using (true)\n  with check (true);',
+      ],
+      [
+        'agents-of-one-role',
+        'An organization can get two agents of one role.',
+        'unique (org_id, role),',
+        'check (true),',
+      ],
+      [
+        'assistant-of-two',
+        'Two agents can drive one assistant.',
+        'unique (vapi_assistant_id)\n',
+        'check (true)\n',
+      ],
     ],
-  ]),
-  ...plant(SAVE_FUNCTIONS, ISOLATION, [
-    [
-      'functions-for-clients',
-      'Signed-in users can call the save functions.',
-      'revoke execute on function %s from public, anon, authenticated, service_role',
-      'revoke execute on function %s from public, anon, service_role',
-    ],
-  ]),
+  ),
   ...plant(RECONCILIATION, FUNCTIONS, [
     [
       'lease-of-anybody',
@@ -471,28 +620,24 @@ export const DATABASE: readonly Mutant[] = [
       'where name = p_name and owner = p_owner;',
       'where name = p_name;',
     ],
-
     [
       'page-present',
       'The sweep looks for agents again that are called missing.',
       'a.last_save_id, a.missing_since is not null\n',
       'a.last_save_id, false\n',
     ],
-
     [
       'note-without-lock',
       'A note overtakes a save that has just begun.',
       'continue when not lockstep.enter(v_org);',
       "perform set_config('lockstep.org_id', v_org::text, true);",
     ],
-
     [
       'note-keeps-adoptable',
       'An edit that is gone can still be adopted.',
       "then nullif(v_note -> 'adoptable', 'null') end,",
       "then nullif(v_note -> 'adoptable', 'null') else a.adoptable end,",
     ],
-
     [
       'orphan-of-kept',
       'An assistant that a revision refers to is deleted.',
@@ -526,42 +671,39 @@ export const DATABASE: readonly Mutant[] = [
     [
       'orphan-of-other-agent',
       'An assistant with the stamp of another agent is deleted.',
-      " and i.agent_id = (v_one ->> 'agentId')::uuid",
+      " and p.resource_id = (v_one ->> 'agentId')::uuid",
       '',
     ],
     [
       'orphan-of-other-role',
       'An assistant with the stamp of another role is deleted.',
-      "and i.role = v_one ->> 'role' and",
+      "and p.key = v_one ->> 'role' and",
       'and',
     ],
     [
       'orphan-of-changed',
       'A copy of an assistant that its save only changed is deleted.',
-      'and (i.assistant_id is null or i.recreate))',
+      'and (p.remote_id is null or p.recreate))',
       ')',
     ],
     [
       'orphan-not-recreated',
       'An assistant that a save made in place of a deleted one is never deleted.',
-      'and (i.assistant_id is null or i.recreate))',
+      'and (p.remote_id is null or p.recreate))',
       'and i.assistant_id is null)',
     ],
-
     [
       'cleanup-keeps-images',
       'Prompts of old saves are kept for ever.',
-      "where save_id = any (v_ids) and after_config <> '{}';",
+      "where saga_id = any (v_ids) and after_content <> '{}';",
       'where false;',
     ],
-
     [
       'cleanup-again',
       'The cleanup finds the same saves for ever.',
       'where not s.forgotten and s.finished_at < v_before',
       'where s.finished_at < v_before',
     ],
-
     [
       'policy-of-none',
       'A policy is set for an organization that does not exist.',
@@ -575,7 +717,6 @@ export const DATABASE: readonly Mutant[] = [
       'set drift_policy = drift_policy where',
     ],
   ]),
-  ...plant(RECONCILIATION, ['test/isolation/catalogue.test.ts', ...CONFORMANCE], []),
   ...plant(RECONCILIATION, DEPUTY, [
     [
       'policy-of-everybody',
@@ -592,116 +733,6 @@ export const DATABASE: readonly Mutant[] = [
       'revoke execute on function %s from anon, service_role',
     ],
   ]),
-  ...plant(TABLES, ISOLATION, [
-    [
-      'policy-agents',
-      'Every user reads the agents of every organization.',
-      "create policy agents_own on public.agents for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy agents_own on public.agents for select to authenticated\n  using (true);',
-    ],
-    [
-      'policy-organizations',
-      'Every user reads every organization.',
-      "create policy organizations_own on public.organizations for select to authenticated\n  using (id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy organizations_own on public.organizations for select to authenticated\n  using (true);',
-    ],
-    [
-      'policy-saves',
-      'Every user reads the saves of every organization.',
-      "create policy agent_saves_own on public.agent_saves for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy agent_saves_own on public.agent_saves for select to authenticated\n  using (true);',
-    ],
-    [
-      'policy-revisions',
-      'A user names the organization whose history is read.',
-      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->>",
-      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'user_metadata' ->>",
-    ],
-    [
-      'agents-not-forced',
-      'The owner of the table passes over row-level security.',
-      'alter table public.agents force row level security;',
-      '',
-    ],
-    [
-      'images-not-protected',
-      'The images of saves have no row-level security.',
-      'alter table lockstep.save_images enable row level security;\nalter table lockstep.save_images force row level security;',
-      '',
-    ],
-    [
-      'clients-write',
-      'Signed-in users write the tables of saves.',
-      'grant select on public.organizations, public.agents, public.agent_saves, public.agent_revisions to authenticated;',
-      'grant select, update on public.organizations, public.agents, public.agent_saves, public.agent_revisions to authenticated;',
-    ],
-    [
-      'service-writes',
-      'The service role writes the tables of saves past the one door.',
-      'grant select on public.organizations, public.agents, public.agent_saves, public.agent_revisions to service_role;',
-      'grant select, update on public.organizations, public.agents, public.agent_saves, public.agent_revisions to service_role;',
-    ],
-  ]),
-  ...plant(
-    TABLES,
-    [...DEPUTY, 'test/e2e/concurrency.test.ts', ...CONFORMANCE],
-    [
-      [
-        'saves-policy-agents',
-        'The save functions reach the agents of another organization.',
-        "create policy agents_saves on public.agents to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))\n  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));",
-        'create policy agents_saves on public.agents to lockstep_saves\n  using (true)\n  with check (true);',
-      ],
-      [
-        'saves-policy-saves',
-        'The save functions reach the saves of another organization.',
-        "create policy agent_saves_saves on public.agent_saves to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy agent_saves_saves on public.agent_saves to lockstep_saves\n  using (true)',
-      ],
-      [
-        'saves-policy-images',
-        'The save functions reach the images of another organization.',
-        "create policy save_images_saves on lockstep.save_images to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy save_images_saves on lockstep.save_images to lockstep_saves\n  using (true)',
-      ],
-      [
-        'saves-policy-locks',
-        'The save functions reach the lock of another organization.',
-        "create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (true)',
-      ],
-      [
-        'agents-of-one-role',
-        'An organization can get two agents of one role.',
-        'unique (org_id, role),',
-        'check (true),',
-      ],
-      [
-        'assistant-of-two',
-        'Two agents can drive one assistant.',
-        'unique (vapi_assistant_id)\n',
-        'check (true)\n',
-      ],
-      [
-        'two-open-saves',
-        'The database allows two open saves of one organization.',
-        'create unique index agent_saves_one_open on',
-        'create index agent_saves_one_open on',
-      ],
-      [
-        'key-of-two',
-        'One idempotency key can have two saves.',
-        'unique (org_id, idempotency_key),',
-        'check (true),',
-      ],
-      [
-        'finished-unchecked',
-        'An open save can have an end.',
-        "check ((finished_at is null) = (status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION')))",
-        'check (true)',
-      ],
-    ],
-  ),
   ...plant(OWN_DATA, ISOLATION, [
     [
       'policy-calls',
@@ -743,37 +774,7 @@ export const DATABASE: readonly Mutant[] = [
       'foreign key (agent_id) references public.agents (id) on delete set null,\n  foreign key (org_id, phone_number_id)',
     ],
   ]),
-  ...plant(SHARING, FAIRNESS, [
-    [
-      'limit-of-repairs',
-      'The repairs of the sweep use up the saves per minute of the users.',
-      'where s.org_id = p_org_id and s.actor is not null and s.started_at > v_since',
-      'where s.org_id = p_org_id and s.started_at > v_since',
-    ],
-    [
-      'limit-off-by-one',
-      'One save more than the limit may begin.',
-      "offset (p_request -> 'limit' ->> 'saves')::integer - 1 limit 1;",
-      "offset (p_request -> 'limit' ->> 'saves')::integer limit 1;",
-    ],
-    [
-      'limit-of-known',
-      'A repetition of a known save is refused by the limit.',
-      "and (s.id = p_save_id or s.idempotency_key = p_request ->> 'idempotencyKey'))",
-      'and s.id = p_save_id)',
-    ],
-    [
-      'limit-of-own-save',
-      'A beginning whose answer was lost is refused by the limit when it is repeated.',
-      "and (s.id = p_save_id or s.idempotency_key = p_request ->> 'idempotencyKey'))",
-      "and s.idempotency_key = p_request ->> 'idempotencyKey')",
-    ],
-    [
-      'limit-retry-now',
-      'A caller that the limit refuses is told to come back too early.',
-      'lockstep.ms_until(v_oldest + v_window)',
-      'lockstep.ms_until(v_oldest)',
-    ],
+  ...plant(REPLICAS, FAIRNESS, [
     [
       'replica-never-dies',
       'A dead replica keeps its share of the account.',

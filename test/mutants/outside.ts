@@ -76,8 +76,8 @@ export const OUTSIDE: readonly Mutant[] = [
     [
       'journal-swapped-arguments',
       'The organization and the save change places.',
-      '({ p_org_id: orgId, p_save_id: saveId, p_epoch: epoch });',
-      '({ p_org_id: saveId, p_save_id: orgId, p_epoch: epoch });',
+      '({ p_org_id: orgId, p_saga_id: sagaId, p_epoch: epoch });',
+      '({ p_org_id: sagaId, p_saga_id: orgId, p_epoch: epoch });',
     ],
     [
       'journal-status-zero',

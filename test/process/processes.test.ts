@@ -102,7 +102,7 @@ const deleted = { from: 'deleted', ends: ['committed'] } as const;
 const rejected = { isRejected: true, ends: ['rolled back'] } as const;
 
 const OWNER: readonly Place[] = [
-  { ...saved, name: 'save_begin', traps: (when) => [calling('save_begin', when)] },
+  { ...saved, name: 'begin_agents', traps: (when) => [calling('begin_agents', when)] },
   ...SIDES.map((side) => ({
     ...saved,
     name: `PATCH of ${side}`,
@@ -113,12 +113,12 @@ const OWNER: readonly Place[] = [
     name: 'both PATCHes',
     traps: (when) => SIDES.map((side) => putting('PATCH', side, 'after', when)),
   },
-  { ...saved, name: 'save_commit', traps: (when) => [calling('save_commit', when)] },
+  { ...saved, name: 'saga_commit', traps: (when) => [calling('saga_commit', when)] },
   {
     ...saved,
     ...rejected,
-    name: 'save_abort',
-    traps: (when) => [calling('save_abort', when)],
+    name: 'saga_abort',
+    traps: (when) => [calling('saga_abort', when)],
     // Until the direction is recorded, the save may still be made: nobody else has seen the rejection.
     ends: ['rolled back', 'committed'],
   },
@@ -128,7 +128,7 @@ const OWNER: readonly Place[] = [
     name: 'the undoing PATCH',
     traps: (when) => [putting('PATCH', 'Inbound', 'before', when)],
   },
-  { ...saved, ...rejected, name: 'save_rolled_back', traps: (when) => [calling('save_rolled_back', when)] },
+  { ...saved, ...rejected, name: 'saga_rolled_back', traps: (when) => [calling('saga_rolled_back', when)] },
   ...SIDES.map((side) => ({
     ...made,
     name: `POST of ${side}`,
@@ -139,7 +139,7 @@ const OWNER: readonly Place[] = [
     name: 'both POSTs',
     traps: (when) => SIDES.map((side) => putting('POST', side, 'after', when)),
   },
-  { ...made, name: 'save_commit of a creation', traps: (when) => [calling('save_commit', when)] },
+  { ...made, name: 'saga_commit of a creation', traps: (when) => [calling('saga_commit', when)] },
   { ...made, ...rejected, name: 'the undoing DELETE', traps: (when) => [deleting(when)] },
   ...(['PATCH', 'POST'] as const).map((method) => ({
     ...deleted,
@@ -148,8 +148,8 @@ const OWNER: readonly Place[] = [
   })),
   {
     ...deleted,
-    name: 'save_commit of an assistant made anew',
-    traps: (when) => [calling('save_commit', when)],
+    name: 'saga_commit of an assistant made anew',
+    traps: (when) => [calling('saga_commit', when)],
   },
 ];
 
@@ -164,7 +164,7 @@ async function holdAtA(organizations: Map<Point, Organization>) {
   // On a slow machine some come to their points only after their lease: it must be A that goes on with them.
   const reached = Promise.withResolvers<void>();
   let isReached = false;
-  const isLooking = rpc('save_due');
+  const isLooking = rpc('saga_due');
   b.rest.add({
     match: (request) => !isReached && isLooking(request),
     times: Infinity,
@@ -212,36 +212,36 @@ const byName = (name: string): Place => {
 };
 const repeated = { isRepeated: true } as const;
 const changing = { ...saved, ...repeated, left: byName('PATCH of Inbound') };
-const turning = { ...saved, ...rejected, left: byName('save_abort') };
-const creating = { ...made, ...repeated, left: byName('save_commit of a creation') };
-const shown = { ...saved, left: byName('save_commit') };
+const turning = { ...saved, ...rejected, left: byName('saga_abort') };
+const creating = { ...made, ...repeated, left: byName('saga_commit of a creation') };
+const shown = { ...saved, left: byName('saga_commit') };
 
 const RECOVERER: readonly Abandoned[] = [
-  { ...changing, name: 'save_takeover', traps: (when) => [calling('save_takeover', when)] },
+  { ...changing, name: 'saga_takeover', traps: (when) => [calling('saga_takeover', when)] },
   {
     ...changing,
     name: 'PATCH of Inbound',
     traps: (when) => [putting('PATCH', 'Inbound', 'after', when)],
   },
-  { ...changing, name: 'save_commit', traps: (when) => [calling('save_commit', when)] },
+  { ...changing, name: 'saga_commit', traps: (when) => [calling('saga_commit', when)] },
   {
     ...changing,
     ...rejected,
-    name: 'save_abort',
-    traps: (when) => [calling('save_abort', when)],
+    name: 'saga_abort',
+    traps: (when) => [calling('saga_abort', when)],
     ends: ['rolled back', 'committed'],
   },
   { ...turning, name: 'the undoing PATCH', traps: (when) => [putting('PATCH', 'Inbound', 'before', when)] },
-  { ...turning, name: 'save_rolled_back', traps: (when) => [calling('save_rolled_back', when)] },
+  { ...turning, name: 'saga_rolled_back', traps: (when) => [calling('saga_rolled_back', when)] },
   { ...turning, from: 'new', name: 'the undoing DELETE', traps: (when) => [deleting(when)] },
-  { ...creating, name: 'save_hold, for the quarantine', traps: (when) => [calling('save_hold', when)] },
+  { ...creating, name: 'saga_hold, for the quarantine', traps: (when) => [calling('saga_hold', when)] },
   { ...creating, name: 'the look for stamps', traps: (when) => [listing(when)] },
   {
     ...creating,
     name: 'PATCH of what was adopted',
     traps: (when) => [putting('PATCH', 'Inbound', 'after', when)],
   },
-  { ...creating, name: 'save_commit of what was adopted', traps: (when) => [calling('save_commit', when)] },
+  { ...creating, name: 'saga_commit of what was adopted', traps: (when) => [calling('saga_commit', when)] },
   {
     ...{ ...made, ...repeated },
     left: byName('both POSTs'),
@@ -249,7 +249,7 @@ const RECOVERER: readonly Abandoned[] = [
     traps: (when) => [putting('POST', 'Inbound', 'after', when)],
   },
   { ...shown, name: 'the look at an assistant', traps: (when) => [reading(when)] },
-  { ...shown, name: 'save_commit of what a look has shown', traps: (when) => [calling('save_commit', when)] },
+  { ...shown, name: 'saga_commit of what a look has shown', traps: (when) => [calling('saga_commit', when)] },
 ];
 /** Reached by the first takeover, at once; the others by a second one, after a quarantine. */
 const isDirect = ({ left }: Abandoned) => [changing, turning, shown].some((one) => one.left === left);
@@ -292,7 +292,7 @@ test('both servers are killed at every point of recovery: they end it when they 
   // The leases end, of those that are reached at once a little later: everything is then held at about the same time. The
   // long one of whoever is saved all the while ends with them, should A have been at it.
   await world.supabase.sql`
-    update public.agent_saves
+    update public.sagas
     set lease_until = clock_timestamp() + interval '1 millisecond' * case
       when org_id in ${orgsOf(leaving.filter(({ place }) => isDirect(place)))} then ${TIMES.VAPI_TIMEOUT_MS + TIMES.VAPI_LATE_MS}::integer
       else 0 end,
@@ -363,8 +363,8 @@ test('a server is killed where Vapi refuses the undo: locked for a person, who s
   const place: Place = {
     ...saved,
     ...rejected,
-    name: 'save_needs_attention',
-    traps: (when) => [calling('save_needs_attention', when)],
+    name: 'saga_needs_attention',
+    traps: (when) => [calling('saga_needs_attention', when)],
   };
   const points = pointsOf([place]);
   const organizations = await prepared(points);
@@ -420,7 +420,7 @@ function third(offset: number): Point[] {
 /** Its owner lives, and may have so little left of its lease when it learns that it has begun that it sends nothing. */
 const outlived = (points: readonly Point[]) =>
   points.map((point): Point => {
-    const isBegin = point.place.name === 'save_begin';
+    const isBegin = point.place.name === 'begin_agents';
     return isBegin ? { ...point, ends: ['committed', 'rolled back'] } : point;
   });
 
@@ -465,7 +465,7 @@ test('everything is killed at once, at every point of a save: it ends after the 
 test('SIGTERM: the running save is finished and answered, probes are told, and nothing new begins', async () => {
   const [a] = world.replicas;
   const [running, late] = [await Organization.saved(world), await Organization.saved(world)];
-  const held = catchAt(world, [a], running, 'save_commit', [calling('save_commit', 'before')]);
+  const held = catchAt(world, [a], running, 'saga_commit', [calling('saga_commit', 'before')]);
   const answer = running.ask('after', a);
   await held.reached;
   a.child.signal('SIGTERM');
@@ -488,7 +488,7 @@ test('SIGTERM: the running save is finished and answered, probes are told, and n
 test('a second signal ends it at once; the other server ends its save', async () => {
   const [a] = world.replicas;
   const organization = await Organization.saved(world);
-  const held = catchAt(world, [a], organization, 'save_commit', [calling('save_commit', 'before')]);
+  const held = catchAt(world, [a], organization, 'saga_commit', [calling('saga_commit', 'before')]);
   const answer = organization.ask('after', a);
   await held.reached;
   a.child.signal('SIGINT');

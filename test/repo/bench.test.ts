@@ -10,8 +10,8 @@ const NAMES = [
   'function.render',
   'function.compare',
   'function.observed_form',
-  'sql.save_begin',
-  'sql.save_commit',
+  'sql.begin_agents',
+  'sql.saga_commit',
   ...['save', 'read', 'list'].flatMap((what) =>
     ['throughput', 'latency', 'cpu', 'cpu_ratio'].map((figure) => `server.${what}.${figure}`),
   ),

@@ -76,7 +76,7 @@ describe('npm run repair:owners', () => {
     await loseRoles();
     const broken = await rights();
     expect(broken).not.toEqual(before);
-    expect(broken).toContain('function save_begin(uuid,uuid,text,jsonb): postgres anon=X');
+    expect(broken).toContain('function begin_agents(uuid,uuid,text,jsonb): postgres anon=X');
     await repair();
     expect(await rights()).toEqual(before);
     expect(await repairSql(supabase.databaseUrl)).toBe(migrated);
@@ -84,7 +84,7 @@ describe('npm run repair:owners', () => {
 
   test('restores rights that were changed while the roles stayed', async () => {
     await admin.unsafe(`
-      alter function public.save_begin(uuid, uuid, text, jsonb) owner to postgres;
+      alter function public.begin_agents(uuid, uuid, text, jsonb) owner to postgres;
       alter table public.agents no force row level security;
       revoke select on public.agent_saves from authenticated;
       grant truncate on public.call_logs to anon;

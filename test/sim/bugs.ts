@@ -1,11 +1,7 @@
+import type { AgentRecord } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
-import type {
-  BeginOutcome,
-  BeginRequest,
-  SaveJournal,
-  SaveRef,
-  TransitionOutcome,
-} from '../../src/ports/agents/save-journal.ts';
+import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
+import type { SagaRef, TransitionOutcome } from '../../src/ports/saga-journal.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
 import { stampOf } from '../../src/services/agents/compare.ts';
 import type { Invariant } from './checks.ts';
@@ -63,22 +59,31 @@ class WithoutUniqueRole extends WithoutLock {
 }
 
 class WithoutEpochs extends JournalModel {
-  override commit(ref: SaveRef, request: Parameters<SaveJournal['commit']>[1]): TransitionOutcome {
-    return super.commit({ ...ref, epoch: this.save(ref.saveId)?.epoch ?? ref.epoch }, request);
+  override commit(
+    ref: SagaRef,
+    request: Parameters<SaveJournal['commit']>[1],
+  ): TransitionOutcome<AgentRecord> {
+    return super.commit({ ...ref, epoch: this.save(ref.sagaId)?.epoch ?? ref.epoch }, request);
   }
 }
 
 class SkipsARevision extends JournalModel {
-  override commit(ref: SaveRef, request: Parameters<SaveJournal['commit']>[1]): TransitionOutcome {
+  override commit(
+    ref: SagaRef,
+    request: Parameters<SaveJournal['commit']>[1],
+  ): TransitionOutcome<AgentRecord> {
     const answer = super.commit(ref, request);
     for (const [id, row] of this.agents)
-      if (row.lastSaveId === ref.saveId) this.agents.set(id, { ...row, revision: row.revision + 1 });
+      if (row.lastSaveId === ref.sagaId) this.agents.set(id, { ...row, revision: row.revision + 1 });
     return answer;
   }
 }
 
 class KeepsHalf extends JournalModel {
-  override commit(ref: SaveRef, request: Parameters<SaveJournal['commit']>[1]): TransitionOutcome {
+  override commit(
+    ref: SagaRef,
+    request: Parameters<SaveJournal['commit']>[1],
+  ): TransitionOutcome<AgentRecord> {
     const before = this.agentsOf(ref.orgId).find(({ role }) => role === 'OUTBOUND');
     const answer = super.commit(ref, request);
     if (before !== undefined) this.agents.set(before.id, before);
@@ -242,15 +247,15 @@ export const BUGS: Record<string, Bug> = {
         at(journal, {
           commit: async (ref, request) => {
             const answer = await journal.commit(ref, request);
-            if (answer.outcome !== 'COMMITTED' || answer.save.results.every(({ revision }) => revision !== 1))
+            if (answer.outcome !== 'COMMITTED' || answer.saga.results.every(({ revision }) => revision !== 1))
               return answer;
-            const results = answer.save.results.map((result) => ({
+            const results = answer.saga.results.map((result) => ({
               ...result,
               success: false,
               vapiSynced: false,
               dbUpdated: false,
             }));
-            return { outcome: 'STALE', save: { ...answer.save, status: 'ROLLED_BACK', results } };
+            return { outcome: 'STALE', saga: { ...answer.saga, status: 'ROLLED_BACK', results } };
           },
         }),
     },
@@ -342,7 +347,7 @@ export const BUGS: Record<string, Bug> = {
       journal: (journal, world) =>
         at(journal, {
           commit: (ref, request) => {
-            const images = world.model.imagesOf(ref.saveId);
+            const images = world.model.imagesOf(ref.sagaId);
             if (images.length > 1) images.pop();
             return journal.commit(ref, request);
           },
@@ -370,7 +375,7 @@ export const BUGS: Record<string, Bug> = {
         at(journal, {
           commit: async (ref, request) => {
             const answer = await journal.commit(ref, request);
-            const save = world.model.save(ref.saveId);
+            const save = world.model.save(ref.sagaId);
             if (save !== undefined) save.ambiguous = !save.ambiguous;
             return answer;
           },
@@ -388,7 +393,7 @@ export const BUGS: Record<string, Bug> = {
             if (request.nothingApplied || request.ambiguous) return journal.abort(ref, request);
             const begun = await journal.abort({ ...ref, epoch: -1 }, request);
             return begun.outcome === 'STALE'
-              ? { ...begun, outcome: 'ROLLING_BACK', save: { ...begun.save, status: 'ROLLING_BACK' } }
+              ? { ...begun, outcome: 'ROLLING_BACK', saga: { ...begun.saga, status: 'ROLLING_BACK' } }
               : begun;
           },
         }),

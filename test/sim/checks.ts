@@ -6,13 +6,7 @@ import type { SaveOutcome } from '../../src/services/agents/execute.ts';
 import { renderAssistant } from '../../src/services/agents/render.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import { GUARD_MARGIN_MS } from '../../src/services/saga/settings.ts';
-import {
-  type AgentRow,
-  afterRevision,
-  type JournalChange,
-  type JournalModel,
-  type SaveRow,
-} from './journal-model.ts';
+import type { AgentRow, JournalChange, JournalModel, SaveRow } from './journal-model.ts';
 
 /**
  * What must hold, looked at from outside: the checks see the two stores as they are, what was sent and what was told, and
@@ -143,10 +137,10 @@ export class Checks {
       this.violate('one open save an organization', `${open.map(({ id }) => id).join(', ')} of ${orgId}`);
     if (from !== null && isClosed(from))
       this.violate('what is closed stays closed', `${saveId} went from ${from} to ${to}`);
-    if (op === 'begin' && save.kind === 'ADOPT' && to === 'APPLYING') {
-      for (const { role, assistantId, before } of model.imagesOf(saveId))
-        if (!this.#edited.has(`${assistantId} ${before?.saveId}`))
-          this.violate('only what a person did is adopted', `${saveId} of ${role}`);
+    if (op === 'begin' && save.cause === 'ADOPT' && to === 'APPLYING') {
+      for (const { key, remoteId, before } of model.imagesOf(saveId))
+        if (!this.#edited.has(`${remoteId} ${before?.sagaId}`))
+          this.violate('only what a person did is adopted', `${saveId} of ${key}`);
     }
     if (to === 'COMMITTED' && from !== null) this.#justCommitted.push(save);
     if (isClosed(to)) this.#closed.set(saveId, canonicalJson(save));
@@ -156,21 +150,21 @@ export class Checks {
     const { model } = this.#options;
     const images = model.imagesOf(save.id);
     for (const image of images) {
-      const row = model.agentsOf(save.orgId).find(({ id }) => id === image.agentId);
+      const row = model.agentsOf(save.orgId).find(({ id }) => id === image.resourceId);
       if (row === undefined || row.lastSaveId !== save.id) {
-        this.violate('both agents of a save or none', `${save.id} did not write ${image.role}`);
+        this.violate('both agents of a save or none', `${save.id} did not write ${image.key}`);
         continue;
       }
-      if (row.revision !== afterRevision(image))
+      if (row.revision !== image.after.revision)
         this.violate(
           'a revision rises by one, and only with the configuration',
-          `${image.role} from ${image.beforeRevision} to ${row.revision}`,
+          `${image.key} from ${image.beforeRevision} to ${row.revision}`,
         );
-      if (!this.#matched.has(`${save.id} ${image.role} ${row.assistantId}`))
-        this.violate('a commit has a matching answer for every agent', `${save.id} ${image.role}`);
+      if (!this.#matched.has(`${save.id} ${image.key} ${row.assistantId}`))
+        this.violate('a commit has a matching answer for every agent', `${save.id} ${image.key}`);
     }
     for (const agent of model.agentsOf(save.orgId)) {
-      if (agent.lastSaveId === save.id && !images.some(({ agentId }) => agentId === agent.id))
+      if (agent.lastSaveId === save.id && !images.some(({ resourceId }) => resourceId === agent.id))
         this.violate(
           'both agents of a save or none',
           `${save.id} wrote ${agent.role}, which it does not name`,

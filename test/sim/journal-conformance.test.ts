@@ -404,7 +404,7 @@ describe('the journal model is the SQL', () => {
         'begin BEGUN',
         'commit COMMITTED',
         'note',
-        'begin REFUSED_MISSING',
+        'begin REFUSED',
         'begin BEGUN',
         'commit COMMITTED',
         'orphans 1',
@@ -450,12 +450,12 @@ describe('the journal model is the SQL', () => {
       ],
       outcomes: [
         'begin BEGUN',
-        'commit NO_SAVE',
+        'commit NO_SAGA',
         'takeover NOT_DUE',
         'takeover BUSY',
         'begin',
         'begin NO_ORGANIZATION',
-        'inspect NO_SAVE',
+        'inspect NO_SAGA',
       ],
     },
     'a commit shows an answer for every agent, of an assistant that is nobody else’s': {
@@ -545,7 +545,7 @@ describe('the journal model is the SQL', () => {
     expect(left).toEqual(['APPLYING', 'COMMITTED']);
     // The organization goes on, and the save that is gone is not answered again.
     const outcomes = await both(cast, [{ op: 'inspect', on: next }, commit({ on: { ...on, save: 3 } })]);
-    expect(outcomes).toEqual(['inspect NO_SAVE', 'commit COMMITTED']);
+    expect(outcomes).toEqual(['inspect NO_SAGA', 'commit COMMITTED']);
   });
 
   test(`${RUNS} generated sequences of up to ${LENGTH} commands give the same answers and the same tables`, async () => {

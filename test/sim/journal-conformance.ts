@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { AGENT_ROLES, type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
-import type { SaveKind, SaveStatus, TransactionResult } from '../../src/domain/agents/save.ts';
+import type { SaveKind } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
+import type { PartResult, SagaStatus } from '../../src/domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 
@@ -32,11 +33,13 @@ export type Time = 'past' | 'ahead' | null;
 
 export interface Tables {
   agents: Row[];
-  saves: (Row & { id: string; status: SaveStatus })[];
+  saves: (Row & { id: string; status: SagaStatus })[];
   revisions: Row[];
   images: Row[];
   observed: Row[];
   locks: Row[];
+  keys: Row[];
+  fences: Row[];
 }
 type Row = Record<string, unknown>;
 
@@ -296,21 +299,21 @@ export async function carryOut(
   const org = (which: 0 | 1 | 'nobody') => (which === 'nobody' ? cast.nobody : cast.orgIds[which]);
   const at = (list: string[], index: number) => list[index] ?? 'none';
   const ref = (on: Target) => {
-    const saveId = at(cast.saves, on.save);
-    const epoch = Number(before.saves.find((save) => save.id === saveId)?.['epoch'] ?? 1);
-    return { orgId: org(on.org), saveId, epoch: epoch + on.epoch };
+    const sagaId = at(cast.saves, on.save);
+    const epoch = Number(before.saves.find((save) => save.id === sagaId)?.['epoch'] ?? 1);
+    return { orgId: org(on.org), sagaId, epoch: epoch + on.epoch };
   };
   const agentOf = (orgId: string, index: number) =>
     before.agents.filter((row) => row['orgId'] === orgId)[index] ?? null;
   try {
     switch (one.op) {
       case 'begin': {
-        const { orgId, saveId } = ref(one.on);
+        const { orgId, sagaId } = ref(one.on);
         return comparable(
-          await journal.begin(orgId, saveId, one.owner, {
+          await journal.begin(orgId, sagaId, one.owner, {
             idempotencyKey: one.key,
             requestHash: one.hash,
-            kind: one.kind,
+            cause: one.kind,
             actor: one.actor,
             limit: one.limit ?? undefined,
             notAfter:
@@ -340,7 +343,7 @@ export async function carryOut(
       case 'commit':
         return comparable(
           await journal.commit(ref(one.on), {
-            agents: one.roles.map((role) => seen(role, one.assistants)),
+            parts: one.roles.map((role) => seen(role, one.assistants)),
             ambiguous: one.ambiguous,
             lateMs: one.late,
           }),
@@ -349,7 +352,7 @@ export async function carryOut(
         return comparable(
           await journal.abort(ref(one.on), {
             failure: { reason: 'VAPI_REJECTED', message: 'no', retryable: false },
-            results: results(ref(one.on).saveId),
+            results: results(ref(one.on).sagaId),
             missing: one.missing,
             ambiguous: one.ambiguous,
             lateMs: one.late,
@@ -360,7 +363,7 @@ export async function carryOut(
       case 'rolledBack':
         return comparable(
           await journal.rolledBack(ref(one.on), {
-            results: results(ref(one.on).saveId),
+            results: results(ref(one.on).sagaId),
             missing: one.missing,
             ambiguous: one.ambiguous,
             lateMs: one.late,
@@ -369,7 +372,7 @@ export async function carryOut(
       case 'needsAttention':
         return comparable(
           await journal.needsAttention(ref(one.on), {
-            results: results(ref(one.on).saveId),
+            results: results(ref(one.on).sagaId),
             failure: { reason: 'VAPI_REJECTED', message: 'stuck', retryable: false },
             ambiguous: one.ambiguous,
             lateMs: one.late,
@@ -378,33 +381,33 @@ export async function carryOut(
       case 'hold':
         return comparable(
           await journal.hold(ref(one.on), {
-            results: results(ref(one.on).saveId),
+            results: results(ref(one.on).sagaId),
             ambiguous: one.ambiguous,
             notBeforeMs: one.notBefore,
             keepsLease: one.keepsLease ?? false,
           }),
         );
       case 'takeover': {
-        const { orgId, saveId } = ref(one.on);
-        return comparable(await journal.takeover(orgId, saveId, one.owner, one.lease));
+        const { orgId, sagaId } = ref(one.on);
+        return comparable(await journal.takeover(orgId, sagaId, one.owner, one.lease));
       }
       case 'settle':
         return comparable(
           await journal.settle(ref(one.on), one.to, {
-            agents: AGENT_ROLES.map((role) => seen(role, one.assistants)),
-            results: results(ref(one.on).saveId),
+            parts: AGENT_ROLES.map((role) => seen(role, one.assistants)),
+            results: results(ref(one.on).sagaId),
             missing: one.missing,
             lateMs: one.late,
           }),
         );
       case 'inspect': {
-        const { orgId, saveId } = ref(one.on);
-        return comparable(await journal.inspect(orgId, saveId));
+        const { orgId, sagaId } = ref(one.on);
+        return comparable(await journal.inspect(orgId, sagaId));
       }
       case 'due':
         return (await journal.due(100_000))
           .filter(({ orgId }) => cast.orgIds.includes(orgId))
-          .map(({ saveId }) => saveId)
+          .map(({ sagaId }) => sagaId)
           .sort();
       case 'lookup':
         return comparable(
@@ -435,16 +438,16 @@ export async function carryOut(
         ]);
       }
       case 'orphans': {
-        const { orgId, saveId } = ref(one.on);
-        const image = before.images.find((row) => row['saveId'] === saveId);
+        const { orgId, sagaId } = ref(one.on);
+        const image = before.images.find((row) => row['sagaId'] === sagaId);
         return await sweepStore.orphans(
           [
             {
               deployment: DEPLOYMENT_OF.get(journal) ?? '',
               orgId,
-              saveId,
-              agentId: String(image?.['agentId'] ?? cast.nobody),
-              role: (image?.['role'] ?? 'INBOUND') as AgentRole,
+              saveId: sagaId,
+              agentId: String(image?.['resourceId'] ?? cast.nobody),
+              role: (image?.['key'] ?? 'INBOUND') as AgentRole,
               revision: 1,
               assistantId: at(cast.assistants, one.assistant),
             },
@@ -464,22 +467,22 @@ export async function carryOut(
   function seen(role: AgentRole, which: number[]) {
     const index = AGENT_ROLES.indexOf(role);
     return {
-      role,
-      assistantId: at(cast.assistants, which[index] ?? 0),
+      key: role,
+      remoteId: at(cast.assistants, which[index] ?? 0),
       observed: { name: `seen ${role}` } satisfies JsonObject,
     };
   }
 
-  function results(saveId: string): TransactionResult[] {
+  function results(sagaId: string): PartResult[] {
     return before.images
-      .filter((image) => image['saveId'] === saveId)
+      .filter((image) => image['sagaId'] === sagaId)
       .map((image) => ({
-        role: image['role'] as AgentRole,
-        agentId: String(image['agentId']),
+        key: String(image['key']),
+        resourceId: String(image['resourceId']),
         success: false,
         vapiSynced: null,
         dbUpdated: false,
-        assistantId: null,
+        remoteId: null,
         error: 'no',
         revision: null,
       }));

@@ -1,14 +1,14 @@
-import type { SaveStatus } from '../../src/domain/agents/save.ts';
+import type { SagaStatus } from '../../src/domain/saga.ts';
 import { TRANSITIONS } from '../../src/services/saga/protocol.ts';
 
 /**
- * What the save functions of the database decide by: status, epoch, lease, quarantine and fence, and nothing of a save's
+ * What the functions of sagas in the database decide by: status, epoch, lease, quarantine and fence, and nothing of a saga's
  * content. Pure, so that the journal model and the explorer share it; the conformance suite holds it to the SQL.
  *
  * Times are numbers on whatever scale `now` is on. "Until" is over once it is not later than now.
  */
 export interface SaveControl {
-  status: SaveStatus;
+  status: SagaStatus;
   epoch: number;
   leaseUntil: number | null;
   notBefore: number | null;
@@ -40,7 +40,7 @@ export function beginControl(now: number, request: { leaseMs: number; deadlineMs
 }
 
 /** Where the table of the protocol knows no such move, this throws: a defect of whoever asked. */
-function moved(control: SaveControl, to: SaveStatus, change: Partial<SaveControl>): SaveControl {
+function moved(control: SaveControl, to: SagaStatus, change: Partial<SaveControl>): SaveControl {
   if (!TRANSITIONS[control.status].includes(to)) {
     throw new Error(`${control.status} to ${to} is no transition of the protocol`);
   }
@@ -179,8 +179,8 @@ export function takeoverStep(
 function guarded(
   control: SaveControl,
   epoch: number,
-  from: readonly SaveStatus[],
-  to: SaveStatus | null,
+  from: readonly SagaStatus[],
+  to: SagaStatus | null,
   move: () => Step,
 ): Step {
   if (control.epoch === epoch && from.includes(control.status)) return move();

@@ -1,26 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
-import type {
-  AgentRecord,
-  FieldDrift,
-  SaveFailure,
-  SaveImage,
-  SaveKind,
-  SaveRecord,
-  SaveStatus,
-  TransactionResult,
-} from '../../src/domain/agents/save.ts';
+import type { AgentRecord, FieldDrift, SaveKind } from '../../src/domain/agents/save.ts';
 import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
-import type {
-  BeginOutcome,
-  BeginRequest,
-  CommittedAgent,
-  SaveJournal,
-  SaveRef,
-  TakenSave,
-  TransitionOutcome,
-} from '../../src/ports/agents/save-journal.ts';
+import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../../src/domain/saga.ts';
+import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
+import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
+import { AGENTS } from '../../src/services/agents/participant.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,
@@ -37,7 +23,7 @@ import {
 } from './journal-machine.ts';
 
 /**
- * The database of saves in memory: the save functions and the sweep's functions of supabase/migrations, line by line, over an
+ * The database in memory: the functions of sagas and of agents, and those of the sweep, of supabase/migrations, line by line, over an
  * injected clock. Every method is one transaction and takes effect at once; the conformance suite holds each to the SQL.
  */
 
@@ -63,12 +49,15 @@ export interface SaveRow extends SaveControl {
   orgId: string;
   idempotencyKey: string | null;
   requestHash: string;
-  kind: SaveKind;
+  kind: string;
+  cause: SaveKind;
   actor: string | null;
   owner: string;
+  /** What it changes: while it is open, no other saga of the organization has one of these. */
+  keys: readonly string[];
   mappingVersion: number;
-  results: TransactionResult[];
-  failure: SaveFailure | null;
+  results: PartResult[];
+  failure: SagaFailure | null;
   startedAt: number;
   finishedAt: number | null;
 }
@@ -84,22 +73,18 @@ export interface RevisionRow {
   createdAt: number;
 }
 
-export interface ImageRow {
-  saveId: string;
+/** What the cleanup has forgotten has no `before`, and an empty `after`. */
+export interface ImageRow extends PartImage {
+  sagaId: string;
   orgId: string;
-  role: AgentRole;
-  agentId: string;
-  assistantId: string | null;
-  recreate: boolean;
-  before: SaveImage['before'];
   beforeRevision: number;
-  /** Null: forgotten by the cleanup. */
-  afterConfig: AgentConfig | null;
 }
 
-export interface LockRow {
-  fenceUntil: number | null;
-  fenceSaveId: string | null;
+/** Until then a request of a closed saga may still be applied, so that no other saga may take this key. */
+export interface FenceRow {
+  key: string;
+  until: number;
+  sagaId: string;
 }
 
 /** What just happened to a save, for whoever checks. `epoch` is what the caller held, not what the row has. */
@@ -108,8 +93,8 @@ export interface JournalChange {
   orgId: string;
   saveId: string;
   epoch: number;
-  from: SaveStatus | null;
-  to: SaveStatus;
+  from: SagaStatus | null;
+  to: SagaStatus;
 }
 
 export interface JournalModelOptions {
@@ -121,6 +106,8 @@ export interface JournalModelOptions {
 }
 
 const ROLES: readonly AgentRole[] = ['INBOUND', 'OUTBOUND'];
+/** The key of saves of agents. */
+const KEYS = [AGENTS];
 const RETENTION_MS = 72 * 3_600_000;
 const DAY_MS = 86_400_000;
 
@@ -129,7 +116,9 @@ export class JournalModel {
   readonly #now: () => number;
   readonly #onChange: (change: JournalChange) => void;
   readonly #organizations = new Map<string, { driftPolicy: DriftPolicy }>();
-  readonly #locks = new Map<string, LockRow>();
+  /** Organizations that have a row to lock. */
+  readonly #locks = new Set<string>();
+  readonly #fences = new Map<string, FenceRow[]>();
   protected readonly agents = new Map<string, AgentRow>();
   readonly #saves = new Map<string, SaveRow>();
   readonly #revisions: RevisionRow[] = [];
@@ -187,9 +176,9 @@ export class JournalModel {
     return undefined;
   }
 
-  /** The unique index on open saves, for a test of the tests to leave out. */
-  protected blockingSaveOf(orgId: string): SaveRow | undefined {
-    return this.openSaveOf(orgId);
+  /** The open saga that has one of these keys: the primary key of the table of keys, for a test of the tests to leave out. */
+  protected blockingSaveOf(orgId: string, keys: readonly string[]): SaveRow | undefined {
+    return this.openSaves.find((save) => save.orgId === orgId && save.keys.some((key) => keys.includes(key)));
   }
 
   /** The unique key (organization, role), likewise. */
@@ -209,17 +198,21 @@ export class JournalModel {
     return this.#observed.get(agentId);
   }
 
-  lockOf(orgId: string): LockRow | undefined {
-    return this.#locks.get(orgId);
+  hasLock(orgId: string): boolean {
+    return this.#locks.has(orgId);
+  }
+
+  fencesOf(orgId: string): FenceRow[] {
+    return this.#fences.get(orgId) ?? [];
   }
 
   /** The longest fence of all organizations; null = none. */
   get lastFence(): number | null {
-    const fences = [...this.#locks.values()].flatMap((lock) => lock.fenceUntil ?? []);
-    return fences.length === 0 ? null : Math.max(...fences);
+    const fences = [...this.#fences.values()].flat();
+    return fences.length === 0 ? null : Math.max(...fences.map(({ until }) => until));
   }
 
-  // The save functions.
+  // The functions of sagas.
 
   begin(orgId: string, saveId: string, owner: string, request: BeginRequest): BeginOutcome {
     const isFirst = !this.#locks.has(orgId);
@@ -234,46 +227,48 @@ export class JournalModel {
 
   #begin(orgId: string, saveId: string, owner: string, request: BeginRequest): BeginOutcome {
     if (!this.#enter(orgId)) return { outcome: 'NO_ORGANIZATION' };
-    const limited = this.#limited(orgId, saveId, request);
-    if (limited !== null) return { outcome: 'RATE_LIMITED', retryAfterMs: limited };
     const now = this.#now();
     let known = this.#find(orgId, saveId);
     if (known === undefined && request.idempotencyKey !== null) {
       known = this.savesOf(orgId).find((save) => save.idempotencyKey === request.idempotencyKey);
       if (known !== undefined && known.requestHash !== request.requestHash)
-        return { outcome: 'IDEMPOTENCY_CONFLICT', saveId: known.id };
+        return { outcome: 'IDEMPOTENCY_CONFLICT', sagaId: known.id };
     }
     if (known !== undefined) {
       return known.id === saveId && known.owner === owner && known.epoch === 1 && known.status === 'APPLYING'
         ? this.#begun(known)
-        : { outcome: 'REPLAY', save: saveJson(known), agents: this.#saveAgents(known) };
+        : { outcome: 'REPLAY', saga: sagaJson(known), rows: this.#agentsLeftBy(known) };
     }
+    const limited = this.#limited(orgId, request);
+    if (limited !== null) return { outcome: 'RATE_LIMITED', retryAfterMs: limited };
 
     if (request.notAfter !== undefined && now > Date.parse(request.notAfter)) return { outcome: 'TOO_LATE' };
 
-    const open = this.blockingSaveOf(orgId);
+    const open = this.blockingSaveOf(orgId, KEYS);
     if (open !== undefined) {
       return {
         outcome: 'IN_PROGRESS',
-        saveId: open.id,
+        sagaId: open.id,
         status: open.status,
         retryAfterMs: this.#retryAfterMs(open, now),
       };
     }
-    const lock = this.#locks.get(orgId);
-    if (lock?.fenceUntil != null && lock.fenceUntil > now) {
-      const fencing = this.#saves.get(lock.fenceSaveId ?? '');
-      if (fencing === undefined) throw new Error('a fence without its save');
+    const [fence] = this.fencesOf(orgId)
+      .filter(({ key, until }) => KEYS.includes(key) && until > now)
+      .sort((a, b) => b.until - a.until);
+    if (fence !== undefined) {
+      const fencing = this.#saves.get(fence.sagaId);
+      if (fencing === undefined) throw new Error('a fence without its saga');
       return {
         outcome: 'IN_PROGRESS',
-        saveId: fencing.id,
+        sagaId: fencing.id,
         status: fencing.status,
-        retryAfterMs: this.#msUntil(lock.fenceUntil),
+        retryAfterMs: this.#msUntil(fence.until),
       };
     }
 
     const current: AgentRow[] = [];
-    const images: (ImageRow & { afterConfig: AgentConfig })[] = [];
+    const images: ImageRow[] = [];
     const incomplete: { role: AgentRole; field: string }[] = [];
     const missing: AgentRole[] = [];
     let stale = false;
@@ -289,24 +284,29 @@ export class JournalModel {
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
       if (isMissing && !update.recreateIfMissing) missing.push(update.role);
+      const beforeRevision = agent?.revision ?? 0;
+      const content = contentOf(after);
+      const isKept = agent !== undefined && jsonEqual(contentOf(agent.config), content);
       images.push({
-        saveId,
+        sagaId: saveId,
         orgId,
-        role: update.role,
-        agentId: agent?.id ?? update.newAgentId,
-        assistantId: agent === undefined || isMissing ? null : agent.assistantId,
+        key: update.role,
+        resource: 'agent',
+        resourceId: agent?.id ?? update.newAgentId,
+        remoteId: agent === undefined || isMissing ? null : agent.assistantId,
         recreate: update.recreateIfMissing,
         before:
           agent === undefined
             ? null
             : {
-                config: agent.config,
+                content: contentOf(agent.config),
                 revision: agent.revision,
-                saveId: agent.lastSaveId,
+                sagaId: agent.lastSaveId,
                 mappingVersion: agent.mappingVersion,
               },
-        beforeRevision: agent?.revision ?? 0,
-        afterConfig: after,
+        beforeRevision,
+        // The next revision where the configuration changes, the same one where it does not.
+        after: { content, revision: isKept ? beforeRevision : beforeRevision + 1 },
       });
     }
     if (stale) return { outcome: 'REVISION_CONFLICT', agents: current.map(agentJson) };
@@ -320,23 +320,25 @@ export class JournalModel {
       orgId,
       idempotencyKey: request.idempotencyKey,
       requestHash: request.requestHash,
-      kind: request.kind,
+      kind: AGENTS,
+      cause: request.cause,
       actor: request.actor,
       owner,
+      keys: KEYS,
       mappingVersion: request.mappingVersion,
-      results: images.map((image): TransactionResult => {
-        const result: TransactionResult = {
-          role: image.role,
-          agentId: image.agentId,
+      results: images.map((image): PartResult => {
+        const result: PartResult = {
+          key: image.key,
+          resourceId: image.resourceId,
           success: false,
           vapiSynced: null,
           dbUpdated: false,
-          assistantId: image.assistantId,
+          remoteId: image.remoteId,
           error: null,
           revision: null,
         };
         if (refused) {
-          const error = missing.includes(image.role)
+          const error = missing.some((role) => role === image.key)
             ? 'The assistant was deleted in Vapi; save with recreateIfMissing: true to make a new one.'
             : "Not attempted: the other agent's assistant was deleted in Vapi.";
           return { ...result, vapiSynced: false, error };
@@ -345,7 +347,7 @@ export class JournalModel {
       }),
       failure: refused
         ? {
-            reason: 'ASSISTANT_MISSING',
+            reason: 'RESOURCE_MISSING',
             message: 'An assistant was deleted in Vapi; nothing was changed.',
             retryable: false,
           }
@@ -362,37 +364,30 @@ export class JournalModel {
     }
     this.#saves.set(saveId, save);
     this.#changed('begin', save, 1, null);
-    if (refused) return { outcome: 'REFUSED_MISSING', save: saveJson(save), agents: [] };
+    if (refused) return { outcome: 'REFUSED', saga: sagaJson(save), rows: [] };
     return this.#begun(save);
   }
 
-  /** How long until the organization may begin one more save; null = it may now, or this save is known already. */
-  #limited(orgId: string, saveId: string, { limit, idempotencyKey }: BeginRequest): number | null {
+  /** How long until the organization may begin one more save; null = it may now. */
+  #limited(orgId: string, { limit }: BeginRequest): number | null {
     if (limit == null) return null;
-    const saves = this.savesOf(orgId);
-    if (
-      saves.some(
-        (save) => save.id === saveId || (idempotencyKey !== null && save.idempotencyKey === idempotencyKey),
-      )
-    )
-      return null;
     const since = this.#now() - limit.perMs;
-    const oldest = saves
+    const oldest = this.savesOf(orgId)
       .filter((save) => save.actor !== null && save.startedAt > since)
       .sort((a, b) => b.startedAt - a.startedAt)[limit.saves - 1];
     return oldest === undefined ? null : this.#msUntil(oldest.startedAt + limit.perMs);
   }
 
   commit(
-    ref: SaveRef,
-    request: { agents: CommittedAgent[]; ambiguous: boolean; lateMs: number },
-  ): TransitionOutcome {
+    ref: SagaRef,
+    request: { parts: CommittedPart[]; ambiguous: boolean; lateMs: number },
+  ): TransitionOutcome<AgentRecord> {
     return this.#transition('commit', ref, (save) => commitStep(save, ref.epoch, request), {
-      write: (save) => this.#applyCommit(save, request.agents),
+      write: (save) => this.#applyCommit(save, request.parts),
     });
   }
 
-  abort(ref: SaveRef, request: Parameters<SaveJournal['abort']>[1]): TransitionOutcome {
+  abort(ref: SagaRef, request: Parameters<SaveJournal['abort']>[1]): TransitionOutcome<AgentRecord> {
     return this.#transition('abort', ref, (save) => abortStep(save, ref.epoch, request, this.#now()), {
       write: (save) => {
         save.results = request.results;
@@ -404,7 +399,10 @@ export class JournalModel {
     });
   }
 
-  rolledBack(ref: SaveRef, request: Parameters<SaveJournal['rolledBack']>[1]): TransitionOutcome {
+  rolledBack(
+    ref: SagaRef,
+    request: Parameters<SaveJournal['rolledBack']>[1],
+  ): TransitionOutcome<AgentRecord> {
     return this.#transition('rolledBack', ref, (save) => rolledBackStep(save, ref.epoch, request), {
       write: (save) => {
         save.results = request.results;
@@ -414,7 +412,10 @@ export class JournalModel {
     });
   }
 
-  needsAttention(ref: SaveRef, request: Parameters<SaveJournal['needsAttention']>[1]): TransitionOutcome {
+  needsAttention(
+    ref: SagaRef,
+    request: Parameters<SaveJournal['needsAttention']>[1],
+  ): TransitionOutcome<AgentRecord> {
     return this.#transition(
       'needsAttention',
       ref,
@@ -429,7 +430,7 @@ export class JournalModel {
     );
   }
 
-  hold(ref: SaveRef, request: Parameters<SaveJournal['hold']>[1]): TransitionOutcome {
+  hold(ref: SagaRef, request: Parameters<SaveJournal['hold']>[1]): TransitionOutcome<AgentRecord> {
     return this.#transition('hold', ref, (save) => holdStep(save, ref.epoch, request, this.#now()), {
       write: (save) => {
         save.results = request.results;
@@ -440,17 +441,17 @@ export class JournalModel {
   }
 
   settle(
-    ref: SaveRef,
+    ref: SagaRef,
     status: 'COMMITTED' | 'ROLLED_BACK',
     request: Parameters<SaveJournal['settle']>[2],
-  ): TransitionOutcome {
+  ): TransitionOutcome<AgentRecord> {
     return this.#transition(
       'settle',
       ref,
       (save) => settleStep(save, ref.epoch, status, request.lateMs, this.#now()),
       {
         write: (save) => {
-          if (status === 'COMMITTED') return this.#applyCommit(save, request.agents ?? []);
+          if (status === 'COMMITTED') return this.#applyCommit(save, request.parts ?? []);
           if (request.results === undefined) throw new Error('a save that is rolled back has results');
           save.results = request.results;
           this.#noteMissing(save.id, request.missing ?? []);
@@ -460,13 +461,13 @@ export class JournalModel {
     );
   }
 
-  due(limit: number): { orgId: string; saveId: string }[] {
+  due(limit: number): { orgId: string; sagaId: string }[] {
     const now = this.#now();
     return [...this.#saves.values()]
       .filter((save) => isDue(save, now))
       .sort((a, b) => (a.leaseUntil ?? -Infinity) - (b.leaseUntil ?? -Infinity) || 0)
       .slice(0, limit)
-      .map((save) => ({ orgId: save.orgId, saveId: save.id }));
+      .map((save) => ({ orgId: save.orgId, sagaId: save.id }));
   }
 
   takeover(
@@ -474,7 +475,7 @@ export class JournalModel {
     saveId: string,
     owner: string,
     leaseMs: number,
-  ): TakenSave | { outcome: 'BUSY' | 'NOT_DUE' } {
+  ): TakenSaga | { outcome: 'BUSY' | 'NOT_DUE' } {
     // Nothing is concurrent here: busy is only an organization that never had a save.
     if (!this.#locks.has(orgId)) return { outcome: 'BUSY' };
     const save = this.#find(orgId, saveId);
@@ -485,7 +486,7 @@ export class JournalModel {
     this.#changed('takeover', save, save.epoch, from);
     return {
       outcome: 'TAKEN',
-      save: saveJson(save),
+      saga: sagaJson(save),
       images: this.#imagesJson(save.id),
       deployment: this.deployment,
       once: taken.once,
@@ -497,10 +498,10 @@ export class JournalModel {
   inspect(orgId: string, saveId: string): Awaited<ReturnType<SaveJournal['inspect']>> {
     this.#enter(orgId);
     const save = this.#find(orgId, saveId);
-    if (save === undefined) return { outcome: 'NO_SAVE' };
+    if (save === undefined) return { outcome: 'NO_SAGA' };
     return {
       outcome: 'FOUND',
-      save: saveJson(save),
+      saga: sagaJson(save),
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
       notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
@@ -625,9 +626,9 @@ export class JournalModel {
           (save.status === 'ROLLED_BACK' || save.ambiguous) &&
           this.imagesOf(save.id).some(
             (image) =>
-              image.role === one.role &&
-              image.agentId === one.agentId &&
-              (image.assistantId === null || image.recreate),
+              image.key === one.role &&
+              image.resourceId === one.agentId &&
+              (image.remoteId === null || image.recreate),
           ) &&
           !this.agentsOf(one.orgId).some((agent) => agent.assistantId === one.assistantId) &&
           !this.#revisions.some(
@@ -652,7 +653,7 @@ export class JournalModel {
       if (rows !== undefined)
         this.images.set(
           save.id,
-          rows.map((row) => ({ ...row, before: null, afterConfig: null })),
+          rows.map((row) => ({ ...row, before: null, after: { ...row.after, content: {} } })),
         );
     }
     const old = [...this.#saves.values()]
@@ -676,7 +677,7 @@ export class JournalModel {
   /** As the function does it: the organization's lock row exists from its first call on. */
   #enter(orgId: string): boolean {
     if (!this.#organizations.has(orgId)) return false;
-    if (!this.#locks.has(orgId)) this.#locks.set(orgId, { fenceUntil: null, fenceSaveId: null });
+    this.#locks.add(orgId);
     return true;
   }
 
@@ -693,7 +694,8 @@ export class JournalModel {
 
   #isBusy(orgId: string): boolean {
     return (
-      this.openSaveOf(orgId) !== undefined || (this.#locks.get(orgId)?.fenceUntil ?? -Infinity) > this.#now()
+      this.openSaves.some((save) => save.orgId === orgId && save.keys.includes(AGENTS)) ||
+      this.fencesOf(orgId).some(({ key, until }) => key === AGENTS && until > this.#now())
     );
   }
 
@@ -712,26 +714,21 @@ export class JournalModel {
   #begun(save: SaveRow): BeginOutcome {
     return {
       outcome: 'BEGUN',
-      save: saveJson(save),
+      saga: sagaJson(save),
       images: this.#imagesJson(save.id),
       deployment: this.deployment,
     };
   }
 
-  #imagesJson(saveId: string): SaveImage[] {
-    return this.imagesOf(saveId).map((image) => ({
-      role: image.role,
-      agentId: image.agentId,
-      assistantId: image.assistantId,
-      recreate: image.recreate,
-      before: image.before,
-      after: { config: image.afterConfig ?? ({} as AgentConfig), revision: afterRevision(image) },
-    }));
+  #imagesJson(saveId: string): PartImage[] {
+    return this.imagesOf(saveId).map(
+      ({ sagaId: _sagaId, orgId: _orgId, beforeRevision: _before, ...image }) => image,
+    );
   }
 
   #transition(
     op: JournalChange['op'],
-    ref: SaveRef,
+    ref: SagaRef,
     step: (save: SaveControl) => Step,
     take: {
       /** Answers the agents that it changed. */
@@ -739,21 +736,21 @@ export class JournalModel {
       outcome?: 'HELD';
       notBefore?: true;
     },
-  ): TransitionOutcome {
+  ): TransitionOutcome<AgentRecord> {
     this.#enter(ref.orgId);
-    const save = this.#find(ref.orgId, ref.saveId);
-    if (save === undefined) return { outcome: 'NO_SAVE' };
+    const save = this.#find(ref.orgId, ref.sagaId);
+    if (save === undefined) return { outcome: 'NO_SAGA' };
     const notBeforeMs = () => (save.notBefore === null ? null : this.#msUntil(save.notBefore));
     const taken = step(save);
     if (taken.kind === 'stale')
-      return { outcome: 'STALE', save: saveJson(save), agents: this.#saveAgents(save) };
+      return { outcome: 'STALE', saga: sagaJson(save), rows: this.#agentsLeftBy(save) };
     if (taken.kind === 'too early')
-      return { outcome: 'TOO_EARLY', save: saveJson(save), agents: [], notBeforeMs: notBeforeMs() };
+      return { outcome: 'TOO_EARLY', saga: sagaJson(save), rows: [], notBeforeMs: notBeforeMs() };
     if (taken.kind === 'repeated') {
       return {
         outcome: save.status,
-        save: saveJson(save),
-        agents: this.#saveAgents(save),
+        saga: sagaJson(save),
+        rows: this.#agentsLeftBy(save),
         notBeforeMs: notBeforeMs(),
       };
     }
@@ -761,46 +758,46 @@ export class JournalModel {
     // Written on a copy, because whatever fails in here is rolled back whole.
     const next = { ...save, ...taken.control };
     if (isClosed(next.status)) next.finishedAt = this.#now();
-    const agents = take.write(next);
+    const rows = take.write(next);
     Object.assign(save, next);
-    if (taken.fenceMs !== null) this.#raiseFence(ref.orgId, save.id, taken.fenceMs);
+    if (taken.fenceMs !== null) this.#raiseFences(save, taken.fenceMs);
     this.#changed(op, save, ref.epoch, from);
     return {
       outcome: take.outcome ?? save.status,
-      save: saveJson(save),
-      agents,
+      saga: sagaJson(save),
+      rows,
       ...(take.notBefore ? { notBeforeMs: notBeforeMs() } : {}),
     };
   }
 
-  #applyCommit(save: SaveRow, seen: CommittedAgent[]): AgentRecord[] {
+  #applyCommit(save: SaveRow, seen: CommittedPart[]): AgentRecord[] {
     const now = this.#now();
     // Row by row, on a copy: one refusal takes all of them back.
     const agents = new Map(this.agents);
     const rows: AgentRow[] = [];
     for (const image of this.imagesOf(save.id)) {
-      const answer = seen.find(({ role }) => role === image.role);
-      if (answer === undefined || answer.assistantId === '' || image.afterConfig === null)
-        throw new Error(`save ${save.id}: no matching answer for ${image.role}`);
-      const stored = agents.get(image.agentId);
+      const role = image.key as AgentRole;
+      const answer = seen.find(({ key }) => key === role);
+      if (answer === undefined || answer.remoteId === '')
+        throw new Error(`saga ${save.id}: no matching answer for ${role}`);
+      const stored = agents.get(image.resourceId);
       if (
         (stored?.revision ?? 0) !== image.beforeRevision ||
-        (stored !== undefined && stored.lastSaveId !== image.before?.saveId)
+        (stored !== undefined && stored.lastSaveId !== image.before?.sagaId)
       )
-        throw new Error(`save ${save.id}: ${image.role} is no longer at revision ${image.beforeRevision}`);
+        throw new Error(`saga ${save.id}: ${role} is no longer at revision ${image.beforeRevision}`);
       for (const other of agents.values()) {
-        if (other.id === image.agentId) continue;
-        if (other.assistantId === answer.assistantId) throw new Error('two agents with one assistant');
-        if (other.orgId === save.orgId && other.role === image.role)
-          throw new Error('two agents of one role');
+        if (other.id === image.resourceId) continue;
+        if (other.assistantId === answer.remoteId) throw new Error('two agents with one assistant');
+        if (other.orgId === save.orgId && other.role === role) throw new Error('two agents of one role');
       }
       const row: AgentRow = {
-        id: image.agentId,
+        id: image.resourceId,
         orgId: save.orgId,
-        role: image.role,
-        config: image.afterConfig,
-        assistantId: answer.assistantId,
-        revision: afterRevision(image),
+        role,
+        config: image.after.content as unknown as AgentConfig,
+        assistantId: answer.remoteId,
+        revision: image.after.revision,
         lastSaveId: save.id,
         mappingVersion: save.mappingVersion,
         lastSyncedAt: now,
@@ -815,7 +812,7 @@ export class JournalModel {
     }
     for (const row of rows) {
       this.agents.set(row.id, row);
-      const answer = seen.find(({ role }) => role === row.role);
+      const answer = seen.find(({ key }) => key === row.role);
       if (answer !== undefined) this.#observed.set(row.id, answer.observed);
       const isKept = this.#revisions.some(
         ({ agentId, revision }) => agentId === row.id && revision === row.revision,
@@ -835,44 +832,48 @@ export class JournalModel {
     save.failure = null;
     save.finishedAt = now;
     save.results = rows.map((row) => ({
-      role: row.role,
-      agentId: row.id,
+      key: row.role,
+      resourceId: row.id,
       success: true,
       vapiSynced: true,
       dbUpdated: true,
-      assistantId: row.assistantId,
+      remoteId: row.assistantId,
       error: null,
       revision: row.revision,
     }));
     return rows.map(agentJson);
   }
 
-  #raiseFence(orgId: string, saveId: string, lateMs: number): void {
-    const lock = this.#locks.get(orgId);
-    if (lock === undefined) return;
-    lock.fenceUntil = Math.max(lock.fenceUntil ?? -Infinity, this.#now() + lateMs);
-    lock.fenceSaveId = saveId;
+  /** A closed saga gives its keys back: those that a late request of it may still change, behind a fence. */
+  #raiseFences({ orgId, id: sagaId, keys }: SaveRow, lateMs: number): void {
+    const before = this.fencesOf(orgId);
+    const raised = keys.map((key): FenceRow => {
+      const until = before.find((fence) => fence.key === key)?.until ?? -Infinity;
+      return { key, until: Math.max(until, this.#now() + lateMs), sagaId };
+    });
+    this.#fences.set(orgId, [...before.filter(({ key }) => !keys.includes(key)), ...raised]);
   }
 
   /** Known of the assistant that the save named, not of a later one. */
-  #noteMissing(saveId: string, roles: AgentRole[]): void {
+  #noteMissing(saveId: string, keys: string[]): void {
     const now = this.#now();
     for (const image of this.imagesOf(saveId)) {
-      const agent = this.agents.get(image.agentId);
-      if (!roles.includes(image.role) || agent === undefined || agent.assistantId !== image.assistantId)
-        continue;
+      const agent = this.agents.get(image.resourceId);
+      if (!keys.includes(image.key) || agent === undefined || agent.assistantId !== image.remoteId) continue;
       this.agents.set(agent.id, { ...agent, missingSince: agent.missingSince ?? now, checkedAt: now });
     }
   }
 
   /** The agents as this save left them, whatever came later. */
-  #saveAgents(save: SaveRow): AgentRecord[] {
+  #agentsLeftBy(save: SaveRow): AgentRecord[] {
     const at = save.finishedAt === null ? '' : iso(save.finishedAt);
     return save.results
       .flatMap((result) =>
         this.#revisions
-          .filter((revision) => revision.agentId === result.agentId && revision.revision === result.revision)
-          .map((revision) => ({ ...revision, assistantId: result.assistantId ?? '' })),
+          .filter(
+            (revision) => revision.agentId === result.resourceId && revision.revision === result.revision,
+          )
+          .map((revision) => ({ ...revision, assistantId: result.remoteId ?? '' })),
       )
       .sort((a, b) => (a.role < b.role ? -1 : 1))
       .map((revision) => ({
@@ -889,7 +890,7 @@ export class JournalModel {
       }));
   }
 
-  #changed(op: JournalChange['op'], save: SaveRow, epoch: number, from: SaveStatus | null): void {
+  #changed(op: JournalChange['op'], save: SaveRow, epoch: number, from: SagaStatus | null): void {
     this.#onChange({ op, orgId: save.orgId, saveId: save.id, epoch, from, to: save.status });
   }
 }
@@ -924,18 +925,17 @@ export function portsOf(model: JournalModel): { journal: SaveJournal; sweepStore
   };
 }
 
-/** The revision that a save makes: the next one where the configuration changes, the same one where it does not. */
-export function afterRevision({ before, beforeRevision, afterConfig }: ImageRow): number {
-  const isKept = before !== null && afterConfig !== null && jsonEqual(before.config, afterConfig);
-  return isKept ? beforeRevision : beforeRevision + 1;
+function contentOf(config: AgentConfig): JsonObject {
+  return config as unknown as JsonObject;
 }
 
-function saveJson(save: SaveRow): SaveRecord {
+function sagaJson(save: SaveRow): SagaRecord {
   return {
     id: save.id,
     status: save.status,
     epoch: save.epoch,
     kind: save.kind,
+    cause: save.cause,
     ambiguous: save.ambiguous,
     mappingVersion: save.mappingVersion,
     results: save.results,

@@ -8,7 +8,7 @@ import { JournalModel, portsOf } from './journal-model.ts';
 
 /** The two journals that the conformance suite compares. */
 
-/** The save functions on a real Postgres, through the adapter that production uses. */
+/** The functions on a real Postgres, through the adapter that production uses. */
 export async function realJournal(supabase: TestSupabase): Promise<JournalUnderTest> {
   const { sql } = supabase;
   const client = createServiceClient({
@@ -39,7 +39,7 @@ export async function realJournal(supabase: TestSupabase): Promise<JournalUnderT
     },
     age: async (orgIds, ms) => {
       await sql`
-        update public.agent_saves set finished_at = finished_at - ${ms} * interval '1 millisecond'
+        update public.sagas set finished_at = finished_at - ${ms} * interval '1 millisecond'
         where org_id = any (${orgIds}::uuid[])`;
     },
     tables: async (orgIds) => {
@@ -51,25 +51,31 @@ export async function realJournal(supabase: TestSupabase): Promise<JournalUnderT
               'missing', missing_since is not null) order by org_id, role), '[]')
             from public.agents where org_id = any (${orgIds}::uuid[])),
           'saves', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'orgId', org_id, 'key', idempotency_key,
-              'hash', request_hash, 'kind', kind, 'status', status, 'epoch', epoch, 'owner', owner,
+              'hash', request_hash, 'kind', kind, 'cause', cause, 'status', status, 'epoch', epoch, 'owner', owner,
               'lease', ${time('lease_until')}, 'notBefore', ${time('not_before')}, 'deadline', ${time('deadline_at')},
               'ambiguous', ambiguous, 'mappingVersion', mapping_version, 'results', results, 'failure', failure,
               'finished', finished_at is not null) order by id), '[]')
-            from public.agent_saves where org_id = any (${orgIds}::uuid[])),
+            from public.sagas where org_id = any (${orgIds}::uuid[])),
           'revisions', (select coalesce(jsonb_agg(jsonb_build_object('agentId', agent_id, 'orgId', org_id,
               'revision', revision, 'role', role, 'config', config, 'assistantId', vapi_assistant_id, 'saveId', save_id)
               order by org_id, role, revision), '[]')
             from public.agent_revisions where org_id = any (${orgIds}::uuid[])),
-          'images', (select coalesce(jsonb_agg(jsonb_build_object('saveId', save_id, 'orgId', org_id, 'role', role,
-              'agentId', agent_id, 'assistantId', assistant_id, 'before', before_config, 'beforeRevision', before_revision,
-              'after', after_config) order by save_id, role), '[]')
-            from lockstep.save_images where org_id = any (${orgIds}::uuid[])),
+          'images', (select coalesce(jsonb_agg(jsonb_build_object('sagaId', saga_id, 'orgId', org_id, 'key', key,
+              'resource', resource, 'resourceId', resource_id, 'remoteId', remote_id, 'before', before_content,
+              'beforeRevision', before_revision, 'after', after_content, 'afterRevision', after_revision)
+              order by saga_id, key), '[]')
+            from lockstep.saga_parts where org_id = any (${orgIds}::uuid[])),
           'observed', (select coalesce(jsonb_agg(jsonb_build_object('agentId', agent_id, 'orgId', org_id,
               'document', document) order by agent_id), '[]')
             from lockstep.observed where org_id = any (${orgIds}::uuid[])),
-          'locks', (select coalesce(jsonb_agg(jsonb_build_object('orgId', org_id, 'fence', ${time('fence_until')},
-              'fenceSaveId', fence_save_id) order by org_id), '[]')
-            from lockstep.organization_locks where org_id = any (${orgIds}::uuid[]))) as tables`;
+          'locks', (select coalesce(jsonb_agg(jsonb_build_object('orgId', org_id) order by org_id), '[]')
+            from lockstep.organization_locks where org_id = any (${orgIds}::uuid[])),
+          'keys', (select coalesce(jsonb_agg(jsonb_build_object('orgId', org_id, 'key', key, 'sagaId', saga_id)
+              order by org_id, key), '[]')
+            from lockstep.saga_keys where org_id = any (${orgIds}::uuid[])),
+          'fences', (select coalesce(jsonb_agg(jsonb_build_object('orgId', org_id, 'key', key, 'until', ${time('until')},
+              'sagaId', saga_id) order by org_id, key), '[]')
+            from lockstep.fences where org_id = any (${orgIds}::uuid[]))) as tables`;
       if (row === undefined) throw new Error('no answer');
       return row.tables;
     },
@@ -124,6 +130,7 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
           key: row.idempotencyKey,
           hash: row.requestHash,
           kind: row.kind,
+          cause: row.cause,
           status: row.status,
           epoch: row.epoch,
           owner: row.owner,
@@ -140,27 +147,32 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
           .flatMap((agent) => model.revisionsOf(agent.id))
           .map(({ createdAt: _createdAt, ...row }) => ({ ...row })),
         images: saves
-          .flatMap((save) => [...model.imagesOf(save.id)].sort(by('role')))
+          .flatMap((save) => [...model.imagesOf(save.id)].sort(by('key')))
           .map((row) => ({
-            saveId: row.saveId,
+            sagaId: row.sagaId,
             orgId: row.orgId,
-            role: row.role,
-            agentId: row.agentId,
-            assistantId: row.assistantId,
-            before: row.before?.config ?? null,
+            key: row.key,
+            resource: row.resource,
+            resourceId: row.resourceId,
+            remoteId: row.remoteId,
+            before: row.before?.content ?? null,
             beforeRevision: row.beforeRevision,
-            after: row.afterConfig ?? {},
+            after: row.after.content,
+            afterRevision: row.after.revision,
           })),
         observed: [...agents].sort(by('id')).flatMap((agent) => {
           const document = model.observedOf(agent.id);
           return document === undefined ? [] : [{ agentId: agent.id, orgId: agent.orgId, document }];
         }),
-        locks: orgs.flatMap((orgId) => {
-          const lock = model.lockOf(orgId);
-          return lock === undefined
-            ? []
-            : [{ orgId, fence: time(lock.fenceUntil), fenceSaveId: lock.fenceSaveId }];
-        }),
+        locks: orgs.filter((orgId) => model.hasLock(orgId)).map((orgId) => ({ orgId })),
+        keys: orgs.flatMap((orgId) =>
+          model.openSaves
+            .filter((save) => save.orgId === orgId)
+            .flatMap(({ id, keys }) => keys.map((key) => ({ orgId, key, sagaId: id }))),
+        ),
+        fences: orgs.flatMap((orgId) =>
+          model.fencesOf(orgId).map(({ key, until, sagaId }) => ({ orgId, key, until: time(until), sagaId })),
+        ),
       };
     },
   };

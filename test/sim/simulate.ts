@@ -1,5 +1,6 @@
-import { AGENT_ROLES, type AgentRole } from '../../src/domain/agents/agent-config.ts';
+import { AGENT_ROLES, type AgentConfig, type AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { AgentRecord } from '../../src/domain/agents/save.ts';
+import type { JsonObject } from '../../src/domain/json.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
 import { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
 import { renderAssistant } from '../../src/services/agents/render.ts';
@@ -7,7 +8,7 @@ import { settleSave } from '../../src/services/agents/settle.ts';
 import { ValidationError } from '../../src/services/errors.ts';
 import { lateTimeMs } from '../../src/services/saga/settings.ts';
 import type { Violation } from './checks.ts';
-import { afterRevision, portsOf, type SaveRow } from './journal-model.ts';
+import { portsOf, type SaveRow } from './journal-model.ts';
 import type { Act, FaultAct, Plan } from './plan.ts';
 import { type Call, type Counts, type FaultSource, type Planted, type Strike, World } from './world.ts';
 
@@ -138,11 +139,15 @@ function longestDelay(plan: Plan): number {
   );
 }
 
+function configOf({ content }: { content: JsonObject }): AgentConfig {
+  return content as unknown as AgentConfig;
+}
+
 /** What an operator does with a save that needs attention: puts Vapi right by hand, one way or the other, and says so. */
 async function operate(world: World, save: SaveRow): Promise<void> {
   const images = world.model.imagesOf(save.id).map((image) => ({
     ...image,
-    madeId: image.assistantId ?? save.results.find(({ role }) => role === image.role)?.assistantId ?? null,
+    madeId: image.remoteId ?? save.results.find(({ key }) => key === image.key)?.remoteId ?? null,
   }));
   const isThere = (id: string | null) => world.store.all().some((assistant) => assistant.id === id);
   // What somebody has deleted cannot be committed any more.
@@ -154,21 +159,24 @@ async function operate(world: World, save: SaveRow): Promise<void> {
     const stamp = {
       deployment: world.model.deployment,
       orgId: save.orgId,
-      agentId: image.agentId,
-      role: image.role,
+      agentId: image.resourceId,
+      role: image.key as AgentRole,
     };
-    if (to === 'COMMITTED' && image.afterConfig !== null) {
-      const document = renderAssistant(save.mappingVersion, image.afterConfig, {
+    if (to === 'COMMITTED') {
+      const document = renderAssistant(save.mappingVersion, configOf(image.after), {
         ...stamp,
         saveId: save.id,
-        revision: afterRevision(image),
+        revision: image.after.revision,
       });
       world.edit(assistantId, document);
-    } else if (image.assistantId === null || image.before === null) {
+    } else if (image.remoteId === null || image.before === null) {
       world.remove(assistantId);
     } else {
-      const { config, mappingVersion, ...before } = image.before;
-      world.edit(assistantId, renderAssistant(mappingVersion, config, { ...stamp, ...before }));
+      const { mappingVersion, sagaId, revision } = image.before;
+      const document = renderAssistant(mappingVersion, configOf(image.before), {
+        ...{ ...stamp, saveId: sagaId, revision },
+      });
+      world.edit(assistantId, document);
     }
   }
   const voice = {

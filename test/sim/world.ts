@@ -2,8 +2,9 @@ import type { AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { AssistantStore, type JsonObject as StoredJson } from '../../src/local/vapi/assistant-store.ts';
-import { DatabaseError, type SaveJournal, type SaveRef } from '../../src/ports/agents/save-journal.ts';
+import { DatabaseError, type SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
+import type { SagaRef } from '../../src/ports/saga-journal.ts';
 import type { Clock, Log } from '../../src/ports/system.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../../src/services/agents/build.ts';
@@ -569,7 +570,7 @@ export class World {
     const { model } = this;
     const call = <T>(op: string, orgId: string | null, effect: () => T) =>
       this.#database(life, op, orgId, effect);
-    const transition = <T>(op: string, { orgId, saveId }: SaveRef, effect: () => T) => {
+    const transition = <T>(op: string, { orgId, sagaId: saveId }: SagaRef, effect: () => T) => {
       const held = sender.leases.get(orgId);
       const heldEpoch = held?.saveId === saveId ? held.epoch : null;
       return this.#database(life, op, orgId, () => {
@@ -592,21 +593,23 @@ export class World {
         sender.saveIds.add(saveId);
         const answer = await call('begin', orgId, () => model.begin(orgId, saveId, owner, request));
         if (answer.outcome === 'BEGUN')
-          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom, leaseMs: request.leaseMs });
+          sender.leases.set(orgId, { saveId, epoch: answer.saga.epoch, leaseFrom, leaseMs: request.leaseMs });
         return answer;
       },
       takeover: async (orgId, saveId, owner, leaseMs) => {
         const leaseFrom = this.#instant(life);
         const answer = await call('takeover', orgId, () => model.takeover(orgId, saveId, owner, leaseMs));
         if (answer.outcome === 'TAKEN')
-          sender.leases.set(orgId, { saveId, epoch: answer.save.epoch, leaseFrom, leaseMs });
+          sender.leases.set(orgId, { saveId, epoch: answer.saga.epoch, leaseFrom, leaseMs });
         return answer;
       },
       abort: async (ref, request) => {
-        const leaseFrom = asked(`${ref.saveId} abort`);
+        const leaseFrom = asked(`${ref.sagaId} abort`);
         const answer = await transition('abort', ref, () => model.abort(ref, request));
         if (answer.outcome === 'ROLLING_BACK')
-          sender.leases.set(ref.orgId, { ...ref, leaseFrom, leaseMs: request.leaseMs });
+          sender.leases.set(ref.orgId, {
+            ...{ saveId: ref.sagaId, epoch: ref.epoch, leaseFrom, leaseMs: request.leaseMs },
+          });
         return answer;
       },
       commit: (ref, request) => transition('commit', ref, () => model.commit(ref, request)),

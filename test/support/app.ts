@@ -138,7 +138,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
 async function promptsIn({ sql }: TestSupabase): Promise<string[]> {
   const rows = await sql<{ text: string }[]>`
     select distinct x.value as text
-    from lockstep.save_images i, jsonb_each_text(i.after_config) x
+    from lockstep.saga_parts p, jsonb_each_text(p.after_content) x
     where x.key in ('systemPrompt', 'firstMessage') and length(x.value) between 8 and 1000`;
   return rows.map(({ text }) => JSON.stringify(text).slice(1, -1));
 }

@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT_S = 120;
 
 export interface RecordedRequest {
   readonly method: string;
-  /** Without the query, such as `/rest/v1/rpc/save_begin`. */
+  /** Without the query, such as `/rest/v1/rpc/begin_agents`. */
   readonly path: string;
 }
 

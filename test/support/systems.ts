@@ -133,7 +133,7 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
 export function databaseCalls({ supabase }: TestApp): string[] {
   return supabase.requests.all
     .map(({ method, path }) => `${method} ${path.replace('/rest/v1/', '')}`)
-    .filter((call) => !call.endsWith('rpc/save_due'));
+    .filter((call) => !call.endsWith('rpc/saga_due'));
 }
 
 /** From here on `databaseCalls` and `vapiCalls` count anew. */

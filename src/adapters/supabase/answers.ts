@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { AGENT_ROLES, type AgentConfig, type AgentConfigPatch } from '../../domain/agents/agent-config.ts';
-import { type FieldDrift, SAVE_FAILURE_REASONS } from '../../domain/agents/save.ts';
+import type { FieldDrift } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import { SAGA_FAILURE_REASONS } from '../../domain/saga.ts';
 import { DRIFT_POLICIES } from '../../ports/agents/sweep-store.ts';
 
 /**
  * What the functions of the database answer. Parsed and not cast: another version of the schema, or something between us and the
- * database, may answer anything. Configurations and documents are only known to be objects; their content was validated when it was
- * written, and a field that a newer build has added must not stop recovery.
+ * database, may answer anything. What a part contains is only known to be an object: each kind of saga has its own content, it was
+ * validated when it was written, and a field that a newer build has added must not stop recovery.
  */
 
 const object = <T extends object>() =>
@@ -17,30 +18,50 @@ const status = z.enum(['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', '
 const waitMs = z.number().nullable();
 
 const result = z.object({
-  role,
-  agentId: z.string(),
+  key: z.string(),
+  resourceId: z.string(),
   success: z.boolean(),
   vapiSynced: z.boolean().nullable(),
   dbUpdated: z.boolean().nullable(),
-  assistantId: z.string().nullable(),
+  remoteId: z.string().nullable(),
   error: z.string().nullable(),
   revision: z.number().nullable(),
 });
-const save = z.object({
+const saga = z.object({
   id: z.string(),
   status,
   epoch: z.number(),
-  kind: z.enum(['USER', 'REVERT', 'ADOPT']),
+  kind: z.string(),
+  cause: z.string(),
   ambiguous: z.boolean(),
   mappingVersion: z.number(),
   results: z.array(result),
   failure: z
-    .object({ reason: z.enum(SAVE_FAILURE_REASONS), message: z.string(), retryable: z.boolean() })
+    .object({ reason: z.enum(SAGA_FAILURE_REASONS), message: z.string(), retryable: z.boolean() })
     .nullable(),
   startedAt: z.string(),
   finishedAt: z.string().nullable(),
 });
-const agent = z.object({
+const image = z.object({
+  key: z.string(),
+  resource: z.string(),
+  resourceId: z.string(),
+  remoteId: z.string().nullable(),
+  recreate: z.boolean(),
+  before: z
+    .object({
+      content: object<JsonObject>(),
+      revision: z.number(),
+      sagaId: z.string(),
+      mappingVersion: z.number(),
+    })
+    .nullable(),
+  after: z.object({ content: object<JsonObject>(), revision: z.number() }),
+});
+const open = { saga, images: z.array(image), deployment: z.string() };
+
+/** An agent as a row of a committed save. */
+export const agentRow = z.object({
   id: z.string(),
   role,
   config: object<AgentConfig>(),
@@ -52,30 +73,14 @@ const agent = z.object({
   missing: z.boolean(),
   adoptable: object<AgentConfigPatch>().nullable(),
 });
-const image = z.object({
-  role,
-  agentId: z.string(),
-  assistantId: z.string().nullable(),
-  recreate: z.boolean(),
-  before: z
-    .object({
-      config: object<AgentConfig>(),
-      revision: z.number(),
-      saveId: z.string(),
-      mappingVersion: z.number(),
-    })
-    .nullable(),
-  after: z.object({ config: object<AgentConfig>(), revision: z.number() }),
-});
-const images = z.array(image);
-const agents = z.array(agent);
+const agents = z.array(agentRow);
 
-export const beginAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('BEGUN'), save, images, deployment: z.string() }),
-  z.object({ outcome: z.enum(['REPLAY', 'REFUSED_MISSING']), save, agents }),
+export const beginAgentsAnswer = z.discriminatedUnion('outcome', [
+  z.object({ outcome: z.literal('BEGUN'), ...open }),
+  z.object({ outcome: z.enum(['REPLAY', 'REFUSED']), saga, rows: agents }),
   z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
-  z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), saveId: z.string() }),
-  z.object({ outcome: z.literal('IN_PROGRESS'), saveId: z.string(), status, retryAfterMs: waitMs }),
+  z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), sagaId: z.string() }),
+  z.object({ outcome: z.literal('IN_PROGRESS'), sagaId: z.string(), status, retryAfterMs: waitMs }),
   z.object({ outcome: z.literal('NO_AGENT'), role }),
   z.object({ outcome: z.literal('REVISION_CONFLICT'), agents }),
   z.object({
@@ -85,22 +90,23 @@ export const beginAnswer = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
 ]);
 
-export const transitionAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('NO_SAVE') }),
-  z.object({
-    outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
-    save,
-    agents: agents.optional(),
-    notBeforeMs: waitMs.optional(),
-  }),
-]);
+/** `row`: what a saga of the caller's kind commits. */
+export function transitionAnswer<Row extends z.ZodType>(row: Row) {
+  return z.discriminatedUnion('outcome', [
+    z.object({ outcome: z.literal('NO_SAGA') }),
+    z.object({
+      outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
+      saga,
+      rows: z.array(row).optional(),
+      notBeforeMs: waitMs.optional(),
+    }),
+  ]);
+}
 
 export const takeoverAnswer = z.discriminatedUnion('outcome', [
   z.object({
     outcome: z.literal('TAKEN'),
-    save,
-    images,
-    deployment: z.string(),
+    ...open,
     once: z.boolean(),
     quarantined: z.boolean(),
     pastDeadline: z.boolean(),
@@ -109,18 +115,11 @@ export const takeoverAnswer = z.discriminatedUnion('outcome', [
 ]);
 
 export const inspectAnswer = z.discriminatedUnion('outcome', [
-  z.object({
-    outcome: z.literal('FOUND'),
-    save,
-    images,
-    deployment: z.string(),
-    notBeforeMs: waitMs,
-    leaseMs: waitMs,
-  }),
-  z.object({ outcome: z.literal('NO_SAVE') }),
+  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: waitMs, leaseMs: waitMs }),
+  z.object({ outcome: z.literal('NO_SAGA') }),
 ]);
 
-export const dueAnswer = z.array(z.object({ org_id: z.string(), save_id: z.string() }));
+export const dueAnswer = z.array(z.object({ org_id: z.string(), saga_id: z.string() }));
 
 export const sweepLookupAnswer = z.array(
   z.object({

@@ -60,80 +60,10 @@ export type Database = {
             referencedRelation: "agent_saves"
             referencedColumns: ["id"]
           },
-        ]
-      }
-      agent_saves: {
-        Row: {
-          actor: string | null
-          ambiguous: boolean
-          deadline_at: string
-          epoch: number
-          failure: Json | null
-          finished_at: string | null
-          forgotten: boolean
-          id: string
-          idempotency_key: string | null
-          in_history: boolean
-          kind: string
-          lease_until: string | null
-          mapping_version: number
-          not_before: string | null
-          org_id: string
-          owner: string | null
-          request_hash: string
-          results: NonNullable<Json>
-          started_at: string
-          status: string
-        }
-        Insert: {
-          actor?: string | null
-          ambiguous?: boolean
-          deadline_at: string
-          epoch: number
-          failure?: Json | null
-          finished_at?: string | null
-          forgotten?: boolean
-          id: string
-          idempotency_key?: string | null
-          in_history?: boolean
-          kind: string
-          lease_until?: string | null
-          mapping_version: number
-          not_before?: string | null
-          org_id: string
-          owner?: string | null
-          request_hash: string
-          results: NonNullable<Json>
-          started_at: string
-          status: string
-        }
-        Update: {
-          actor?: string | null
-          ambiguous?: boolean
-          deadline_at?: string
-          epoch?: number
-          failure?: Json | null
-          finished_at?: string | null
-          forgotten?: boolean
-          id?: string
-          idempotency_key?: string | null
-          in_history?: boolean
-          kind?: string
-          lease_until?: string | null
-          mapping_version?: number
-          not_before?: string | null
-          org_id?: string
-          owner?: string | null
-          request_hash?: string
-          results?: NonNullable<Json>
-          started_at?: string
-          status?: string
-        }
-        Relationships: [
           {
-            foreignKeyName: "agent_saves_org_id_fkey"
-            columns: ["org_id"]
-            referencedRelation: "organizations"
+            foreignKeyName: "agent_revisions_save_id_fkey"
+            columns: ["save_id"]
+            referencedRelation: "sagas"
             referencedColumns: ["id"]
           },
         ]
@@ -431,13 +361,170 @@ export type Database = {
           },
         ]
       }
+      sagas: {
+        Row: {
+          actor: string | null
+          ambiguous: boolean
+          cause: string
+          deadline_at: string
+          epoch: number
+          failure: Json | null
+          finished_at: string | null
+          forgotten: boolean
+          id: string
+          idempotency_key: string | null
+          in_history: boolean
+          kind: string
+          lease_until: string | null
+          mapping_version: number
+          not_before: string | null
+          org_id: string
+          owner: string | null
+          request_hash: string
+          results: NonNullable<Json>
+          started_at: string
+          status: string
+        }
+        Insert: {
+          actor?: string | null
+          ambiguous?: boolean
+          cause: string
+          deadline_at: string
+          epoch: number
+          failure?: Json | null
+          finished_at?: string | null
+          forgotten?: boolean
+          id: string
+          idempotency_key?: string | null
+          in_history?: boolean
+          kind: string
+          lease_until?: string | null
+          mapping_version: number
+          not_before?: string | null
+          org_id: string
+          owner?: string | null
+          request_hash: string
+          results: NonNullable<Json>
+          started_at: string
+          status: string
+        }
+        Update: {
+          actor?: string | null
+          ambiguous?: boolean
+          cause?: string
+          deadline_at?: string
+          epoch?: number
+          failure?: Json | null
+          finished_at?: string | null
+          forgotten?: boolean
+          id?: string
+          idempotency_key?: string | null
+          in_history?: boolean
+          kind?: string
+          lease_until?: string | null
+          mapping_version?: number
+          not_before?: string | null
+          org_id?: string
+          owner?: string | null
+          request_hash?: string
+          results?: NonNullable<Json>
+          started_at?: string
+          status?: string
+        }
+        Relationships: [
+          {
+            foreignKeyName: "sagas_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
     }
     Views: {
-      [_ in never]: never
+      agent_saves: {
+        Row: {
+          actor: string | null
+          ambiguous: boolean | null
+          deadline_at: string | null
+          epoch: number | null
+          failure: Json | null
+          finished_at: string | null
+          id: string | null
+          idempotency_key: string | null
+          kind: string | null
+          lease_until: string | null
+          mapping_version: number | null
+          not_before: string | null
+          org_id: string | null
+          owner: string | null
+          request_hash: string | null
+          results: Json | null
+          started_at: string | null
+          status: string | null
+        }
+        Insert: {
+          actor?: string | null
+          ambiguous?: boolean | null
+          deadline_at?: string | null
+          epoch?: number | null
+          failure?: never
+          finished_at?: string | null
+          id?: string | null
+          idempotency_key?: string | null
+          kind?: string | null
+          lease_until?: string | null
+          mapping_version?: number | null
+          not_before?: string | null
+          org_id?: string | null
+          owner?: string | null
+          request_hash?: string | null
+          results?: never
+          started_at?: string | null
+          status?: string | null
+        }
+        Update: {
+          actor?: string | null
+          ambiguous?: boolean | null
+          deadline_at?: string | null
+          epoch?: number | null
+          failure?: never
+          finished_at?: string | null
+          id?: string | null
+          idempotency_key?: string | null
+          kind?: string | null
+          lease_until?: string | null
+          mapping_version?: number | null
+          not_before?: string | null
+          org_id?: string | null
+          owner?: string | null
+          request_hash?: string | null
+          results?: never
+          started_at?: string | null
+          status?: string | null
+        }
+        Relationships: [
+          {
+            foreignKeyName: "sagas_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
     }
     Functions: {
       attach_phone_number: {
         Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
+        Returns: Json
+      }
+      begin_agents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
         Returns: Json
       }
       lease_release: {
@@ -456,91 +543,82 @@ export type Database = {
         Args: { p_replica: string; p_ttl_ms: number }
         Returns: Json
       }
-      save_abort: {
+      saga_abort: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }
-      save_begin: {
-        Args: {
-          p_org_id: string
-          p_owner: string
-          p_request: Json
-          p_save_id: string
-        }
-        Returns: Json
-      }
-      save_cleanup: {
+      saga_cleanup: {
         Args: { p_keep_days: number; p_limit: number }
         Returns: number
       }
-      save_commit: {
+      saga_commit: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }
-      save_due: {
+      saga_due: {
         Args: { p_limit: number }
         Returns: {
           org_id: string
-          save_id: string
+          saga_id: string
         }[]
       }
-      save_hold: {
+      saga_hold: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }
-      save_inspect: {
-        Args: { p_org_id: string; p_save_id: string }
+      saga_inspect: {
+        Args: { p_org_id: string; p_saga_id: string }
         Returns: Json
       }
-      save_needs_attention: {
+      saga_needs_attention: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }
-      save_rolled_back: {
+      saga_rolled_back: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }
-      save_settle: {
+      saga_settle: {
         Args: {
           p_epoch: number
           p_org_id: string
           p_request: Json
-          p_save_id: string
+          p_saga_id: string
           p_status: string
         }
         Returns: Json
       }
-      save_takeover: {
+      saga_takeover: {
         Args: {
           p_lease_ms: number
           p_org_id: string
           p_owner: string
-          p_save_id: string
+          p_saga_id: string
         }
         Returns: Json
       }

@@ -28,7 +28,7 @@ export async function preflight(config: SupabaseConfig): Promise<Preflight> {
 /** Tests the REST layer, the secret key, the migrations and the database with one request that reads no rows. */
 async function checkDatabase(config: SupabaseConfig): Promise<Preflight> {
   const { host } = new URL(config.url);
-  const { error, status } = await createServiceClient(config).rpc('save_due', { p_limit: 0 });
+  const { error, status } = await createServiceClient(config).rpc('saga_due', { p_limit: 0 });
   if (error === null) return { state: 'ready' };
   const { code, message } = error;
   if (code === NOT_SENT || code === NO_ANSWER) return connectionFailed('SUPABASE_URL', host, message);

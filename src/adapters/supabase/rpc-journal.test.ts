@@ -8,13 +8,8 @@ import { supabaseConfig } from '../../../test/support/app.ts';
 import { closedPort } from '../../../test/support/network.ts';
 import { createTestSupabase, type Fault, type TestSupabase } from '../../../test/support/supabase.ts';
 import { type AgentConfig, type AgentRole, defaultConfig } from '../../domain/agents/agent-config.ts';
-import type {
-  AgentRecord,
-  SaveFailure,
-  SaveImage,
-  SaveRecord,
-  TransactionResult,
-} from '../../domain/agents/save.ts';
+import type { AgentRecord } from '../../domain/agents/save.ts';
+import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type BeginOutcome,
@@ -22,8 +17,8 @@ import {
   DatabaseError,
   KeyRefusedError,
   type SaveJournal,
-  type SaveRef,
 } from '../../ports/agents/save-journal.ts';
+import type { SagaRef } from '../../ports/saga-journal.ts';
 import { createServiceClient, NO_ANSWER, NOT_SENT } from './clients.ts';
 import { createRpcJournal, databaseError } from './rpc-journal.ts';
 import { createRpcSweepStore } from './rpc-sweep-store.ts';
@@ -123,22 +118,22 @@ const config = z.strictObject({
 const time = z.iso.datetime({ offset: true });
 const uuid = z.guid();
 const result = z.strictObject({
-  ...{ role, agentId: uuid, success: z.boolean(), vapiSynced: z.boolean().nullable() },
-  ...{ dbUpdated: z.boolean().nullable(), assistantId: z.string().nullable(), error: z.string().nullable() },
+  ...{ key: z.string(), resourceId: uuid, success: z.boolean(), vapiSynced: z.boolean().nullable() },
+  ...{ dbUpdated: z.boolean().nullable(), remoteId: z.string().nullable(), error: z.string().nullable() },
   revision: z.int().nullable(),
 });
 const failure = z.strictObject({
   reason: z.enum([
     ...(['VAPI_REJECTED', 'VAPI_ANSWER_DIFFERED', 'VAPI_UNAVAILABLE'] as const),
-    ...(['VAPI_RATE_LIMITED', 'VAPI_UNAUTHORIZED', 'ASSISTANT_MISSING'] as const),
+    ...(['VAPI_RATE_LIMITED', 'VAPI_UNAUTHORIZED', 'RESOURCE_MISSING', 'OUTCOME_UNKNOWN'] as const),
   ]),
   message: z.string(),
   retryable: z.boolean(),
 });
-const save = z.strictObject({
+const saga = z.strictObject({
   id: uuid,
   status: z.enum(['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION']),
-  ...{ epoch: z.int(), kind: z.enum(['USER', 'REVERT', 'ADOPT']), ambiguous: z.boolean() },
+  ...{ epoch: z.int(), kind: z.string(), cause: z.string(), ambiguous: z.boolean() },
   ...{ mappingVersion: z.int(), results: z.array(result), failure: failure.nullable() },
   ...{ startedAt: time, finishedAt: time.nullable() },
 });
@@ -147,19 +142,21 @@ const agent = z.strictObject({
   ...{ lastSyncedAt: time, checkedAt: time, drift: z.array(z.never()), adoptable: z.null() },
 });
 const image = z.strictObject({
-  ...{ role, agentId: uuid, assistantId: z.string().nullable(), recreate: z.boolean() },
-  before: z.strictObject({ config, revision: z.int(), saveId: uuid, mappingVersion: z.int() }).nullable(),
-  after: z.strictObject({ config, revision: z.int() }),
+  ...{ key: z.string(), resource: z.string(), resourceId: uuid },
+  ...{ remoteId: z.string().nullable(), recreate: z.boolean() },
+  before: z
+    .strictObject({ content: config, revision: z.int(), sagaId: uuid, mappingVersion: z.int() })
+    .nullable(),
+  after: z.strictObject({ content: config, revision: z.int() }),
 });
 
 test('the shapes of these tests are those of the port (checked by the compiler)', () => {
-  expectTypeOf<z.output<typeof save>>().toEqualTypeOf<SaveRecord>();
-  expectTypeOf<z.output<typeof result>>().toEqualTypeOf<TransactionResult>();
-  expectTypeOf<z.output<typeof failure>>().toEqualTypeOf<SaveFailure>();
+  expectTypeOf<z.output<typeof saga>>().toEqualTypeOf<SagaRecord>();
+  expectTypeOf<z.output<typeof result>>().toEqualTypeOf<PartResult>();
+  expectTypeOf<z.output<typeof failure>>().toEqualTypeOf<SagaFailure>();
   expectTypeOf<z.output<typeof agent>>().toExtend<AgentRecord>();
-  expectTypeOf<z.output<typeof image>>().toExtend<SaveImage>();
   expectTypeOf<keyof z.output<typeof agent>>().toEqualTypeOf<keyof AgentRecord>();
-  expectTypeOf<keyof z.output<typeof image>>().toEqualTypeOf<keyof SaveImage>();
+  expectTypeOf<keyof z.output<typeof image>>().toEqualTypeOf<keyof PartImage>();
 });
 
 describe('against real functions', () => {
@@ -182,7 +179,7 @@ describe('against real functions', () => {
     roles: AgentRole[] = ['INBOUND', 'OUTBOUND'],
   ): BeginRequest {
     return {
-      ...{ idempotencyKey: null, requestHash: 'hash', kind: 'USER', actor: 'somebody', mappingVersion: 1 },
+      ...{ idempotencyKey: null, requestHash: 'hash', cause: 'USER', actor: 'somebody', mappingVersion: 1 },
       ...{ leaseMs: 60_000, deadlineMs: 120_000 },
       updates: roles.map((name) => ({
         ...{ role: name, agentId: null, newAgentId: randomUUID(), expectedRevision: null },
@@ -196,26 +193,26 @@ describe('against real functions', () => {
 
   async function begun(over: Partial<BeginRequest> = {}, roles?: AgentRole[]) {
     const orgId = await supabase.createOrganization();
-    const ref: SaveRef = { orgId, saveId: randomUUID(), epoch: 1 };
-    const outcome = await journal.begin(orgId, ref.saveId, 'me', request(over, roles));
+    const ref: SagaRef = { orgId, sagaId: randomUUID(), epoch: 1 };
+    const outcome = await journal.begin(orgId, ref.sagaId, 'me', request(over, roles));
     return { ref, outcome };
   }
 
   const answers = (assistant: string) =>
     (['INBOUND', 'OUTBOUND'] as const).map((name) => ({
-      ...{ role: name, assistantId: `${assistant}-${name}`, observed: { name: 'seen' } },
+      ...{ key: name, remoteId: `${assistant}-${name}`, observed: { name: 'seen' } },
     }));
-  const results = (ref: SaveRef): TransactionResult[] => [
+  const results = (ref: SagaRef): PartResult[] => [
     {
-      ...{ role: 'INBOUND', agentId: ref.saveId, success: false, vapiSynced: null, dbUpdated: false },
-      ...{ assistantId: null, error: 'no', revision: null },
+      ...{ key: 'INBOUND', resourceId: ref.sagaId, success: false, vapiSynced: null, dbUpdated: false },
+      ...{ remoteId: null, error: 'no', revision: null },
     },
   ];
-  const why: SaveFailure = { reason: 'VAPI_REJECTED', message: 'refused', retryable: false };
+  const why: SagaFailure = { reason: 'VAPI_REJECTED', message: 'refused', retryable: false };
 
   async function committed(over: Partial<BeginRequest> = {}) {
     const { ref } = await begun(over);
-    const outcome = await journal.commit(ref, { agents: answers(ref.saveId), ambiguous: false, lateMs: 0 });
+    const outcome = await journal.commit(ref, { parts: answers(ref.sagaId), ambiguous: false, lateMs: 0 });
     return { ref, outcome };
   }
 
@@ -224,9 +221,9 @@ describe('against real functions', () => {
   test('begin and commit, each with exactly what the port says, and each the same when it is repeated', async () => {
     const { ref, outcome } = await begun();
     if (outcome.outcome !== 'BEGUN') throw new Error(outcome.outcome);
-    expect(keys(outcome)).toEqual(['deployment', 'images', 'outcome', 'save']);
-    expect(save.parse(outcome.save)).toMatchObject({
-      id: ref.saveId,
+    expect(keys(outcome)).toEqual(['deployment', 'images', 'outcome', 'saga']);
+    expect(saga.parse(outcome.saga)).toMatchObject({
+      id: ref.sagaId,
       status: 'APPLYING',
       epoch: 1,
       finishedAt: null,
@@ -234,38 +231,39 @@ describe('against real functions', () => {
     expect(z.array(image).length(2).parse(outcome.images)).toEqual(
       (['INBOUND', 'OUTBOUND'] as const).map((name) => ({
         ...{
-          role: name,
-          agentId: expect.any(String) as string,
-          assistantId: null,
+          key: name,
+          resource: 'agent',
+          resourceId: expect.any(String) as string,
+          remoteId: null,
           before: null,
           recreate: false,
         },
-        after: { config: { ...defaultConfig(name), systemPrompt: CONFIG.systemPrompt }, revision: 1 },
+        after: { content: { ...defaultConfig(name), systemPrompt: CONFIG.systemPrompt }, revision: 1 },
       })),
     );
     expect(uuid.parse(outcome.deployment)).toBe(outcome.deployment);
-    expect(await journal.begin(ref.orgId, ref.saveId, 'me', request())).toEqual(outcome);
+    expect(await journal.begin(ref.orgId, ref.sagaId, 'me', request())).toEqual(outcome);
 
-    const commit = { agents: answers(ref.saveId), ambiguous: false, lateMs: 0 };
+    const commit = { parts: answers(ref.sagaId), ambiguous: false, lateMs: 0 };
     const done = await journal.commit(ref, commit);
     if (done.outcome !== 'COMMITTED') throw new Error(done.outcome);
-    expect(save.parse(done.save)).toMatchObject({
+    expect(saga.parse(done.saga)).toMatchObject({
       status: 'COMMITTED',
       finishedAt: expect.any(String) as string,
     });
-    expect(z.array(agent).length(2).parse(done.agents)).toMatchObject([
-      { role: 'INBOUND', revision: 1, assistantId: `${ref.saveId}-INBOUND`, config: CONFIG },
-      { role: 'OUTBOUND', revision: 1, assistantId: `${ref.saveId}-OUTBOUND` },
+    expect(z.array(agent).length(2).parse(done.rows)).toMatchObject([
+      { role: 'INBOUND', revision: 1, assistantId: `${ref.sagaId}-INBOUND`, config: CONFIG },
+      { role: 'OUTBOUND', revision: 1, assistantId: `${ref.sagaId}-OUTBOUND` },
     ]);
     const again = await journal.commit(ref, commit);
-    expect(again).toMatchObject({ outcome: 'COMMITTED', save: done.save, agents: done.agents });
+    expect(again).toMatchObject({ outcome: 'COMMITTED', saga: done.saga, rows: done.rows });
 
     const next = await journal.begin(ref.orgId, randomUUID(), 'me', request({}, ['OUTBOUND']));
     if (next.outcome !== 'BEGUN') throw new Error(next.outcome);
     expect(z.array(image).parse(next.images)).toMatchObject([
       {
-        ...{ role: 'OUTBOUND', assistantId: `${ref.saveId}-OUTBOUND` },
-        before: { revision: 1, saveId: ref.saveId, mappingVersion: 1 },
+        ...{ key: 'OUTBOUND', remoteId: `${ref.sagaId}-OUTBOUND` },
+        before: { revision: 1, sagaId: ref.sagaId, mappingVersion: 1 },
         after: { revision: 1 },
       },
     ]);
@@ -283,12 +281,12 @@ describe('against real functions', () => {
     });
     expect(await begin({ idempotencyKey: 'key', requestHash: 'other' })).toEqual({
       outcome: 'IDEMPOTENCY_CONFLICT',
-      saveId: ref.saveId,
+      sagaId: ref.sagaId,
     });
     const replay = await begin({ idempotencyKey: 'key' });
     if (replay.outcome !== 'REPLAY') throw new Error(replay.outcome);
-    expect(keys(replay)).toEqual(['agents', 'outcome', 'save']);
-    expect([save.parse(replay.save).id, z.array(agent).parse(replay.agents).length]).toEqual([ref.saveId, 2]);
+    expect(keys(replay)).toEqual(['outcome', 'rows', 'saga']);
+    expect([saga.parse(replay.saga).id, z.array(agent).parse(replay.rows).length]).toEqual([ref.sagaId, 2]);
 
     expect(await begin({ updates: [{ ...update, agentId: randomUUID() }] })).toEqual({
       outcome: 'NO_AGENT',
@@ -313,7 +311,7 @@ describe('against real functions', () => {
     expect(open.outcome).toBe('BEGUN');
     expect(await begin({})).toEqual({
       outcome: 'IN_PROGRESS',
-      saveId: 'save' in open ? open.save.id : '',
+      sagaId: 'saga' in open ? open.saga.id : '',
       status: 'APPLYING',
       retryAfterMs: expect.any(Number) as number,
     });
@@ -321,20 +319,20 @@ describe('against real functions', () => {
 
   test('an assistant that is known to be gone: refused, and told again by the same key', async () => {
     const { ref } = await committed();
-    const next = { ...ref, saveId: randomUUID() };
-    await journal.begin(ref.orgId, next.saveId, 'me', request());
+    const next = { ...ref, sagaId: randomUUID() };
+    await journal.begin(ref.orgId, next.sagaId, 'me', request());
     const closed = await journal.abort(next, {
-      ...{ failure: { ...why, reason: 'ASSISTANT_MISSING' }, results: results(next), missing: ['INBOUND'] },
+      ...{ failure: { ...why, reason: 'RESOURCE_MISSING' }, results: results(next), missing: ['INBOUND'] },
       ...{ ambiguous: false, lateMs: 0, leaseMs: 60_000, nothingApplied: true },
     });
     expect(closed).toMatchObject({ outcome: 'ROLLED_BACK', notBeforeMs: null });
     const refused = await journal.begin(ref.orgId, randomUUID(), 'me', request());
-    if (refused.outcome !== 'REFUSED_MISSING') throw new Error(refused.outcome);
-    expect(save.parse(refused.save)).toMatchObject({
+    if (refused.outcome !== 'REFUSED') throw new Error(refused.outcome);
+    expect(saga.parse(refused.saga)).toMatchObject({
       status: 'ROLLED_BACK',
-      failure: { reason: 'ASSISTANT_MISSING' },
+      failure: { reason: 'RESOURCE_MISSING' },
     });
-    expect(refused.agents).toEqual([]);
+    expect(refused.rows).toEqual([]);
   });
 
   test('back: abort, then rolled back; repeated each says the same; with another epoch nothing moves', async () => {
@@ -344,27 +342,27 @@ describe('against real functions', () => {
       ...{ leaseMs: 60_000, nothingApplied: false },
     };
     expect(await journal.abort({ ...ref, epoch: 2 }, abort)).toMatchObject({ outcome: 'STALE' });
-    expect(await journal.abort({ ...ref, saveId: randomUUID() }, abort)).toEqual({ outcome: 'NO_SAVE' });
+    expect(await journal.abort({ ...ref, sagaId: randomUUID() }, abort)).toEqual({ outcome: 'NO_SAGA' });
     for (let repeat = 0; repeat < 2; repeat += 1) {
       const turned = await journal.abort(ref, abort);
       if (turned.outcome !== 'ROLLING_BACK') throw new Error(turned.outcome);
-      expect(save.parse(turned.save)).toMatchObject({ failure: why, results: results(ref) });
+      expect(saga.parse(turned.saga)).toMatchObject({ failure: why, results: results(ref) });
     }
     const close = { results: results(ref), missing: [], ambiguous: false, lateMs: 0 };
     for (let repeat = 0; repeat < 2; repeat += 1) {
       const done = await journal.rolledBack(ref, close);
       if (done.outcome !== 'ROLLED_BACK') throw new Error(done.outcome);
-      expect(save.parse(done.save).finishedAt).not.toBeNull();
+      expect(saga.parse(done.saga).finishedAt).not.toBeNull();
     }
-    const late = await journal.commit(ref, { agents: answers('late'), ambiguous: false, lateMs: 0 });
-    expect(late).toMatchObject({ outcome: 'STALE', save: { status: 'ROLLED_BACK' } });
+    const late = await journal.commit(ref, { parts: answers('late'), ambiguous: false, lateMs: 0 });
+    expect(late).toMatchObject({ outcome: 'STALE', saga: { status: 'ROLLED_BACK' } });
   });
 
   test('abandoned: due, taken once with a new epoch, held, and handed to a person, who settles it', async () => {
     const { ref } = await begun({ leaseMs: 1, deadlineMs: 2 });
-    const { orgId, saveId } = ref;
-    await expect.poll(() => journal.due(1_000)).toContainEqual({ orgId, saveId });
-    const taken = await journal.takeover(ref.orgId, ref.saveId, 'other', 60_000);
+    const { orgId, sagaId } = ref;
+    await expect.poll(() => journal.due(1_000)).toContainEqual({ orgId, sagaId });
+    const taken = await journal.takeover(ref.orgId, ref.sagaId, 'other', 60_000);
     if (taken.outcome !== 'TAKEN') throw new Error(taken.outcome);
     expect(keys(taken)).toEqual([
       'deployment',
@@ -373,17 +371,17 @@ describe('against real functions', () => {
       'outcome',
       'pastDeadline',
       'quarantined',
-      'save',
+      'saga',
     ]);
-    expect(save.parse(taken.save)).toMatchObject({ epoch: 2, ambiguous: false });
+    expect(saga.parse(taken.saga)).toMatchObject({ epoch: 2, ambiguous: false });
     expect(z.array(image).parse(taken.images)).toHaveLength(2);
     expect([taken.once, taken.quarantined, taken.pastDeadline]).toEqual([true, false, true]);
-    expect(await journal.takeover(ref.orgId, ref.saveId, 'third', 60_000)).toEqual({ outcome: 'NOT_DUE' });
+    expect(await journal.takeover(ref.orgId, ref.sagaId, 'third', 60_000)).toEqual({ outcome: 'NOT_DUE' });
 
     const held = { ...ref, epoch: 2 };
     const hold = await journal.hold(held, { results: results(ref), ambiguous: true, notBeforeMs: 60_000 });
-    expect(hold).toMatchObject({ outcome: 'HELD', save: { status: 'APPLYING' } });
-    expect(await journal.due(1_000)).not.toContainEqual({ orgId: ref.orgId, saveId: ref.saveId });
+    expect(hold).toMatchObject({ outcome: 'HELD', saga: { status: 'APPLYING' } });
+    expect(await journal.due(1_000)).not.toContainEqual({ orgId: ref.orgId, sagaId: ref.sagaId });
 
     const abort = {
       ...{ failure: why, results: results(ref), missing: [], ambiguous: true, lateMs: 60_000 },
@@ -400,23 +398,23 @@ describe('against real functions', () => {
       lateMs: 0,
     });
     if (attention.outcome !== 'NEEDS_ATTENTION') throw new Error(attention.outcome);
-    expect(save.parse(attention.save).finishedAt).toBeNull();
+    expect(saga.parse(attention.saga).finishedAt).toBeNull();
 
-    const found = await journal.inspect(ref.orgId, ref.saveId);
+    const found = await journal.inspect(ref.orgId, ref.sagaId);
     if (found.outcome !== 'FOUND') throw new Error(found.outcome);
-    expect([save.parse(found.save).status, z.array(image).parse(found.images).length]).toEqual([
+    expect([saga.parse(found.saga).status, z.array(image).parse(found.images).length]).toEqual([
       'NEEDS_ATTENTION',
       2,
     ]);
-    expect(await journal.inspect(ref.orgId, randomUUID())).toEqual({ outcome: 'NO_SAVE' });
+    expect(await journal.inspect(ref.orgId, randomUUID())).toEqual({ outcome: 'NO_SAGA' });
 
-    const settled = await journal.settle(held, 'COMMITTED', { agents: answers(ref.saveId), lateMs: 60_000 });
+    const settled = await journal.settle(held, 'COMMITTED', { parts: answers(ref.sagaId), lateMs: 60_000 });
     if (settled.outcome !== 'COMMITTED') throw new Error(settled.outcome);
-    expect(z.array(agent).parse(settled.agents)).toHaveLength(2);
+    expect(z.array(agent).parse(settled.rows)).toHaveLength(2);
     // Late requests may still arrive: a fence.
     expect(await journal.begin(ref.orgId, randomUUID(), 'me', request())).toMatchObject({
       outcome: 'IN_PROGRESS',
-      saveId: ref.saveId,
+      sagaId: ref.sagaId,
       status: 'COMMITTED',
       retryAfterMs: expect.any(Number) as number,
     });
@@ -426,12 +424,12 @@ describe('against real functions', () => {
     const { ref } = await begun({ leaseMs: 60_000 });
     const retryAfterMs = async (at: string) => {
       await supabase.sql`
-        update public.agent_saves set started_at = now() - ${at}::interval where id = ${ref.saveId}`;
+        update public.sagas set started_at = now() - ${at}::interval where id = ${ref.sagaId}`;
       const refused = await journal.begin(ref.orgId, randomUUID(), 'me', request());
       return refused.outcome === 'IN_PROGRESS' ? refused.retryAfterMs : refused.outcome;
     };
     const lease = (to: string) => supabase.sql`
-      update public.agent_saves set lease_until = now() + ${to}::interval where id = ${ref.saveId}`;
+      update public.sagas set lease_until = now() + ${to}::interval where id = ${ref.sagaId}`;
     // From the future: none of the time that this test takes counts.
     expect(await retryAfterMs('-1 hour')).toBe(250);
     expect(await retryAfterMs('1 hour')).toBe(5_000);
@@ -440,7 +438,7 @@ describe('against real functions', () => {
     expect(half).toBeLessThanOrEqual(5_000);
 
     await lease('-1 second');
-    expect(await journal.takeover(ref.orgId, ref.saveId, 'other', 600_000)).toMatchObject({ once: true });
+    expect(await journal.takeover(ref.orgId, ref.sagaId, 'other', 600_000)).toMatchObject({ once: true });
     expect(await retryAfterMs('1 hour')).toBe(5_000);
     await lease('-1 second');
     expect(await retryAfterMs('1 hour')).toBe(250);
@@ -449,16 +447,16 @@ describe('against real functions', () => {
     expect(await retryAfterMs('1 hour')).toBeGreaterThan(500_000);
   });
 
-  test('a commit that does not show an answer for every agent is a defect, and changes nothing', async () => {
+  test('a commit that does not show an answer for every part is a defect, and changes nothing', async () => {
     const { ref } = await begun();
     const [inbound] = answers('a');
     const commit = journal.commit(ref, {
-      ...{ agents: inbound === undefined ? [] : [inbound], ambiguous: false, lateMs: 0 },
+      ...{ parts: inbound === undefined ? [] : [inbound], ambiguous: false, lateMs: 0 },
     });
     const error = await commit.catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Error);
     expect(error).not.toBeInstanceOf(DatabaseError);
-    const [row] = await supabase.sql`select status from public.agent_saves where id = ${ref.saveId}`;
+    const [row] = await supabase.sql`select status from public.agent_saves where id = ${ref.sagaId}`;
     expect(row).toEqual({ status: 'APPLYING' });
   });
 
@@ -481,15 +479,15 @@ describe('against real functions', () => {
       const away = kind === 'hang' ? impatient() : journal;
       const transition = { results: [], missing: [], ambiguous: false, lateMs: 0 };
       for (const work of [
-        () => away.begin(ref.orgId, ref.saveId, 'me', request()),
-        () => away.commit(ref, { agents: [], ambiguous: false, lateMs: 0 }),
+        () => away.begin(ref.orgId, ref.sagaId, 'me', request()),
+        () => away.commit(ref, { parts: [], ambiguous: false, lateMs: 0 }),
         () => away.abort(ref, { ...transition, failure: why, leaseMs: 1, nothingApplied: false }),
         () => away.rolledBack(ref, transition),
         () => away.needsAttention(ref, { results: [], failure: why, ambiguous: false, lateMs: 0 }),
         () => away.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 }),
         () => away.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 0 }),
-        () => away.takeover(ref.orgId, ref.saveId, 'me', 1),
-        () => away.inspect(ref.orgId, ref.saveId),
+        () => away.takeover(ref.orgId, ref.sagaId, 'me', 1),
+        () => away.inspect(ref.orgId, ref.sagaId),
         () => away.due(1),
       ]) {
         const thrown = await error(work());
@@ -525,11 +523,11 @@ describe('against real functions', () => {
         { status: 500, body: { code: '40001', message: '' } },
         { code: '40001', sent: false },
       ],
-      ['no outcome', { status: 200, body: { save: {} } }, { code: 'UNREADABLE_ANSWER', sent: true }],
+      ['no outcome', { status: 200, body: { saga: {} } }, { code: 'UNREADABLE_ANSWER', sent: true }],
       ['null', { status: 200, body: null }, { code: 'UNREADABLE_ANSWER', sent: true }],
     ])('answered by %s', async (_name, fault, told) => {
       const orgId = await supabase.createOrganization();
-      supabase.faults.next('save_begin', fault);
+      supabase.faults.next('begin_agents', fault);
       const thrown = await error(journal.begin(orgId, randomUUID(), 'me', request()));
       expect(thrown).toMatchObject({ name: 'DatabaseError', ...told });
     });
@@ -577,7 +575,7 @@ describe('against real functions', () => {
       ];
       bodies.push(
         '{"outcome":"COMMITTED"}',
-        '{"outcome":"COMMITTED","save":{"id":7}}',
+        '{"outcome":"COMMITTED","saga":{"id":7}}',
         '{"outcome":"FOUND"}',
       );
       bodies.push('[{"org_id":7}]', '[null]', '{}');
@@ -589,18 +587,18 @@ describe('against real functions', () => {
         createServiceClient({ ...supabaseConfig(supabase), url: strange.url }),
       );
       const orgId = randomUUID();
-      const ref = { orgId, saveId: randomUUID(), epoch: 1 };
+      const ref = { orgId, sagaId: randomUUID(), epoch: 1 };
       const rest = { results: [], missing: [], ambiguous: false, lateMs: 0 };
       const asked: (() => Promise<unknown>)[] = [
-        () => strange.journal.begin(orgId, ref.saveId, 'me', request()),
-        () => strange.journal.commit(ref, { agents: [], ...rest }),
+        () => strange.journal.begin(orgId, ref.sagaId, 'me', request()),
+        () => strange.journal.commit(ref, { parts: [], ...rest }),
         () => strange.journal.abort(ref, { ...rest, failure: why, leaseMs: 1, nothingApplied: false }),
         () => strange.journal.rolledBack(ref, rest),
         () => strange.journal.needsAttention(ref, { ...rest, failure: why }),
         () => strange.journal.hold(ref, { ...rest, notBeforeMs: 0 }),
         () => strange.journal.settle(ref, 'COMMITTED', rest),
-        () => strange.journal.inspect(orgId, ref.saveId),
-        () => strange.journal.takeover(orgId, ref.saveId, 'me', 1),
+        () => strange.journal.inspect(orgId, ref.sagaId),
+        () => strange.journal.takeover(orgId, ref.sagaId, 'me', 1),
         () => strange.journal.due(1),
         () => sweepStore.lookup(['a']),
         () => sweepStore.page(null, 1),
@@ -638,21 +636,21 @@ describe('against real functions', () => {
     test('the answer was lost: asked again, it is the same save', async () => {
       const orgId = await supabase.createOrganization();
       const saveId = randomUUID();
-      supabase.faults.next('save_begin', 'reset-after');
+      supabase.faults.next('begin_agents', 'reset-after');
       const asked = request();
       expect(await error(journal.begin(orgId, saveId, 'me', asked))).toMatchObject({ sent: true });
       expect(await journal.begin(orgId, saveId, 'me', asked)).toMatchObject({
         outcome: 'BEGUN',
-        save: { id: saveId },
+        saga: { id: saveId },
       });
-      const rows = await supabase.sql`select id from public.agent_saves where org_id = ${orgId}`;
+      const rows = await supabase.sql`select id from public.sagas where org_id = ${orgId}`;
       expect(rows).toHaveLength(1);
     });
 
     test('one call is one request: nothing repeats it behind our back', async () => {
       const orgId = await supabase.createOrganization();
       supabase.requests.reset();
-      supabase.faults.next('save_begin', { status: 503, body: { code: 'PGRST002', message: '' } });
+      supabase.faults.next('begin_agents', { status: 503, body: { code: 'PGRST002', message: '' } });
       await error(journal.begin(orgId, randomUUID(), 'me', request()));
       expect(supabase.requests.all).toHaveLength(1);
     });

@@ -1,14 +1,17 @@
 import type { PostgrestError } from '@supabase/supabase-js';
 import type { z } from 'zod';
+import type { AgentRecord } from '../../domain/agents/save.ts';
+import type { SaveJournal } from '../../ports/agents/save-journal.ts';
+import { DatabaseError, KeyRefusedError, ValueRefusedError } from '../../ports/database.ts';
+import type { SagaJournal, SagaRef, TransitionOutcome } from '../../ports/saga-journal.ts';
 import {
-  DatabaseError,
-  KeyRefusedError,
-  type SaveJournal,
-  type SaveRef,
-  type TransitionOutcome,
-  ValueRefusedError,
-} from '../../ports/agents/save-journal.ts';
-import { beginAnswer, dueAnswer, inspectAnswer, takeoverAnswer, transitionAnswer } from './answers.ts';
+  agentRow,
+  beginAgentsAnswer,
+  dueAnswer,
+  inspectAnswer,
+  takeoverAnswer,
+  transitionAnswer,
+} from './answers.ts';
 import { NO_ANSWER, NOT_SENT, type ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 
@@ -20,52 +23,61 @@ const TRANSIENT_SQLSTATE = /^(40|53|55P03|57P0[1-4]|57014)/;
 /** SQLSTATE class 22, and the REST layer's word for a body that it cannot parse. */
 const DATA_EXCEPTION = /^(22|PGRST102$)/;
 
-/** The save functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
-export function createRpcJournal(supabase: ServiceClient): SaveJournal {
-  const at = ({ orgId, saveId, epoch }: SaveRef) => ({ p_org_id: orgId, p_save_id: saveId, p_epoch: epoch });
+/**
+ * The functions of sagas in supabase/migrations over supabase-js: one `rpc` each, no logic. `row` is the form of the rows that a saga
+ * of the caller's kind commits.
+ */
+export function createSagaJournal<Row>(supabase: ServiceClient, row: z.ZodType<Row>): SagaJournal<Row> {
+  const answer = transitionAnswer(row);
+  const transition = (request: PromiseLike<RpcAnswer>): Promise<TransitionOutcome<Row>> =>
+    parsed(answer, request);
+  const at = ({ orgId, sagaId, epoch }: SagaRef) => ({ p_org_id: orgId, p_saga_id: sagaId, p_epoch: epoch });
   return {
-    begin: (orgId, saveId, owner, request) =>
-      parsed(
-        beginAnswer,
-        supabase.rpc('save_begin', {
-          p_org_id: orgId,
-          p_save_id: saveId,
-          p_owner: owner,
-          p_request: asJson(request),
-        }),
-      ),
     commit: (ref, request) =>
-      transition(supabase.rpc('save_commit', { ...at(ref), p_request: asJson(request) })),
+      transition(supabase.rpc('saga_commit', { ...at(ref), p_request: asJson(request) })),
     abort: (ref, request) =>
-      transition(supabase.rpc('save_abort', { ...at(ref), p_request: asJson(request) })),
+      transition(supabase.rpc('saga_abort', { ...at(ref), p_request: asJson(request) })),
     rolledBack: (ref, request) =>
-      transition(supabase.rpc('save_rolled_back', { ...at(ref), p_request: asJson(request) })),
+      transition(supabase.rpc('saga_rolled_back', { ...at(ref), p_request: asJson(request) })),
     needsAttention: (ref, request) =>
-      transition(supabase.rpc('save_needs_attention', { ...at(ref), p_request: asJson(request) })),
-    hold: (ref, request) => transition(supabase.rpc('save_hold', { ...at(ref), p_request: asJson(request) })),
+      transition(supabase.rpc('saga_needs_attention', { ...at(ref), p_request: asJson(request) })),
+    hold: (ref, request) => transition(supabase.rpc('saga_hold', { ...at(ref), p_request: asJson(request) })),
     settle: (ref, status, request) =>
-      transition(supabase.rpc('save_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
-    inspect: (orgId, saveId) =>
-      parsed(inspectAnswer, supabase.rpc('save_inspect', { p_org_id: orgId, p_save_id: saveId })),
-    takeover: (orgId, saveId, owner, leaseMs) =>
+      transition(supabase.rpc('saga_settle', { ...at(ref), p_status: status, p_request: asJson(request) })),
+    inspect: (orgId, sagaId) =>
+      parsed(inspectAnswer, supabase.rpc('saga_inspect', { p_org_id: orgId, p_saga_id: sagaId })),
+    takeover: (orgId, sagaId, owner, leaseMs) =>
       parsed(
         takeoverAnswer,
-        supabase.rpc('save_takeover', {
+        supabase.rpc('saga_takeover', {
           p_org_id: orgId,
-          p_save_id: saveId,
+          p_saga_id: sagaId,
           p_owner: owner,
           p_lease_ms: leaseMs,
         }),
       ),
     due: async (limit) => {
-      const rows = await parsed(dueAnswer, supabase.rpc('save_due', { p_limit: limit }));
-      return rows.map((row) => ({ orgId: row.org_id, saveId: row.save_id }));
+      const rows = await parsed(dueAnswer, supabase.rpc('saga_due', { p_limit: limit }));
+      return rows.map((due) => ({ orgId: due.org_id, sagaId: due.saga_id }));
     },
   };
 }
 
-function transition(request: PromiseLike<RpcAnswer>): Promise<TransitionOutcome> {
-  return parsed(transitionAnswer, request);
+/** The journal of saves of agents. */
+export function createRpcJournal(supabase: ServiceClient): SaveJournal {
+  return {
+    ...createSagaJournal<AgentRecord>(supabase, agentRow),
+    begin: (orgId, sagaId, owner, request) =>
+      parsed(
+        beginAgentsAnswer,
+        supabase.rpc('begin_agents', {
+          p_org_id: orgId,
+          p_saga_id: sagaId,
+          p_owner: owner,
+          p_request: asJson(request),
+        }),
+      ),
+  };
 }
 
 export interface RpcAnswer {

@@ -56,6 +56,6 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
     setDriftPolicy: (orgId, policy) =>
       parsed(z.boolean(), supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
     cleanup: (limit, keepDays) =>
-      parsed(z.number(), supabase.rpc('save_cleanup', { p_limit: limit, p_keep_days: keepDays })),
+      parsed(z.number(), supabase.rpc('saga_cleanup', { p_limit: limit, p_keep_days: keepDays })),
   };
 }

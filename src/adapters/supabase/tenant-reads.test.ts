@@ -3,7 +3,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { supabaseConfig } from '../../../test/support/app.ts';
 import { createTestSupabase, type TestSupabase } from '../../../test/support/supabase.ts';
 import { AGENT_ROLES, type AgentRole, defaultConfig } from '../../domain/agents/agent-config.ts';
-import { DatabaseError, type SaveJournal, type SaveRef } from '../../ports/agents/save-journal.ts';
+import { saveOf } from '../../domain/agents/save.ts';
+import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
+import type { SagaRef } from '../../ports/saga-journal.ts';
 import type { TenantReads } from '../../ports/tenant-reads.ts';
 import { createCallerClient, createServiceClient } from './clients.ts';
 import { createRpcJournal } from './rpc-journal.ts';
@@ -26,10 +28,10 @@ async function tenant(): Promise<{ orgId: string; reads: TenantReads }> {
   return { orgId, reads: createTenantReads(createCallerClient(supabaseConfig(supabase), accessToken)) };
 }
 
-async function begin(orgId: string, roles: readonly AgentRole[]): Promise<SaveRef> {
-  const saveId = randomUUID();
-  const outcome = await journal.begin(orgId, saveId, 'me', {
-    ...{ idempotencyKey: null, requestHash: 'hash', kind: 'USER', actor: null, mappingVersion: 1 },
+async function begin(orgId: string, roles: readonly AgentRole[]): Promise<SagaRef> {
+  const sagaId = randomUUID();
+  const outcome = await journal.begin(orgId, sagaId, 'me', {
+    ...{ idempotencyKey: null, requestHash: 'hash', cause: 'USER', actor: null, mappingVersion: 1 },
     ...{ leaseMs: 60_000, deadlineMs: 120_000 },
     updates: roles.map((role) => ({
       ...{ role, agentId: null, newAgentId: randomUUID(), expectedRevision: null, recreateIfMissing: false },
@@ -37,12 +39,12 @@ async function begin(orgId: string, roles: readonly AgentRole[]): Promise<SaveRe
     })),
   });
   expect(outcome.outcome).toBe('BEGUN');
-  return { orgId, saveId, epoch: 1 };
+  return { orgId, sagaId, epoch: 1 };
 }
 
-function commit(ref: SaveRef, roles: readonly AgentRole[]) {
-  const agents = roles.map((role) => ({ role, assistantId: `${ref.saveId}-${role}`, observed: {} }));
-  return journal.commit(ref, { agents, ambiguous: false, lateMs: 0 });
+function commit(ref: SagaRef, roles: readonly AgentRole[]) {
+  const parts = roles.map((role) => ({ key: role, remoteId: `${ref.sagaId}-${role}`, observed: {} }));
+  return journal.commit(ref, { parts, ambiguous: false, lateMs: 0 });
 }
 
 test('reading tells of agents and saves exactly what the save told', async () => {
@@ -51,26 +53,26 @@ test('reading tells of agents and saves exactly what the save told', async () =>
   expect([await reads.agents(), await reads.openSave()]).toEqual([[], null]);
 
   const ref = await begin(orgId, AGENT_ROLES);
-  const running = await reads.save(ref.saveId);
-  expect(running).toMatchObject({ id: ref.saveId, status: 'APPLYING', epoch: 1, finishedAt: null });
+  const running = await reads.save(ref.sagaId);
+  expect(running).toMatchObject({ id: ref.sagaId, status: 'APPLYING', epoch: 1, finishedAt: null });
   expect(await reads.openSave()).toEqual({ save: running, roles: ['INBOUND', 'OUTBOUND'] });
   // Nothing of it is there before Vapi has answered.
   expect(await reads.agents()).toEqual([]);
 
   const told = await commit(ref, AGENT_ROLES);
   if (told.outcome !== 'COMMITTED') throw new Error(told.outcome);
-  expect(await reads.agents()).toEqual(told.agents);
-  expect(await reads.save(ref.saveId)).toEqual(told.save);
+  expect(await reads.agents()).toEqual(told.rows);
+  expect(await reads.save(ref.sagaId)).toEqual(saveOf(told.saga));
   expect(await reads.openSave()).toBeNull();
 
   const one = await begin(orgId, ['OUTBOUND']);
-  expect(await reads.openSave()).toMatchObject({ save: { id: one.saveId }, roles: ['OUTBOUND'] });
+  expect(await reads.openSave()).toMatchObject({ save: { id: one.sagaId }, roles: ['OUTBOUND'] });
 });
 
 test('another organization is not there: its save by its id, its agents, its name', async () => {
   const [ours, theirs] = [await tenant(), await tenant()];
   const ref = await begin(theirs.orgId, ['INBOUND']);
-  expect([await ours.reads.save(ref.saveId), await ours.reads.openSave()]).toEqual([null, null]);
+  expect([await ours.reads.save(ref.sagaId), await ours.reads.openSave()]).toEqual([null, null]);
   await commit(ref, ['INBOUND']);
   expect(await ours.reads.agents()).toEqual([]);
   expect(await ours.reads.organization()).toMatchObject({ id: ours.orgId });

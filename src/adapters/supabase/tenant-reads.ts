@@ -21,6 +21,20 @@ import type { Database, Json } from './database.types.ts';
 import { databaseError } from './rpc-journal.ts';
 
 type Rows = Database['public']['Tables'];
+/** Of the view agent_saves. The generator takes every column of a view for one that may be null. */
+type SaveRow = Pick<
+  Rows['sagas']['Row'],
+  | 'id'
+  | 'status'
+  | 'epoch'
+  | 'kind'
+  | 'ambiguous'
+  | 'mapping_version'
+  | 'results'
+  | 'failure'
+  | 'started_at'
+  | 'finished_at'
+>;
 
 const OPEN: SaveStatus[] = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'];
 
@@ -64,7 +78,7 @@ export function createTenantReads(
     save: async (id) => {
       const { data, error, status } = await supabase.from('agent_saves').select().eq('id', id).maybeSingle();
       if (error !== null) throw readError(error, status);
-      return data === null ? null : saveOf(data);
+      return data === null ? null : saveOf(data as SaveRow);
     },
     openSave: async () => {
       const { data, error, status } = await supabase
@@ -74,7 +88,7 @@ export function createTenantReads(
         .maybeSingle();
       if (error !== null) throw readError(error, status);
       if (data === null) return null;
-      const save = saveOf(data);
+      const save = saveOf(data as SaveRow);
       return { save, roles: save.results.map((result) => result.role) };
     },
     phoneNumbers: async ({ agentId, attached }, window) =>
@@ -145,7 +159,7 @@ function checkedAt(row: Rows['agents']['Row'], sweptAt: string | null): string {
   return Date.parse(sweptAt) > Date.parse(row.checked_at) ? sweptAt : row.checked_at;
 }
 
-function saveOf(row: Rows['agent_saves']['Row']): SaveRecord {
+function saveOf(row: SaveRow): SaveRecord {
   return {
     id: row.id,
     status: row.status as SaveStatus,

@@ -1,9 +1,10 @@
 import type { Json } from '../json.ts';
+import type { SagaFailure, SagaRecord, SagaStatus } from '../saga.ts';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts';
 
 /** The words of a save: statuses, results, failures, and an agent as the database holds it. */
 
-export type SaveStatus = 'APPLYING' | 'COMMITTED' | 'ROLLING_BACK' | 'ROLLED_BACK' | 'NEEDS_ATTENTION';
+export type SaveStatus = SagaStatus;
 /** Who asked: a user, or the sweep on behalf of the organization's drift policy. */
 export type SaveKind = 'USER' | 'REVERT' | 'ADOPT';
 
@@ -72,15 +73,27 @@ export interface AgentRecord {
   adoptable: AgentConfigPatch | null;
 }
 
-/** What a save found and what it wants, for one agent: enough to finish it or to undo it. */
-export interface SaveImage {
-  role: AgentRole;
-  agentId: string;
-  /** Null: the assistant is to be created. */
-  assistantId: string | null;
-  /** Leave to make a new one, should the assistant turn out to be gone. */
-  recreate: boolean;
-  /** The committed content and its stamp; null where there was no agent. */
-  before: { config: AgentConfig; revision: number; saveId: string; mappingVersion: number } | null;
-  after: { config: AgentConfig; revision: number };
+/** A saga of agents in the words of its clients: a part is an agent, its key is the role. */
+export function saveOf({ kind: _agents, cause, results, failure, ...saga }: SagaRecord): SaveRecord {
+  return {
+    ...saga,
+    kind: cause as SaveKind,
+    results: results.map(({ key, resourceId, remoteId, ...rest }) => ({
+      ...{ role: key as AgentRole, agentId: resourceId, assistantId: remoteId },
+      ...rest,
+    })),
+    failure: failure === null ? null : failureOf(failure),
+  };
+}
+
+/** An agent has no pivot and can be created again, so that its outcome never stays unknown. */
+function failureOf({ reason, ...rest }: SagaFailure): SaveFailure {
+  switch (reason) {
+    case 'RESOURCE_MISSING':
+      return { reason: 'ASSISTANT_MISSING', ...rest };
+    case 'OUTCOME_UNKNOWN':
+      throw new Error('the outcome of a save of agents cannot stay unknown');
+    default:
+      return { reason, ...rest };
+  }
 }

@@ -138,9 +138,9 @@ describe('REST', () => {
 
   test('the service role can call a function that the migrations close to users', async () => {
     const service = createClient(supabase.url, supabase.secretKey, { auth: { persistSession: false } });
-    expect(await service.rpc('save_due', { p_limit: 1 })).toMatchObject({ data: [], error: null });
+    expect(await service.rpc('saga_due', { p_limit: 1 })).toMatchObject({ data: [], error: null });
     const { client } = await supabase.signIn('owner@north.example', 'lockstep-demo');
-    expect((await client.rpc('save_due', { p_limit: 1 })).error).toMatchObject({ code: '42501' });
+    expect((await client.rpc('saga_due', { p_limit: 1 })).error).toMatchObject({ code: '42501' });
   });
 
   test('refuses a request without a key, with a wrong key, with a malformed token and with another signature', async () => {
@@ -325,7 +325,7 @@ describe('migrations', () => {
     await sql.unsafe(`
       set client_min_messages = error;
       drop schema lockstep cascade;
-      drop table public.organizations, public.agents, public.agent_saves, public.agent_revisions, public.phone_numbers,
+      drop table public.organizations, public.agents, public.sagas, public.agent_revisions, public.phone_numbers,
         public.knowledge_base_documents, public.call_logs, public.appointments cascade;
       delete from supabase_migrations.schema_migrations;
       create table public.agents (commission numeric);
@@ -466,7 +466,7 @@ test('requests fail fast with 5xx while Postgres is down, and work again when it
       });
     const rows = () => ask('/rest/v1/organizations', local.secretKey);
     const due = () =>
-      ask('/rest/v1/rpc/save_due', local.secretKey, { method: 'POST', body: '{"p_limit":1}' });
+      ask('/rest/v1/rpc/saga_due', local.secretKey, { method: 'POST', body: '{"p_limit":1}' });
     const authorization = `Bearer ${data.session?.access_token}`;
     const own = () => ask('/rest/v1/organizations', local.publishableKey, { headers: { authorization } });
     const user = () => ask('/auth/v1/user', local.publishableKey, { headers: { authorization } });

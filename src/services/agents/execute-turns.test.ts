@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import { defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
+import type { SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import { Secret } from '../../domain/secret.ts';
 import type { Admitted, Refused } from '../../ports/admission.ts';
 import {
@@ -21,8 +21,9 @@ const SETTINGS = {
 };
 const ORG = '00000000-0000-4000-8000-00000000000a';
 const CONFIG = { ...defaultConfig('INBOUND'), systemPrompt: 'P' };
-const record = (id: string, status: SaveStatus): SaveRecord => ({
-  ...{ id, status, epoch: 1, kind: 'USER', ambiguous: false, mappingVersion: 1, results: [], failure: null },
+const record = (id: string, status: SagaStatus): SagaRecord => ({
+  ...{ id, status, epoch: 1, kind: 'agents', cause: 'USER', ambiguous: false, mappingVersion: 1 },
+  ...{ results: [], failure: null },
   startedAt: '2026-01-01T00:00:00.000Z',
   finishedAt: status === 'COMMITTED' || status === 'ROLLED_BACK' ? '2026-01-01T00:00:01.000Z' : null,
 });
@@ -53,26 +54,32 @@ function start(world: World) {
       const scripted = await world.begin?.(begins.length - 1, id);
       if (scripted !== undefined) return scripted;
       return {
-        ...{ outcome: 'BEGUN', save: record(id, 'APPLYING'), deployment: 'd' },
+        ...{ outcome: 'BEGUN', saga: record(id, 'APPLYING'), deployment: 'd' },
         images: roles.map((role) => ({
-          ...{ role, agentId: role, assistantId: `assistant ${role}`, recreate: false },
-          before: { config: CONFIG, revision: 1, saveId: 'x', mappingVersion: 1 },
-          after: { config: CONFIG, revision: 1 },
+          ...{
+            key: role,
+            resource: 'agent',
+            resourceId: role,
+            remoteId: `assistant ${role}`,
+            recreate: false,
+          },
+          before: { content: CONFIG, revision: 1, sagaId: 'x', mappingVersion: 1 },
+          after: { content: CONFIG, revision: 1 },
         })),
       };
     },
-    commit: async ({ saveId }: { saveId: string }) => ({
-      ...{ outcome: 'COMMITTED', save: record(saveId, 'COMMITTED'), agents: [] },
+    commit: async ({ sagaId }: { sagaId: string }) => ({
+      ...{ outcome: 'COMMITTED', saga: record(sagaId, 'COMMITTED'), rows: [] },
     }),
-    abort: async ({ saveId }: { saveId: string }) => ({
-      ...{ outcome: 'ROLLING_BACK', save: record(saveId, 'ROLLING_BACK') },
+    abort: async ({ sagaId }: { sagaId: string }) => ({
+      ...{ outcome: 'ROLLING_BACK', saga: record(sagaId, 'ROLLING_BACK') },
     }),
-    rolledBack: async ({ saveId }: { saveId: string }) => ({
-      ...{ outcome: 'ROLLED_BACK', save: record(saveId, 'ROLLED_BACK') },
+    rolledBack: async ({ sagaId }: { sagaId: string }) => ({
+      ...{ outcome: 'ROLLED_BACK', saga: record(sagaId, 'ROLLED_BACK') },
     }),
-    hold: async ({ saveId }: { saveId: string }) => {
+    hold: async ({ sagaId }: { sagaId: string }) => {
       events.push('hold');
-      return { outcome: 'HELD', save: record(saveId, 'ROLLING_BACK') };
+      return { outcome: 'HELD', saga: record(sagaId, 'ROLLING_BACK') };
     },
   } as unknown as SaveJournal;
   const voice = {
@@ -150,7 +157,7 @@ describe('the request of a save', () => {
         update: { agentId: 'agent', expectedRevision: 3, expectedSaveId: 'save', recreateIfMissing: true },
       }),
     ).toMatchObject({
-      ...{ idempotencyKey: 'k', kind: 'ADOPT', actor: 'somebody' },
+      ...{ idempotencyKey: 'k', cause: 'ADOPT', actor: 'somebody' },
       ...{ leaseMs: SETTINGS.leaseMs, deadlineMs: SETTINGS.deadlineMs },
       updates: [
         {
@@ -160,7 +167,7 @@ describe('the request of a save', () => {
         },
       ],
     });
-    expect(await requestOf({})).toMatchObject({ idempotencyKey: null, kind: 'USER', actor: null });
+    expect(await requestOf({})).toMatchObject({ idempotencyKey: null, cause: 'USER', actor: null });
   });
 
   test('limits the saves per minute of users, and not the repairs of the sweep', async () => {
@@ -184,12 +191,12 @@ describe('the turns of a save', () => {
   test.each<[string, World['begin'], string]>([
     [
       'another save is in progress',
-      () => ({ outcome: 'IN_PROGRESS', saveId: 's', status: 'APPLYING', retryAfterMs: 1 }),
+      () => ({ outcome: 'IN_PROGRESS', sagaId: 's', status: 'APPLYING', retryAfterMs: 1 }),
       'in_progress',
     ],
     [
       'it is known',
-      (_nth, id) => ({ outcome: 'REPLAY', save: record(id, 'COMMITTED'), agents: [] }),
+      (_nth, id) => ({ outcome: 'REPLAY', saga: record(id, 'COMMITTED'), rows: [] }),
       'committed',
     ],
     ['the database is away', away(false), 'unavailable'],
@@ -269,7 +276,7 @@ describe('a beginning without an answer', () => {
 describe('a repetition', () => {
   test('of a save that is over is answered at once', async () => {
     const { clock, begins, answered } = start({
-      begin: (_nth, id) => ({ outcome: 'REPLAY', save: record(id, 'ROLLED_BACK'), agents: [] }),
+      begin: (_nth, id) => ({ outcome: 'REPLAY', saga: record(id, 'ROLLED_BACK'), rows: [] }),
     });
     await clock.until(50);
     expect(answered).toMatchObject([{ outcome: { kind: 'failed' }, at: 0 }]);
@@ -278,7 +285,7 @@ describe('a repetition', () => {
 
   test('of a save that needs a person names no time to come back', async () => {
     const { clock, answered } = start({
-      begin: (_nth, id) => ({ outcome: 'REPLAY', save: record(id, 'NEEDS_ATTENTION'), agents: [] }),
+      begin: (_nth, id) => ({ outcome: 'REPLAY', saga: record(id, 'NEEDS_ATTENTION'), rows: [] }),
     });
     await clock.until(60_000);
     expect(answered).toMatchObject([{ outcome: { kind: 'pending', retryAfterMs: null } }]);

@@ -6,17 +6,18 @@ import { setImmediate as drained } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { type AgentConfig, defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { AgentRecord, SaveImage, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
+import { type AgentRecord, saveOf } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type BeginOutcome,
   type BeginRequest,
   DatabaseError,
   type SaveJournal,
-  type TransitionOutcome,
   ValueRefusedError,
 } from '../../ports/agents/save-journal.ts';
+import type { TransitionOutcome } from '../../ports/saga-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Counted, SaveMeter } from '../../ports/telemetry.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
@@ -88,31 +89,35 @@ type Role = 'INBOUND' | 'OUTBOUND';
 const agentId = (role: Role) => `00000000-0000-4000-8000-0000000000${role === 'INBOUND' ? 'a1' : 'a2'}`;
 const assistantId = (role: Role) => `assistant-${role}`;
 
-function image(role: Role, exists: boolean): SaveImage {
+const contentOf = (config: AgentConfig) => config as unknown as JsonObject;
+
+function image(role: Role, exists: boolean): PartImage {
   const before = {
-    config: CONFIG,
+    content: contentOf(CONFIG),
     revision: 3,
-    saveId: '00000000-0000-4000-8000-0000000000e0',
+    sagaId: '00000000-0000-4000-8000-0000000000e0',
     mappingVersion: 1,
   };
   return {
-    role,
-    agentId: agentId(role),
-    assistantId: exists ? assistantId(role) : null,
+    key: role,
+    resource: 'agent',
+    resourceId: agentId(role),
+    remoteId: exists ? assistantId(role) : null,
     recreate: false,
     before: exists ? before : null,
-    after: { config: { ...CONFIG, systemPrompt: `${role}, anew` }, revision: exists ? 4 : 1 },
+    after: { content: contentOf({ ...CONFIG, systemPrompt: `${role}, anew` }), revision: exists ? 4 : 1 },
   };
 }
 
-function record(id: string, status: SaveStatus, over: Partial<SaveRecord> = {}): SaveRecord {
+function record(id: string, status: SagaStatus, over: Partial<SagaRecord> = {}): SagaRecord {
   const open = ['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'].includes(status);
   return {
     ...{
       id,
       status,
       epoch: 1,
-      kind: 'USER',
+      kind: 'agents',
+      cause: 'USER',
       ambiguous: false,
       mappingVersion: 1,
       results: [],
@@ -154,11 +159,11 @@ interface World {
   replyMs: number;
   /** What the database says in place of its usual answer; thrown errors included. */
   begin: Scripted<BeginOutcome | undefined>;
-  commit: Scripted<TransitionOutcome | undefined>;
-  abort: Scripted<TransitionOutcome | undefined>;
-  hold: Scripted<TransitionOutcome | undefined>;
-  rolledBack: Scripted<TransitionOutcome | undefined>;
-  needsAttention: Scripted<TransitionOutcome | undefined>;
+  commit: Scripted<TransitionOutcome<AgentRecord> | undefined>;
+  abort: Scripted<TransitionOutcome<AgentRecord> | undefined>;
+  hold: Scripted<TransitionOutcome<AgentRecord> | undefined>;
+  rolledBack: Scripted<TransitionOutcome<AgentRecord> | undefined>;
+  needsAttention: Scripted<TransitionOutcome<AgentRecord> | undefined>;
   openVoiceProvider: (() => never) | undefined;
   options: SaveOptions;
   /** Waits for a turn so long. */
@@ -192,14 +197,14 @@ function start(world: Partial<World>) {
   async function journaled(
     name: 'commit' | 'abort' | 'hold' | 'rolledBack' | 'needsAttention',
     request: unknown,
-    status: SaveStatus | 'HELD',
-  ): Promise<TransitionOutcome> {
+    status: SagaStatus | 'HELD',
+  ): Promise<TransitionOutcome<AgentRecord>> {
     const nth = calls.filter((call) => call.name === name).length;
     calls.push({ name, request, at: clock.mono });
     const scripted = await world[name]?.(nth, clock);
     if (scripted !== undefined) return scripted;
-    const save = record(saveId, status === 'HELD' ? 'APPLYING' : status);
-    return { outcome: status, save, agents: status === 'COMMITTED' ? [AGENT] : [] };
+    const saga = record(saveId, status === 'HELD' ? 'APPLYING' : status);
+    return { outcome: status, saga, rows: status === 'COMMITTED' ? [AGENT] : [] };
   }
 
   const unused = () => Promise.reject(new Error('not part of this test'));
@@ -211,7 +216,7 @@ function start(world: Partial<World>) {
       const scripted = await world.begin?.(nth, clock);
       if (scripted !== undefined) return scripted;
       const images = roles.map((role) => image(role, exists));
-      return { outcome: 'BEGUN', save: record(id, 'APPLYING'), images, deployment: 'd' };
+      return { outcome: 'BEGUN', saga: record(id, 'APPLYING'), images, deployment: 'd' };
     },
     commit: (_ref, request) => journaled('commit', request, 'COMMITTED'),
     abort: (_ref, request) =>
@@ -455,10 +460,10 @@ describe('a save that needs attention', () => {
     expect(told(save)).toEqual(['save.needs_attention', 'a save cannot be ended and needs a person']);
   });
 
-  test.each<[string, Scripted<TransitionOutcome | undefined>]>([
+  test.each<[string, Scripted<TransitionOutcome<AgentRecord> | undefined>]>([
     [
       'another owner has it',
-      () => ({ outcome: 'STALE', save: record('00000000-0000-4000-8000-000000000001', 'ROLLING_BACK') }),
+      () => ({ outcome: 'STALE', saga: record('00000000-0000-4000-8000-000000000001', 'ROLLING_BACK') }),
     ],
     [
       'the database is away',
@@ -548,7 +553,7 @@ describe('waiting for Vapi', () => {
   test('sends nothing again once another owner has the save', async () => {
     const save = start({
       reply: () => unknown,
-      hold: () => ({ outcome: 'STALE', save: record('x', 'APPLYING', { epoch: 2 }) }),
+      hold: () => ({ outcome: 'STALE', saga: record('x', 'APPLYING', { epoch: 2 }) }),
     });
     await save.answer();
     expect(save.requests).toHaveLength(1);
@@ -624,10 +629,10 @@ describe('the database', () => {
     expect(save.requests).toHaveLength(1);
   });
 
-  const taken = (status: SaveStatus): TransitionOutcome => ({
+  const taken = (status: SagaStatus): TransitionOutcome<AgentRecord> => ({
     outcome: 'STALE',
-    save: record('00000000-0000-4000-8000-000000000001', status, { epoch: 2 }),
-    agents: status === 'COMMITTED' ? [AGENT] : [],
+    saga: record('00000000-0000-4000-8000-000000000001', status, { epoch: 2 }),
+    rows: status === 'COMMITTED' ? [AGENT] : [],
   });
 
   test('another owner has committed it: that is the answer', async () => {
@@ -742,10 +747,10 @@ describe('the answer in time', () => {
   });
 
   test('the same request is running already: its end is ours', async () => {
-    const replay = (status: SaveStatus): BeginOutcome => ({
+    const replay = (status: SagaStatus): BeginOutcome => ({
       outcome: 'REPLAY',
-      save: record('00000000-0000-4000-8000-0000000000ff', status),
-      agents: status === 'COMMITTED' ? [AGENT] : [],
+      saga: record('00000000-0000-4000-8000-0000000000ff', status),
+      rows: status === 'COMMITTED' ? [AGENT] : [],
     });
     const save = start({ begin: (nth) => replay(nth < 3 ? 'APPLYING' : 'COMMITTED') });
     const { outcome } = await save.answer();
@@ -779,17 +784,17 @@ describe('a defect', () => {
       'a transition that the protocol does not know',
       {
         reply: () => ({ kind: 'refused', status: 400, messages: ['no'] }),
-        abort: () => ({ outcome: 'ROLLING_BACK', save: record(FIRST_ID, 'ROLLING_BACK') }),
-        rolledBack: () => ({ outcome: 'COMMITTED', save: record(FIRST_ID, 'COMMITTED') }),
+        abort: () => ({ outcome: 'ROLLING_BACK', saga: record(FIRST_ID, 'ROLLING_BACK') }),
+        rolledBack: () => ({ outcome: 'COMMITTED', saga: record(FIRST_ID, 'COMMITTED') }),
       },
     ],
-    ['a save that the journal does not know', { commit: () => ({ outcome: 'NO_SAVE' }) }],
+    ['a save that the journal does not know', { commit: () => ({ outcome: 'NO_SAGA' }) }],
     [
       'a mapping version of a newer build',
       {
         begin: () => ({
           outcome: 'BEGUN',
-          save: record(FIRST_ID, 'APPLYING', { mappingVersion: 99 }),
+          saga: record(FIRST_ID, 'APPLYING', { mappingVersion: 99 }),
           images: [image('INBOUND', true)],
           deployment: 'd',
         }),
@@ -845,11 +850,11 @@ describe('a defect', () => {
     const save = start({
       begin: (nth) => {
         if (nth > 0) throw new TypeError('a defect');
-        return { outcome: 'REPLAY', save: running, agents: [] };
+        return { outcome: 'REPLAY', saga: running, rows: [] };
       },
     });
     const { outcome } = await save.answer();
-    expect(outcome).toEqual({ kind: 'pending', save: running, retryAfterMs: 1_000 });
+    expect(outcome).toEqual({ kind: 'pending', save: saveOf(running), retryAfterMs: 1_000 });
   });
 });
 
@@ -1026,8 +1031,8 @@ describe('what a save leaves in the log and in the metrics', () => {
   test('one line with its ids, how it ended, its revisions and how long each phase took', async () => {
     const results = [
       {
-        ...{ role: 'INBOUND' as const, agentId: agentId('INBOUND'), success: true, vapiSynced: true },
-        ...{ dbUpdated: true, assistantId: 'x', error: null, revision: 4 },
+        ...{ key: 'INBOUND', resourceId: agentId('INBOUND'), success: true, vapiSynced: true },
+        ...{ dbUpdated: true, remoteId: 'x', error: null, revision: 4 },
       },
     ];
     const run = start({
@@ -1037,8 +1042,8 @@ describe('what a save leaves in the log and in the metrics', () => {
         clock.advance(20);
         return {
           outcome: 'COMMITTED',
-          save: record(run.saveId(), 'COMMITTED', { results }),
-          agents: [AGENT],
+          saga: record(run.saveId(), 'COMMITTED', { results }),
+          rows: [AGENT],
         };
       },
     });
@@ -1075,7 +1080,7 @@ describe('what a save leaves in the log and in the metrics', () => {
       reply: () => ({ kind: 'refused', status: 400, messages: ['the secret prompt is bad'] }),
       abort: () => ({
         outcome: 'ROLLED_BACK',
-        save: record(run.saveId(), 'ROLLED_BACK', {
+        saga: record(run.saveId(), 'ROLLED_BACK', {
           failure: { reason: 'VAPI_REJECTED', message: 'the secret prompt is bad', retryable: false },
         }),
       }),
@@ -1105,12 +1110,12 @@ describe('what a save leaves in the log and in the metrics', () => {
 
   test.each<[BeginOutcome, string, string]>([
     [
-      { outcome: 'IN_PROGRESS', saveId: 'other', status: 'APPLYING', retryAfterMs: 7 },
+      { outcome: 'IN_PROGRESS', sagaId: 'other', status: 'APPLYING', retryAfterMs: 7 },
       'save.refused',
       'in_progress',
     ],
     [{ outcome: 'RATE_LIMITED', retryAfterMs: 7 }, 'save.refused', 'rate_limited'],
-    [{ outcome: 'REPLAY', save: record('other', 'COMMITTED'), agents: [] }, 'save.ended', 'replayed'],
+    [{ outcome: 'REPLAY', saga: record('other', 'COMMITTED'), rows: [] }, 'save.ended', 'replayed'],
   ])('%o: one line, with the time that it took to learn so', async (begun, event, outcome) => {
     const run = start({
       begin: (_nth, clock) => {

@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
 import { type AgentRole, defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { AgentRecord, SaveFailure, SaveKind, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
+import {
+  type AgentRecord,
+  type SaveFailure,
+  type SaveKind,
+  type SaveRecord,
+  type SaveStatus,
+  saveOf,
+} from '../../domain/agents/save.ts';
 import { canonicalJson, type JsonObject } from '../../domain/json.ts';
+import type { SagaRecord } from '../../domain/saga.ts';
 import type { Secret } from '../../domain/secret.ts';
 import type { Admission, Admitted } from '../../ports/admission.ts';
 import {
@@ -20,7 +28,6 @@ import type { TransactionalAgentUpdate } from './build.ts';
 import { agentSaga } from './participant.ts';
 import { MAPPING_VERSION } from './render.ts';
 import { SaveReport } from './report.ts';
-import { openSagaOf, sagaJournalOf, saveOf } from './saga-journal.ts';
 
 /** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
 export interface ExecutorPorts<Db> {
@@ -128,19 +135,18 @@ export async function executeTransactionalAgentUpdate<Db>(
       throw error;
     });
     if (begun.outcome !== 'BEGUN') unused();
-    if (!('save' in begun)) return refusalOf(begun, unseen);
-    known = () => begun.save;
+    if (!('saga' in begun)) return refusalOf(begun, unseen);
+    known = () => saveOf(begun.saga);
     try {
       if (begun.outcome !== 'BEGUN') {
-        if (isClosed(begun.save.status)) return replayOf(begun.save, begun.agents);
+        if (isClosed(begun.saga.status)) return replayOf(known(), begun.rows);
         const until = arrived + ports.settings.answerMs;
-        return await awaitEnd(begun.save, ask, ports.clock, until, (running) => {
+        return await awaitEnd(known(), ask, ports.clock, until, (running) => {
           known = () => running;
         });
       }
-      const sagas = report.journal(sagaJournalOf(journal));
-      const run = new SagaRun(runPorts(ports, sagas), agentSaga(report.voice(voice)), {
-        ...{ orgId, ...openSagaOf(begun), leaseFrom, leaseMs: ports.settings.leaseMs },
+      const run = new SagaRun(runPorts(ports, report.journal(journal)), agentSaga(report.voice(voice)), {
+        ...{ orgId, ...begun, leaseFrom, leaseMs: ports.settings.leaseMs },
         ...{ taken: false, once: false, quarantined: false, pastDeadline: false },
       });
       known = () => saveOf(run.current);
@@ -210,7 +216,7 @@ async function admittedInTime<Db>(
 }
 
 /** Why nothing began, or that it is not known whether something did. */
-function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveRecord): SaveOutcome {
+function refusalOf(begun: Exclude<Begun, { saga: SagaRecord }>, unseen: SaveRecord): SaveOutcome {
   switch (begun.outcome) {
     case 'UNREACHABLE':
     // Nothing began, and nothing that is still on its way will.
@@ -222,11 +228,11 @@ function refusalOf(begun: Exclude<Begun, { save: SaveRecord }>, unseen: SaveReco
     case 'NO_ORGANIZATION':
       return { kind: 'no_organization' };
     case 'IDEMPOTENCY_CONFLICT':
-      return { kind: 'idempotency_conflict', saveId: begun.saveId };
+      return { kind: 'idempotency_conflict', saveId: begun.sagaId };
     case 'IN_PROGRESS':
       return {
         kind: 'in_progress',
-        saveId: begun.saveId,
+        saveId: begun.sagaId,
         status: begun.status,
         retryAfterMs: begun.retryAfterMs,
       };
@@ -267,7 +273,7 @@ async function begin<Db>(
   const request = {
     idempotencyKey: options.idempotencyKey ?? null,
     requestHash: requestHash(options.request ?? named(updates)),
-    kind: options.kind ?? 'USER',
+    cause: options.kind ?? 'USER',
     actor: options.actor ?? null,
     limit: limitOf(ports.admission, options),
     notAfter: deadlineOf(ports.databaseTime?.() ?? null),
@@ -335,9 +341,9 @@ async function awaitEnd(
     await clock.sleep(waitMs);
     const again = await ask();
     if (again.outcome !== 'REPLAY') break;
-    save = again.save;
+    save = saveOf(again.saga);
     learn(save);
-    if (isClosed(save.status)) return replayOf(save, again.agents);
+    if (isClosed(save.status)) return replayOf(save, again.rows);
   }
   return outcomeOf(save, []);
 }

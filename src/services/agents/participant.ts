@@ -6,6 +6,9 @@ import type { Found, Inspected, Page, Part, SagaIdentity, SagaKind, Written } fr
 import { differences, observedForm, stampOf } from './compare.ts';
 import { renderAssistant } from './render.ts';
 
+/** The kind of saga that changes agents. */
+export const AGENTS = 'agents';
+
 /** How an agent lives in Vapi: as an assistant that holds the whole managed document and the stamp of its save. */
 export function agentSaga(voice: VoiceProvider): SagaKind {
   return {

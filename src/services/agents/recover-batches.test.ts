@@ -7,7 +7,7 @@ import { recoverAbandonedSaves } from './recover.ts';
 
 /** A database with so many abandoned saves. What `takeover` answers true to is no longer due. */
 function abandoned(saves: number, takeover: (saveId: string) => boolean) {
-  let due = Array.from({ length: saves }, (_, index) => ({ orgId: `org ${index}`, saveId: `save ${index}` }));
+  let due = Array.from({ length: saves }, (_, index) => ({ orgId: `org ${index}`, sagaId: `save ${index}` }));
   const asked: string[] = [];
   let running = 0;
   let mostRunning = 0;
@@ -20,7 +20,7 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
       await new Promise(setImmediate);
       running -= 1;
       if (!takeover(saveId)) return { outcome: 'BUSY' };
-      due = due.filter((one) => one.saveId !== saveId);
+      due = due.filter((one) => one.sagaId !== saveId);
       return { outcome: 'NOT_DUE' };
     },
   } as unknown as SaveJournal;
@@ -71,12 +71,12 @@ test('takes no more saves once the server stops', async () => {
 /** A database with abandoned saves, each of which keeps whoever takes it for so long, by a clock of its own. */
 function lasting(saves: { dueAt: number; lastsMs: number }[]) {
   const clock = new VirtualClock();
-  let due = saves.map((save, index) => ({ ...save, orgId: `org ${index}`, saveId: `save ${index}` }));
+  let due = saves.map((save, index) => ({ ...save, orgId: `org ${index}`, sagaId: `save ${index}` }));
   const endedAt = new Map<string, number>();
   const journal = {
     due: async (limit: number) => due.filter(({ dueAt }) => dueAt <= clock.now()).slice(0, limit),
     takeover: async (_orgId: string, saveId: string) => {
-      const one = due.find((save) => save.saveId === saveId);
+      const one = due.find((save) => save.sagaId === saveId);
       due = due.filter((save) => save !== one);
       await clock.sleep(one?.lastsMs ?? 0);
       endedAt.set(saveId, clock.now());

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { SaveImage, SaveRecord } from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import type { PartImage, SagaRecord } from '../../domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { recoveryLeaseMs } from '../saga/settings.ts';
@@ -12,8 +13,8 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
   const logged: object[] = [];
   const journal = {
     due: async () => [
-      { orgId: 'org-1', saveId: 'broken' },
-      { orgId: 'org-2', saveId: 'other' },
+      { orgId: 'org-1', sagaId: 'broken' },
+      { orgId: 'org-2', sagaId: 'other' },
     ],
     takeover: async (_orgId: string, saveId: string) => {
       looked.push(saveId);
@@ -34,15 +35,16 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
 });
 
 describe('a save that was taken over', () => {
-  const save = (id: string): SaveRecord => ({
-    ...{ id, status: 'APPLYING', epoch: 2, kind: 'USER', ambiguous: true, mappingVersion: 1, results: [] },
+  const saga = (id: string): SagaRecord => ({
+    ...{ id, status: 'APPLYING', epoch: 2, kind: 'agents', cause: 'USER', ambiguous: true },
+    ...{ mappingVersion: 1, results: [] },
     ...{ failure: null, startedAt: '2026-01-01T00:00:00.000Z', finishedAt: null },
   });
-  const config = { ...defaultConfig('INBOUND'), systemPrompt: 'P' };
-  const before = { config, revision: 1, saveId: 'x', mappingVersion: 1 };
-  const image: SaveImage = {
-    ...{ role: 'INBOUND', agentId: 'agent', assistantId: 'assistant', recreate: false, before },
-    after: { config, revision: 2 },
+  const content = { ...defaultConfig('INBOUND'), systemPrompt: 'P' } as unknown as JsonObject;
+  const before = { content, revision: 1, sagaId: 'x', mappingVersion: 1 };
+  const image: PartImage = {
+    ...{ key: 'INBOUND', resource: 'agent', resourceId: 'agent', remoteId: 'assistant', recreate: false },
+    ...{ before, after: { content, revision: 2 } },
   };
 
   /** Recovers one save whose takeover takes so long. */
@@ -55,14 +57,14 @@ describe('a save that was taken over', () => {
         calls.push({ name, request });
         if (commit === 'away' && name === 'commit') throw new DatabaseError('AWAY', true);
         const status = name === 'commit' ? 'COMMITTED' : 'APPLYING';
-        return { outcome: status, save: { ...save('s'), status, finishedAt }, agents: [] };
+        return { outcome: status, saga: { ...saga('s'), status, finishedAt }, rows: [] };
       };
     const journal = {
-      due: async () => [{ orgId: 'org', saveId: 's' }],
+      due: async () => [{ orgId: 'org', sagaId: 's' }],
       takeover: async () => {
         now += takeoverMs;
         return {
-          ...{ outcome: 'TAKEN', save: save('s'), images: [image], deployment: 'd' },
+          ...{ outcome: 'TAKEN', saga: saga('s'), images: [image], deployment: 'd' },
           ...{ quarantined: false, pastDeadline: false },
         };
       },
@@ -112,7 +114,7 @@ describe('a save that was taken over', () => {
 test('looks at the other saves of the round if the database does not answer one takeover', async () => {
   const looked: string[] = [];
   const journal = {
-    due: async () => ['away', 'other'].map((saveId) => ({ orgId: saveId, saveId })),
+    due: async () => ['away', 'other'].map((sagaId) => ({ orgId: sagaId, sagaId })),
     takeover: async (_orgId: string, saveId: string) => {
       looked.push(saveId);
       if (saveId === 'away') throw new DatabaseError('AWAY', true);

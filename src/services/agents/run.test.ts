@@ -1,9 +1,10 @@
 /** A save that another process began: what its new owner finds in Vapi, sends, deletes and puts back. A Vapi in memory. */
 import { describe, expect, test } from 'vitest';
 import { defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { AgentRecord, SaveImage, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
+import type { AgentRecord } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { SaveJournal, TransitionOutcome } from '../../ports/agents/save-journal.ts';
+import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
+import type { TransitionOutcome } from '../../ports/saga-journal.ts';
 import type { Log } from '../../ports/system.ts';
 import type {
   AssistantListQuery,
@@ -15,7 +16,6 @@ import { type HeldSaga, type RunPorts, SagaRun } from '../saga/run.ts';
 import { lateTimeMs } from '../saga/settings.ts';
 import { agentSaga } from './participant.ts';
 import { renderAssistant } from './render.ts';
-import { openSagaOf, sagaJournalOf } from './saga-journal.ts';
 
 const uuid = (nth: number) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`;
 const [DEPLOYMENT, ORG, SAVE, EARLIER] = [uuid(1), uuid(2), uuid(3), uuid(4)];
@@ -26,14 +26,15 @@ const SETTINGS = {
 };
 type Role = keyof typeof AGENTS;
 const config = (systemPrompt: string) => ({ ...defaultConfig('INBOUND'), systemPrompt });
+const content = (systemPrompt: string) => config(systemPrompt) as unknown as JsonObject;
 
 /** An image of an agent that this save makes, or of one that exists under this id. */
-function image(role: Role, assistantId: string | null = null): SaveImage {
-  const before = { config: config('old'), revision: 3, saveId: EARLIER, mappingVersion: 1 };
+function image(role: Role, remoteId: string | null = null): PartImage {
+  const before = { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 };
   return {
-    ...{ role, agentId: AGENTS[role], assistantId, recreate: false },
-    before: assistantId === null ? null : before,
-    after: { config: config('new'), revision: assistantId === null ? 1 : 4 },
+    ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
+    before: remoteId === null ? null : before,
+    after: { content: content('new'), revision: remoteId === null ? 1 : 4 },
   };
 }
 
@@ -51,9 +52,9 @@ const made = (
 });
 
 interface World {
-  images?: SaveImage[];
+  images?: PartImage[];
   assistants?: ProviderAssistant[];
-  status?: SaveStatus;
+  status?: SagaStatus;
   held?: Partial<HeldSaga>;
   /** In place of Vapi's usual answer; undefined: that one. */
   reply?: (method: string, id: string, nth: number) => ProviderReply<never> | undefined;
@@ -85,14 +86,22 @@ async function run(world: World) {
     const value = vapi.get(id);
     return value === undefined ? { kind: 'gone' } : { kind: 'ok', value };
   };
-  const record = (of: SaveStatus): SaveRecord => ({
-    ...{ id: SAVE, status: of, epoch: 2, kind: 'USER', ambiguous: true, mappingVersion: 1, results: [] },
-    ...{ failure: null, startedAt: new Date(START).toISOString(), finishedAt: null },
+  const record = (of: SagaStatus): SagaRecord => ({
+    ...{ id: SAVE, status: of, epoch: 2, kind: 'agents', cause: 'USER', ambiguous: true },
+    ...{
+      mappingVersion: 1,
+      results: [],
+      failure: null,
+      startedAt: new Date(START).toISOString(),
+      finishedAt: null,
+    },
   });
   const transition =
-    (name: string, outcome: SaveStatus | 'HELD') => async (_ref: unknown, request: object) => {
+    (name: string, outcome: SagaStatus | 'HELD') => async (_ref: unknown, request: object) => {
       calls.push({ name, request });
-      const answer: TransitionOutcome = { outcome, save: record(outcome === 'HELD' ? status : outcome) };
+      const answer: TransitionOutcome<AgentRecord> = {
+        ...{ outcome, saga: record(outcome === 'HELD' ? status : outcome) },
+      };
       return answer;
     };
   const unused = () => Promise.reject(new Error('not part of this test'));
@@ -103,8 +112,7 @@ async function run(world: World) {
     rolledBack: transition('rolledBack', 'ROLLED_BACK'),
     needsAttention: transition('needsAttention', 'NEEDS_ATTENTION'),
     hold: transition('hold', 'HELD'),
-    ...{ begin: unused, due: unused, takeover: unused, inspect: unused, settle: unused },
-  } as SaveJournal;
+  };
   const voice: VoiceProvider = {
     timeoutMs: SETTINGS.requestTimeoutMs,
     createAssistant: async (document) => {
@@ -130,7 +138,7 @@ async function run(world: World) {
     },
   };
   const ports: RunPorts<AgentRecord> = {
-    journal: sagaJournalOf(journal),
+    journal,
     admission: {
       savesPerMinute: 1,
       admit: unused,
@@ -154,7 +162,7 @@ async function run(world: World) {
     settings: SETTINGS,
   };
   const save = new SagaRun(ports, agentSaga(voice), {
-    ...{ orgId: ORG, ...openSagaOf({ save: record(status), images, deployment: DEPLOYMENT }) },
+    ...{ orgId: ORG, saga: record(status), images, deployment: DEPLOYMENT },
     ...{
       leaseFrom: { wall: now, monotonic: now },
       leaseMs: 37_000,
@@ -185,14 +193,14 @@ describe('a creation that was taken over', () => {
     expect(sent).toEqual(['PATCH theirs']);
     expect(last).toMatchObject({
       name: 'commit',
-      request: { ambiguous: true, agents: [{ assistantId: 'theirs' }], lateMs: lateTimeMs(SETTINGS) },
+      request: { ambiguous: true, parts: [{ remoteId: 'theirs' }], lateMs: lateTimeMs(SETTINGS) },
     });
   });
 
   test('makes an assistant if there is none', async () => {
     const { sent, last } = await run({});
     expect(sent).toEqual(['POST']);
-    expect(last).toMatchObject({ name: 'commit', request: { agents: [{ assistantId: 'made-1' }] } });
+    expect(last).toMatchObject({ name: 'commit', request: { parts: [{ remoteId: 'made-1' }] } });
   });
 
   test('keeps the oldest of several, and deletes the others first', async () => {
@@ -312,7 +320,7 @@ describe('a change that was taken over', () => {
     expect(early.last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
     const late = await run({ images: leave });
     expect(late.sent).toEqual(['PATCH a', 'POST']);
-    expect(late.last).toMatchObject({ name: 'commit', request: { agents: [{ assistantId: 'made-1' }] } });
+    expect(late.last).toMatchObject({ name: 'commit', request: { parts: [{ remoteId: 'made-1' }] } });
   });
 });
 
@@ -368,7 +376,7 @@ describe('an undo that was taken over', () => {
       assistants: [made('a', 1), made('b', 2), made('other', 3, { saveId: EARLIER })],
     });
     expect(left).toEqual(['other']);
-    expect(last).toMatchObject({ name: 'rolledBack', request: { results: [{ assistantId: null }] } });
+    expect(last).toMatchObject({ name: 'rolledBack', request: { results: [{ remoteId: null }] } });
   });
 
   test('of a creation calls a person if Vapi refuses to delete it', async () => {
@@ -378,7 +386,7 @@ describe('an undo that was taken over', () => {
     });
     expect(last).toMatchObject({
       name: 'needsAttention',
-      request: { results: [{ assistantId: 'a', vapiSynced: null }] },
+      request: { results: [{ remoteId: 'a', vapiSynced: null }] },
     });
   });
 

@@ -1,8 +1,8 @@
 /** When an operator may end a save that needs attention: what Vapi must show of each agent. The whole way is in test/e2e. */
 import { describe, expect, test } from 'vitest';
 import { defaultConfig } from '../../domain/agents/agent-config.ts';
-import type { SaveImage, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import { lateTimeMs } from '../saga/settings.ts';
@@ -18,11 +18,12 @@ const SETTINGS = {
 };
 const config = (systemPrompt: string) => ({ ...defaultConfig('INBOUND'), systemPrompt });
 
-const image = (role: Role, assistantId: string | null): SaveImage => ({
-  ...{ role, agentId: AGENTS[role], assistantId, recreate: false },
+const content = (systemPrompt: string) => config(systemPrompt) as unknown as JsonObject;
+const image = (role: Role, remoteId: string | null): PartImage => ({
+  ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
   before:
-    assistantId === null ? null : { config: config('old'), revision: 3, saveId: EARLIER, mappingVersion: 1 },
-  after: { config: config('new'), revision: 4 },
+    remoteId === null ? null : { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 },
+  after: { content: content('new'), revision: 4 },
 });
 const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): ProviderAssistant => ({
   ...renderAssistant(1, config(prompt), {
@@ -33,11 +34,11 @@ const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): Prov
 });
 
 interface World {
-  images?: SaveImage[];
+  images?: PartImage[];
   /** The assistants that the save knows of, by role. */
   made?: Partial<Record<Role, string>>;
   assistants?: ProviderAssistant[];
-  status?: SaveStatus;
+  status?: SagaStatus;
   mappingVersion?: number;
   account?: string | null;
   notBeforeMs?: number | null;
@@ -52,24 +53,25 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   const settled: { status: string; request: Parameters<SaveJournal['settle']>[2] }[] = [];
   const looked: string[] = [];
   const halted: object[] = [];
-  const save: SaveRecord = {
-    ...{ id: SAVE, status, epoch: 1, kind: 'USER', ambiguous: false, failure: null, finishedAt: null },
+  const saga: SagaRecord = {
+    ...{ id: SAVE, status, epoch: 1, kind: 'agents', cause: 'USER', ambiguous: false },
+    ...{ failure: null, finishedAt: null },
     ...{ mappingVersion: world.mappingVersion ?? 1, startedAt: '2026-01-01T00:00:00.000Z' },
-    results: images.map(({ role, agentId }) => ({
-      ...{ role, agentId, success: false, vapiSynced: null, dbUpdated: null, error: 'no', revision: null },
-      assistantId: world.made?.[role] ?? images.find((one) => one.role === role)?.assistantId ?? null,
+    results: images.map(({ key, resourceId, remoteId }) => ({
+      ...{ key, resourceId, success: false, vapiSynced: null, dbUpdated: null, error: 'no', revision: null },
+      remoteId: world.made?.[key as Role] ?? remoteId,
     })),
   };
   const journal = {
     inspect: async () => ({
-      ...{ outcome: 'FOUND', save, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? null },
+      ...{ outcome: 'FOUND', saga, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? null },
       leaseMs: world.leaseMs ?? null,
     }),
     takeover: async () =>
       world.isTaken === true
         ? { outcome: 'BUSY' }
         : {
-            ...{ outcome: 'TAKEN', save: { ...save, epoch: 2 }, images, deployment: DEPLOYMENT },
+            ...{ outcome: 'TAKEN', saga: { ...saga, epoch: 2 }, images, deployment: DEPLOYMENT },
             ...{ once: true, quarantined: false, pastDeadline: false },
           },
     needsAttention: async (
@@ -77,11 +79,11 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
       { ambiguous, lateMs }: Parameters<SaveJournal['needsAttention']>[1],
     ) => {
       halted.push({ epoch, ambiguous, lateMs });
-      return { outcome: 'NEEDS_ATTENTION', save: { ...save, epoch, status: 'NEEDS_ATTENTION' } };
+      return { outcome: 'NEEDS_ATTENTION', saga: { ...saga, epoch, status: 'NEEDS_ATTENTION' } };
     },
-    settle: async (_ref: unknown, to: SaveStatus, request: Parameters<SaveJournal['settle']>[2]) => {
+    settle: async (_ref: unknown, to: SagaStatus, request: Parameters<SaveJournal['settle']>[2]) => {
       settled.push({ status: to, request });
-      return { outcome: to, save: { ...save, status: to } };
+      return { outcome: to, saga: { ...saga, status: to } };
     },
   } as unknown as SaveJournal;
   const voice = {
@@ -110,7 +112,7 @@ describe('committed', () => {
     const { settlement, settled } = await settle('COMMITTED', { assistants: [holding('a', 'new')] });
     expect(settlement).toMatchObject({ outcome: 'COMMITTED' });
     expect(settled).toMatchObject([
-      { status: 'COMMITTED', request: { agents: [{ role: 'INBOUND', assistantId: 'a' }], missing: [] } },
+      { status: 'COMMITTED', request: { parts: [{ key: 'INBOUND', remoteId: 'a' }], missing: [] } },
     ]);
     expect(settled[0]?.request.lateMs).toBe(lateTimeMs(SETTINGS));
   });
@@ -146,7 +148,7 @@ describe('committed', () => {
       assistants: [holding('b', 'new')],
     });
     // What it replaces is missing.
-    expect(settled).toMatchObject([{ request: { agents: [{ assistantId: 'b' }], missing: ['INBOUND'] } }]);
+    expect(settled).toMatchObject([{ request: { parts: [{ remoteId: 'b' }], missing: ['INBOUND'] } }]);
   });
 });
 
@@ -169,7 +171,7 @@ describe('rolled back', () => {
   ])('not if Vapi holds %s', async (_what, over, path) => {
     const [one] = [image('INBOUND', 'a')];
     if (one?.before == null) throw new Error('no image');
-    const before = { ...one.before, config: { ...one.before.config, extraMetadata: { crm: 'x' } } };
+    const before = { ...one.before, content: { ...one.before.content, extraMetadata: { crm: 'x' } } };
     expect(
       await settle('ROLLED_BACK', {
         images: [{ ...one, before }],
@@ -180,7 +182,7 @@ describe('rolled back', () => {
 
   test('marks an agent as missing whose assistant somebody deleted', async () => {
     const { settled } = await settle('ROLLED_BACK', {});
-    expect(settled).toMatchObject([{ request: { missing: ['INBOUND'], agents: [] } }]);
+    expect(settled).toMatchObject([{ request: { missing: ['INBOUND'], parts: [] } }]);
   });
 
   test('marks an agent as missing whose new assistant was deleted again', async () => {

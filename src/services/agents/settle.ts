@@ -1,10 +1,9 @@
-import type { SaveRecord } from '../../domain/agents/save.ts';
+import { type SaveRecord, saveOf } from '../../domain/agents/save.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import { type NotSettled, settleSaga } from '../saga/settle.ts';
 import { agentSaga } from './participant.ts';
-import { sagaJournalOf, saveOf } from './saga-journal.ts';
 
 /** What settling came to. */
 export type Settlement = { outcome: 'COMMITTED' | 'ROLLED_BACK'; save: SaveRecord } | NotSettled;
@@ -24,7 +23,7 @@ export async function settleSave(
 ): Promise<Settlement> {
   const settled = await settleSaga(
     {
-      journal: sagaJournalOf(ports.journal),
+      journal: ports.journal,
       kind: agentSaga(ports.voice),
       settings: ports.settings,
       unreliable: async () => otherAccount(ports.voice, await ports.account()),

@@ -1,40 +1,4 @@
--- Sharing one Vapi account: how many saves an organization may begin, and how many replicas share the account's rate.
-
--- The save function of before, behind one more question: it is no longer reachable itself.
-alter function public.save_begin(uuid, uuid, text, jsonb) set schema lockstep;
-revoke execute on function lockstep.save_begin(uuid, uuid, text, jsonb) from service_role;
-
--- As lockstep.save_begin, and p_request may hold limit { saves, perMs }: at most so many saves that users asked for may begin in
--- any such time. A save that is known already is answered as always. A log, and not a counter: exact, for all replicas, and
--- it needs no table of its own.
--- outcome: as lockstep.save_begin | RATE_LIMITED { retryAfterMs }
-create function public.save_begin(p_org_id uuid, p_save_id uuid, p_owner text, p_request jsonb) returns jsonb
-language plpgsql volatile security definer set search_path = '' as $$
-declare
-  v_window interval := lockstep.ms((p_request -> 'limit' ->> 'perMs')::bigint);
-  v_since timestamptz;
-  v_oldest timestamptz;
-begin
-  -- Under the organization's lock, so that two cannot both be the last; and each look after it has been taken.
-  if v_window is not null and lockstep.enter(p_org_id) then
-    if not exists (select from public.agent_saves s where s.org_id = p_org_id
-      and (s.id = p_save_id or s.idempotency_key = p_request ->> 'idempotencyKey'))
-    then
-      -- Read once: a volatile function is no index condition, and the whole history would be filtered under the lock.
-      v_since := clock_timestamp() - v_window;
-      select s.started_at into v_oldest from public.agent_saves s
-        where s.org_id = p_org_id and s.actor is not null and s.started_at > v_since
-        order by s.started_at desc
-        offset (p_request -> 'limit' ->> 'saves')::integer - 1 limit 1;
-      if found then
-        perform lockstep.leave();
-        return jsonb_build_object('outcome', 'RATE_LIMITED', 'retryAfterMs', lockstep.ms_until(v_oldest + v_window));
-      end if;
-    end if;
-  end if;
-  return lockstep.save_begin(p_org_id, p_save_id, p_owner, p_request);
-end
-$$;
+-- How many replicas share the rate of the one Vapi account.
 
 do $$
 begin
@@ -83,7 +47,7 @@ begin
 end
 $$;
 
-grant create on schema public to lockstep_saves, lockstep_replicas;
+grant create on schema public to lockstep_replicas;
 do $$
 declare
   v_function regprocedure;
@@ -91,7 +55,7 @@ declare
 begin
   for v_function, v_owner in
     select p.oid::regprocedure, o.owner
-      from (values ('save_begin', 'lockstep_saves'), ('replica_beat', 'lockstep_replicas')) as o (name, owner)
+      from (values ('replica_beat', 'lockstep_replicas')) as o (name, owner)
       join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
   loop
     execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
@@ -100,4 +64,4 @@ begin
   end loop;
 end
 $$;
-revoke create on schema public from lockstep_saves, lockstep_replicas;
+revoke create on schema public from lockstep_replicas;

@@ -32,16 +32,14 @@ grant usage on schema lockstep to lockstep_sweep, lockstep_janitor;
 grant select (id, drift_policy) on public.organizations to lockstep_sweep;
 grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since, drift, unconfirmed)
   on public.agents to lockstep_sweep;
-grant select (org_id, status) on public.agent_saves to lockstep_sweep;
 grant select on lockstep.observed to lockstep_sweep;
-grant select (org_id, fence_until) on lockstep.organization_locks to lockstep_sweep;
+grant select (org_id, key) on lockstep.saga_keys to lockstep_sweep;
+grant select (org_id, key, until) on lockstep.fences to lockstep_sweep;
 create policy organizations_sweep on public.organizations for select to lockstep_sweep using (id is not null);
 create policy agents_sweep on public.agents for select to lockstep_sweep using (org_id is not null);
-create policy agent_saves_sweep on public.agent_saves for select to lockstep_sweep
-  using (status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION'));
 create policy observed_sweep on lockstep.observed for select to lockstep_sweep using (org_id is not null);
-create policy organization_locks_sweep on lockstep.organization_locks for select to lockstep_sweep
-  using (fence_until is not null);
+create policy saga_keys_sweep on lockstep.saga_keys for select to lockstep_sweep using (org_id is not null);
+create policy fences_sweep on lockstep.fences for select to lockstep_sweep using (org_id is not null);
 
 -- When the last complete walk over all assistants began: one row for all agents that it found unchanged, instead of a write for each.
 create table lockstep.sweeps (
@@ -55,29 +53,29 @@ grant select, insert, update on lockstep.sweeps to lockstep_sweep;
 create policy sweeps_sweep on lockstep.sweeps to lockstep_sweep using (only_one) with check (only_one);
 
 -- Three days, as the interface promises: until then an idempotency key is remembered, whatever the server asks for.
--- Both are set by the cleanup once the key and the images of the save are forgotten, so that an index finds what is left: saves to
--- forget, and then saves to delete. Saves that made a revision are a part of its agent's history and stay as long as that does.
-alter table public.agent_saves add column forgotten boolean not null default false;
-alter table public.agent_saves add column in_history boolean not null default false;
+-- Both are set by the cleanup once the key and the images of the saga are forgotten, so that an index finds what is left: sagas to
+-- forget, and then sagas to delete. Sagas that made a revision are a part of its agent's history and stay as long as that does.
+alter table public.sagas add column forgotten boolean not null default false;
+alter table public.sagas add column in_history boolean not null default false;
 grant select (id, org_id, finished_at, idempotency_key, forgotten, in_history), update (idempotency_key, forgotten, in_history), delete
-  on public.agent_saves to lockstep_janitor;
+  on public.sagas to lockstep_janitor;
 grant select (save_id) on public.agent_revisions to lockstep_janitor;
 -- now() and not clock_timestamp(): only a stable function can be an index condition.
-create policy agent_saves_expired on public.agent_saves for select to lockstep_janitor
+create policy sagas_expired on public.sagas for select to lockstep_janitor
   using (finished_at < now() - interval '72 hours');
-create policy agent_saves_forget on public.agent_saves for update to lockstep_janitor
+create policy sagas_forget on public.sagas for update to lockstep_janitor
   using (finished_at < now() - interval '72 hours') with check (idempotency_key is null);
-create policy agent_saves_delete on public.agent_saves for delete to lockstep_janitor
+create policy sagas_delete on public.sagas for delete to lockstep_janitor
   using (finished_at < now() - interval '72 hours' and forgotten and not in_history);
 create policy agent_revisions_janitor on public.agent_revisions for select to lockstep_janitor using (save_id is not null);
-grant select (save_id, before_config, after_config), update (before_config, after_config) on lockstep.save_images
+grant select (saga_id, before_content, after_content), update (before_content, after_content) on lockstep.saga_parts
   to lockstep_janitor;
-create policy save_images_expired on lockstep.save_images to lockstep_janitor
-  using (exists (select from public.agent_saves s
-    where s.id = save_id and s.finished_at < now() - interval '72 hours'))
-  with check (before_config is null and after_config = '{}');
-create index agent_saves_expiring on public.agent_saves (finished_at) where not forgotten;
-create index agent_saves_deletable on public.agent_saves (finished_at) where forgotten and not in_history;
+create policy saga_parts_expired on lockstep.saga_parts to lockstep_janitor
+  using (exists (select from public.sagas s
+    where s.id = saga_id and s.finished_at < now() - interval '72 hours'))
+  with check (before_content is null and after_content = '{}');
+create index sagas_expiring on public.sagas (finished_at) where not forgotten;
+create index sagas_deletable on public.sagas (finished_at) where forgotten and not in_history;
 
 grant update (drift_policy) on public.organizations to lockstep_saves;
 create policy organizations_saves_update on public.organizations for update to lockstep_saves
@@ -109,14 +107,13 @@ language sql volatile security definer set search_path = '' as $$
   update lockstep.leases set until = clock_timestamp() where name = p_name and owner = p_owner;
 $$;
 
--- Whether a save of this organization is open or fenced, so that a difference proves nothing now. Correlated sub-selects with a
--- limit, here and below: the planner cannot replace them by a scan over all organizations.
-create function lockstep.is_busy(p_org_id uuid) returns boolean
+-- Whether a saga of this organization that has this key is open or fenced, so that a difference proves nothing now. Correlated
+-- sub-selects with a limit, here and below: the planner cannot replace them by a scan over all organizations.
+create function lockstep.is_busy(p_org_id uuid, p_key text) returns boolean
 language sql stable set search_path = '' as $$
   select coalesce(
-    (select true from public.agent_saves s where s.org_id = p_org_id
-       and s.status in ('APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION') limit 1),
-    (select true from lockstep.organization_locks l where l.org_id = p_org_id and l.fence_until > clock_timestamp()),
+    (select true from lockstep.saga_keys k where k.org_id = p_org_id and k.key = p_key limit 1),
+    (select true from lockstep.fences f where f.org_id = p_org_id and f.key = p_key and f.until > clock_timestamp()),
     false);
 $$;
 
@@ -129,7 +126,7 @@ language sql stable security definer set search_path = '' as $$
       'observed', (select o.document from lockstep.observed o where o.agent_id = a.id),
       'missing', a.missing_since is not null,
       'policy', (select g.drift_policy from public.organizations g where g.id = a.org_id),
-      'busy', lockstep.is_busy(a.org_id))), '[]')
+      'busy', lockstep.is_busy(a.org_id, 'agents'))), '[]')
   from unnest(p_assistant_ids) as i (id)
   cross join lateral (select id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since
     from public.agents where vapi_assistant_id = i.id limit 1) as a;
@@ -143,7 +140,7 @@ language sql stable security definer set search_path = '' as $$
       'orgId', a.org_id, 'agentId', a.id, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
       'saveId', a.last_save_id, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
       'news', a.missing_since is not null or a.unconfirmed or a.drift <> '[]',
-      'busy', lockstep.is_busy(a.org_id))), '[]')
+      'busy', lockstep.is_busy(a.org_id, 'agents'))), '[]')
   from unnest(p_assistant_ids) as i (id)
   cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, missing_since, unconfirmed, drift
     from public.agents where vapi_assistant_id = i.id limit 1) as a;
@@ -189,7 +186,7 @@ begin
           unconfirmed = false
         where a.id = (v_note ->> 'agentId')::uuid and a.org_id = v_org
           and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid
-          and not lockstep.is_busy(v_org)
+          and not lockstep.is_busy(v_org, 'agents')
         returning a.id into v_id;
     end if;
     if found then
@@ -224,11 +221,11 @@ begin
     perform set_config('lockstep.org_id', v_org::text, true);
     if exists (select from lockstep.deployment d where d.id::text = v_one ->> 'deployment')
       and exists (
-        select from public.agent_saves s join lockstep.save_images i on i.save_id = s.id
+        select from public.sagas s join lockstep.saga_parts p on p.saga_id = s.id
         where s.id = (v_one ->> 'saveId')::uuid and s.finished_at < clock_timestamp() - lockstep.ms(p_age_ms)
           and (s.status = 'ROLLED_BACK' or s.ambiguous)
-          and i.role = v_one ->> 'role' and i.agent_id = (v_one ->> 'agentId')::uuid
-          and (i.assistant_id is null or i.recreate))
+          and p.resource = 'agent' and p.key = v_one ->> 'role' and p.resource_id = (v_one ->> 'agentId')::uuid
+          and (p.remote_id is null or p.recreate))
       and not exists (select from public.agents a where a.org_id = v_org and a.vapi_assistant_id = v_one ->> 'assistantId')
       and not exists (select from public.agent_revisions r where r.org_id = v_org
         and r.vapi_assistant_id = v_one ->> 'assistantId')
@@ -241,35 +238,12 @@ begin
 end
 $$;
 
--- A save's images, for an operator who settles it. Before notBeforeMs are over, what Vapi shows proves nothing; before leaseMs
--- are over, the save has an owner that may still end it.
--- outcome: FOUND | NO_SAVE
-create function public.save_inspect(p_org_id uuid, p_save_id uuid) returns jsonb
-language plpgsql volatile security definer set search_path = '' as $$
-declare
-  v_save public.agent_saves;
-  v_answer jsonb := jsonb_build_object('outcome', 'NO_SAVE');
-begin
-  if lockstep.enter(p_org_id) then
-    select * into v_save from public.agent_saves where id = p_save_id;
-    if found then
-      v_answer := jsonb_build_object('outcome', 'FOUND', 'save', lockstep.save_json(v_save),
-        'images', lockstep.images_json(v_save.id), 'deployment', (select id from lockstep.deployment),
-        'notBeforeMs', case when v_save.not_before is null then null else lockstep.ms_until(v_save.not_before) end,
-        'leaseMs', case when v_save.lease_until is null then null else lockstep.ms_until(v_save.lease_until) end);
-    end if;
-  end if;
-  perform lockstep.leave();
-  return v_answer;
-end
-$$;
-
--- Forgets idempotency keys and images of saves that closed more than 72 hours ago, and deletes saves that closed more than
--- p_keep_days ago and made no revision; the policies hold the 72 hours. What stays of an image is that its save made an
--- assistant. Returns how many saves it cleared or deleted, p_limit of each at most; it skips what another replica has locked.
+-- Forgets idempotency keys and images of sagas that closed more than 72 hours ago, and deletes sagas that closed more than
+-- p_keep_days ago and made no revision; the policies hold the 72 hours. What stays of an image is that its saga created a
+-- remote resource. Returns how many sagas it cleared or deleted, p_limit of each at most; it skips what another replica has locked.
 -- The bounds are variables because clock_timestamp() is volatile and cannot be an index condition, and the ids are fixed first
 -- because a join could run the locking query again.
-create function public.save_cleanup(p_limit integer, p_keep_days integer) returns integer
+create function public.saga_cleanup(p_limit integer, p_keep_days integer) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_now timestamptz := clock_timestamp();
@@ -279,21 +253,21 @@ declare
   v_old uuid[];
 begin
   select array_agg(e.id) into v_ids from (
-    select s.id from public.agent_saves s where not s.forgotten and s.finished_at < v_before
+    select s.id from public.sagas s where not s.forgotten and s.finished_at < v_before
      order by s.finished_at limit p_limit for update skip locked) e;
   if v_ids is not null then
-    update lockstep.save_images set before_config = null, after_config = '{}'
-     where save_id = any (v_ids) and after_config <> '{}';
-    update public.agent_saves s set idempotency_key = null, forgotten = true,
+    update lockstep.saga_parts set before_content = null, after_content = '{}'
+     where saga_id = any (v_ids) and after_content <> '{}';
+    update public.sagas s set idempotency_key = null, forgotten = true,
         -- Not exists: the planner could read all revisions for it.
         in_history = coalesce((select true from public.agent_revisions r where r.save_id = s.id limit 1), false)
      where s.id = any (v_ids);
   end if;
   select array_agg(e.id) into v_old from (
-    select s.id from public.agent_saves s where s.forgotten and not s.in_history and s.finished_at < v_delete_before
+    select s.id from public.sagas s where s.forgotten and not s.in_history and s.finished_at < v_delete_before
      order by s.finished_at limit p_limit for update skip locked) e;
   if v_old is not null then
-    delete from public.agent_saves where id = any (v_old);
+    delete from public.sagas where id = any (v_old);
   end if;
   return coalesce(cardinality(v_ids), 0) + coalesce(cardinality(v_old), 0);
 end
@@ -313,8 +287,8 @@ end
 $$;
 
 -- Both roles ask; each sees what its own policies show.
-revoke execute on function lockstep.is_busy(uuid) from public, anon, authenticated, service_role;
-grant execute on function lockstep.is_busy(uuid) to lockstep_saves, lockstep_sweep;
+revoke execute on function lockstep.is_busy(uuid, text) from public, anon, authenticated, service_role;
+grant execute on function lockstep.is_busy(uuid, text) to lockstep_saves, lockstep_sweep;
 grant create on schema public to lockstep_saves, lockstep_sweep, lockstep_janitor;
 do $$
 declare
@@ -326,8 +300,8 @@ begin
       from (values ('lease_take', 'lockstep_sweep'), ('lease_release', 'lockstep_sweep'),
         ('sweep_lookup', 'lockstep_sweep'), ('sweep_listed', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
         ('sweep_done', 'lockstep_sweep'),
-        ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'), ('save_inspect', 'lockstep_saves'),
-        ('set_drift_policy', 'lockstep_saves'), ('save_cleanup', 'lockstep_janitor')) as o (name, owner)
+        ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'),
+        ('set_drift_policy', 'lockstep_saves'), ('saga_cleanup', 'lockstep_janitor')) as o (name, owner)
       join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
   loop
     execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
