@@ -42,7 +42,7 @@ function image(role: Role, remoteId: string | null = null): PartImage {
 const made = (
   id: string,
   minutes: number,
-  stamp: { saveId?: string; agentId?: string } = {},
+  stamp: { saveId?: string; agentId?: string; revision?: number } = {},
 ): ProviderAssistant => ({
   ...renderAssistant(1, config('new'), {
     ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
@@ -324,6 +324,47 @@ describe('a change that was taken over', () => {
   });
 });
 
+describe('a save that was taken over from its first owner, which sent at most one request for each agent', () => {
+  const first = { held: { once: true, quarantined: false } };
+  const images = [image('INBOUND', 'a')];
+
+  test('is committed without a request and without a fence if Vapi shows its stamp and its content', async () => {
+    const { sent, last } = await run({ ...first, images, assistants: [made('a', -60, { revision: 4 })] });
+    expect(sent).toEqual([]);
+    expect(last).toMatchObject({
+      ...{ name: 'commit', request: { ambiguous: false, parts: [{ remoteId: 'a' }] } },
+    });
+  });
+
+  test('is sent again if Vapi shows the stamp of an earlier save, and leaves a fence', async () => {
+    const { sent, last } = await run({ ...first, images, assistants: [made('a', -60, { saveId: EARLIER })] });
+    expect(sent).toEqual(['PATCH a']);
+    expect(last).toMatchObject({ name: 'commit', request: { ambiguous: true } });
+  });
+
+  test('is sent again if somebody has changed the content under its stamp', async () => {
+    const { sent, last } = await run({
+      ...{ ...first, images, assistants: [{ ...made('a', -60, { revision: 4 }), name: 'edited' }] },
+    });
+    expect(sent).toEqual(['PATCH a']);
+    expect(last).toMatchObject({ name: 'commit', request: { ambiguous: false } });
+  });
+
+  test('commits the assistant that the first owner created', async () => {
+    const { sent, last } = await run({ ...first, assistants: [made('theirs', 1)] });
+    expect(sent).toEqual([]);
+    expect(last).toMatchObject({
+      ...{ name: 'commit', request: { ambiguous: false, parts: [{ remoteId: 'theirs' }] } },
+    });
+  });
+
+  test('waits for a quarantine if Vapi shows no assistant with its stamp', async () => {
+    const { sent, last } = await run(first);
+    expect(sent).toEqual([]);
+    expect(last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+  });
+});
+
 describe('an undo that was taken over', () => {
   const back = { status: 'ROLLING_BACK' as const };
   const images = [image('INBOUND', 'a')];
@@ -377,6 +418,16 @@ describe('an undo that was taken over', () => {
     });
     expect(left).toEqual(['other']);
     expect(last).toMatchObject({ name: 'rolledBack', request: { results: [{ remoteId: null }] } });
+  });
+
+  test('of a creation deletes all assistants with its stamp also when the first deletion must be repeated', async () => {
+    const { left, names } = await run({
+      ...{ ...back, assistants: [made('a', 1), made('b', 2)] },
+      reply: (method, _id, nth) =>
+        method === 'DELETE' && nth === 0 ? { kind: 'rate_limited', retryAfterMs: 1 } : undefined,
+    });
+    expect(left).toEqual([]);
+    expect(names).toEqual(['rolledBack']);
   });
 
   test('of a creation calls a person if Vapi refuses to delete it', async () => {

@@ -612,3 +612,14 @@ describe('what a rollback reports as missing', () => {
     });
   });
 });
+
+test('releases a creation without an answer to a quarantine, because a look before that could miss it', () => {
+  const creation: PartProgress = {
+    ...{ key: 'a', stage: 0, pivot: false, lookOnly: false, action: 'create' },
+    ...{ forward: 'unknown', undo: 'pending', touched: true, ambiguous: true },
+  };
+  const owner = { taken: false, quarantined: false, pastDeadline: false, released: false };
+  expect(decide({ status: 'APPLYING', parts: [creation], ...owner })).toEqual({
+    ...{ do: 'hand_over', ambiguous: true, quarantine: true },
+  });
+});
