@@ -502,10 +502,11 @@ describe('keys', () => {
 
   test('are each given to one open saga by the database itself', async () => {
     const { orgId } = await organization();
-    const sagaId = randomUUID();
-    await begin(orgId, sagaId);
+    await begin(orgId, randomUUID());
+    const another = randomUUID();
+    await begin((await organization()).orgId, another);
     await expect(
-      supabase.sql`insert into lockstep.saga_keys values (${orgId}, 'probe', ${sagaId})`,
+      supabase.sql`insert into lockstep.saga_keys values (${orgId}, 'probe', ${another})`,
     ).rejects.toMatchObject({ code: '23505' });
   });
 

@@ -29,14 +29,8 @@ afterAll(() => supabase?.stop());
 const OWNER = randomUUID();
 const LIMIT = { saves: 3, perMs: 60_000 };
 
-/** Begins a save, and ends it at once. */
-async function begin(
-  orgId: string,
-  change: Partial<BeginRequest> = {},
-  end: 'abort' | 'commit' = 'abort',
-): Promise<BeginOutcome> {
-  const saveId = randomUUID();
-  const answer = await journal.begin(orgId, saveId, OWNER, {
+function request(change: Partial<BeginRequest> = {}): BeginRequest {
+  return {
     idempotencyKey: null,
     requestHash: 'same',
     cause: 'USER',
@@ -57,7 +51,17 @@ async function begin(
       },
     ],
     ...change,
-  });
+  };
+}
+
+/** Begins a save, and ends it at once. */
+async function begin(
+  orgId: string,
+  change: Partial<BeginRequest> = {},
+  end: 'abort' | 'commit' = 'abort',
+): Promise<BeginOutcome> {
+  const saveId = randomUUID();
+  const answer = await journal.begin(orgId, saveId, OWNER, request(change));
   if (answer.outcome !== 'BEGUN') return answer;
   const ref = { orgId, sagaId: saveId, epoch: 1 };
   if (end === 'commit') {
@@ -176,6 +180,15 @@ describe('the saves that an organization may begin', () => {
     expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('RATE_LIMITED');
     await supabase.sql`update public.sagas set started_at = started_at - interval '2 minutes' where org_id = ${orgId}`;
     expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('BEGUN');
+  });
+
+  test('a save that is begun again because its answer was lost does not count against itself', async () => {
+    const orgId = await supabase.createOrganization();
+    const sagaId = randomUUID();
+    const limit = { saves: 1, perMs: 60_000 };
+    const first = await journal.begin(orgId, sagaId, OWNER, request({ limit }));
+    expect(first.outcome).toBe('BEGUN');
+    expect(await journal.begin(orgId, sagaId, OWNER, request({ limit }))).toEqual(first);
   });
 
   test('without a limit there is none; an organization that does not exist is told so', async () => {

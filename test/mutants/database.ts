@@ -17,6 +17,18 @@ const DEPUTY = ['test/isolation/wrong-service-code.test.ts'];
 const FAIRNESS = ['test/fairness/database.test.ts'];
 
 export const DATABASE: readonly Mutant[] = [
+  ...plant(
+    TABLES,
+    ['test/database/probe-saga.test.ts'],
+    [
+      [
+        'two-open-saves',
+        'The database allows two open saves of one organization.',
+        '  primary key (org_id, key)\n);\ncreate index saga_keys_by_saga',
+        '  primary key (org_id, key, saga_id)\n);\ncreate index saga_keys_by_saga',
+      ],
+    ],
+  ),
   ...plant(TABLES, ISOLATION, [
     [
       'policy-organizations',
@@ -70,12 +82,6 @@ export const DATABASE: readonly Mutant[] = [
         'The save functions reach the lock of another organization.',
         "create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
         'create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (true)',
-      ],
-      [
-        'two-open-saves',
-        'The database allows two open saves of one organization.',
-        '  primary key (org_id, key)\n);\ncreate index saga_keys_by_saga',
-        '  primary key (org_id, key, saga_id)\n);\ncreate index saga_keys_by_saga',
       ],
       [
         'key-of-two',
