@@ -110,7 +110,7 @@ const post = (headers: string, body = '') =>
   `POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${body}`;
 
 describe('what it serves', () => {
-  test('/health says that the process lives', async () => {
+  test('/health reports that the process is alive', async () => {
     const answer = await (await serve()).ask('/health');
     expect([answer.status, await answer.json()]).toEqual([200, { status: 'ok' }]);
   });
@@ -123,13 +123,13 @@ describe('what it serves', () => {
     expect([answer.status, await answer.json()]).toEqual([status, { ready }]);
   });
 
-  test('/metrics is what Prometheus reads', async () => {
+  test('/metrics returns the Prometheus text format', async () => {
     const answer = await (await serve()).ask('/metrics');
     expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4');
     expect(await answer.text()).toBe('lockstep_x 1\n');
   });
 
-  test('/ leads to GraphiQL', async () => {
+  test('/ redirects to GraphiQL', async () => {
     const answer = await (await serve()).ask('/', { redirect: 'manual' });
     expect([answer.status, answer.headers.get('location')]).toEqual([302, '/graphql']);
   });
@@ -152,7 +152,7 @@ describe('what it serves', () => {
     expect(served.fetched).toEqual([]);
   });
 
-  test.each(['*', 'http://elsewhere.example/graphql'])('the address %s is 404', async (address) => {
+  test.each(['*', 'http://elsewhere.example/graphql'])('answers 404 for the address %s', async (address) => {
     const served = await serve();
     expect(await say(served, `OPTIONS ${address} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)).toMatch(
       /^HTTP\/1\.1 404 /,
@@ -160,7 +160,7 @@ describe('what it serves', () => {
     expect(served.fetched).toEqual([]);
   });
 
-  test('GraphQL gets the request as it came, and its answer goes out as it is', async () => {
+  test('passes the request to GraphQL unchanged, and its answer to the caller unchanged', async () => {
     const served = await serve({
       answer: () => new Response('{"data":{"a":"漢"}}', { status: 207, headers: { 'x-answer': 'yes' } }),
     });
@@ -179,7 +179,7 @@ describe('what it serves', () => {
     expect(request?.headers.get('x-own')).toBe('é');
   });
 
-  test('each answer names its request, and says how it is not to be used', async () => {
+  test('every answer has a request id and the security headers', async () => {
     const served = await serve();
     for (const [n, path] of ['/health', '/nothing', '/graphql?query={a}', '/metrics'].entries()) {
       const { headers } = await served.ask(path);
@@ -194,14 +194,14 @@ describe('what it serves', () => {
     expect(served.fetched.map(({ requestId }) => requestId)).toEqual(['request-3']);
   });
 
-  test('an answer that says so itself is still kept by no cache', async () => {
+  test('no answer may be cached, even if the handler allows it', async () => {
     const served = await serve({
       answer: () => new Response('x', { headers: { 'cache-control': 'public, max-age=60' } }),
     });
     expect((await served.ask('/graphql?query={a}')).headers.get('cache-control')).toBe('no-store');
   });
 
-  test('a second header of the same name is not lost: whoever reads one of them reads both', async () => {
+  test('keeps both of two headers with the same name', async () => {
     const served = await serve();
     const headers =
       'authorization: Bearer one\r\nauthorization: Bearer two\r\nconnection: close\r\ncontent-length: 2';
@@ -209,7 +209,7 @@ describe('what it serves', () => {
     expect(served.fetched[0]?.headers.get('authorization')).toBe('Bearer one, Bearer two');
   });
 
-  test('several requests on one connection, one after the other and all at once', async () => {
+  test('answers several requests on one connection, sequential and pipelined', async () => {
     const served = await serve({ answer: async (request) => new Response(await request.text()) });
     const one = (n: number, more = '') => post(`content-length: 3${more}`, `"${n}"`);
     const answers = await say(served, one(1) + one(2) + one(3, '\r\nconnection: close'));
@@ -219,7 +219,7 @@ describe('what it serves', () => {
 
 describe('methods', () => {
   test.each(['/health', '/ready', '/metrics', '/graphql?query={a}', '/nothing'])(
-    'HEAD %s is GET without its body',
+    'answers HEAD %s like GET, without the body',
     async (path) => {
       const served = await serve();
       const [head, get] = [await served.ask(path, { method: 'HEAD' }), await served.ask(path)];
@@ -231,7 +231,7 @@ describe('methods', () => {
   );
 
   test.each(['PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND', 'QUERY'])(
-    '%s is for nothing here',
+    'refuses the method %s everywhere',
     async (method) => {
       const served = await serve();
       for (const path of ['/graphql', '/health', '/metrics', '/nothing']) {
@@ -247,7 +247,7 @@ describe('methods', () => {
     },
   );
 
-  test('CONNECT is hung up on', async () => {
+  test('closes the connection on CONNECT', async () => {
     const served = await serve();
     expect(await say(served, 'CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n')).toBe('');
     await expectAlive(served);
@@ -268,7 +268,7 @@ describe('methods', () => {
   });
 
   test.each(['application/json', 'application/json; charset=utf-8', 'Application/JSON ;x=y'])(
-    'JSON is taken: %s',
+    'accepts JSON as %s',
     async (type) => {
       const served = await serve();
       const answer = await served.ask('/graphql', {
@@ -302,7 +302,7 @@ describe('a body that is too large', () => {
     expect(served.logged).toEqual([]);
   });
 
-  test('is answered before it is sent, where it says its length', async () => {
+  test('is refused before it is received if its length is declared', async () => {
     const served = await serve();
     const { socket } = dial(served);
     socket.write(post('content-length: 100000000'));
@@ -338,7 +338,7 @@ describe('a body that is too large', () => {
     },
   );
 
-  test('that never ends is cut off like every slow request', async () => {
+  test('that never ends times out like every slow request', async () => {
     const served = await serve({ timeouts: { headers: 200, request: 400 } });
     const { socket, said } = dial(served);
     socket.on('error', () => {}).write(post('transfer-encoding: chunked'));
@@ -348,7 +348,7 @@ describe('a body that is too large', () => {
     await expectAlive(served);
   });
 
-  test('in chunks of one byte: takes no more memory than its bytes do', async () => {
+  test('in chunks of one byte takes no more memory than its bytes', async () => {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
     const used = () => {
@@ -371,7 +371,7 @@ describe('a body that is too large', () => {
     socket.destroy();
   });
 
-  test('more of them at once than may be held: 503, and room again when they are gone', async () => {
+  test('beyond the number that may be held at once is refused with 503 until others have ended', async () => {
     const served = await serve();
     const uploads = Array.from({ length: 64 }, () => dial(served));
     for (const { socket } of uploads) socket.write(post(`content-length: ${MAX}`, 'x'.repeat(MAX - 1)));
@@ -399,7 +399,7 @@ describe('a body that is too large', () => {
   });
 
   test.each(['-1', '1e3', '0x10', 'many', '3, 4', '99999999999999999999'])(
-    'a length that is none: %s',
+    'refuses an invalid length: %s',
     async (length) => {
       const served = await serve();
       expect(await say(served, post(`content-length: ${length}\r\nconnection: close`, '{}'))).toMatch(
@@ -409,7 +409,7 @@ describe('a body that is too large', () => {
     },
   );
 
-  test('two lengths, or a length and chunks, are refused: they could be two requests', async () => {
+  test('refuses two lengths, or a length with chunks, because they could hide a second request', async () => {
     for (const headers of [
       'content-length: 2\r\ncontent-length: 3',
       'content-length: 2\r\ntransfer-encoding: chunked',
@@ -425,7 +425,7 @@ describe('a body that is too large', () => {
 
 describe('clients that leave', () => {
   test.each(['content-length: 500', 'transfer-encoding: chunked'])(
-    'in the middle of the upload (%s): nothing is asked, nothing is an error',
+    'during the upload (%s): nothing runs, and nothing is logged as an error',
     async (header) => {
       const served = await serve();
       for (const leave of ['end', 'resetAndDestroy'] as const) {
@@ -441,7 +441,7 @@ describe('clients that leave', () => {
     },
   );
 
-  test('before the answer: the work goes on to its end', async () => {
+  test('before the answer: the work continues to its end', async () => {
     const answer = gate();
     let done = false;
     const served = await serve({
@@ -469,12 +469,12 @@ const connections = ({ server }: Served) =>
   );
 
 describe('slow clients are cut off', () => {
-  test('headers that do not end', async () => {
+  test('times out headers that do not end', async () => {
     const served = await serve({ timeouts: { headers: 200, request: 120_000, idle: 120_000 } });
     expect(await say(served, 'POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1\.1 408 /);
   });
 
-  test('headers that drip, each byte in time', async () => {
+  test('times out headers that arrive slowly, each byte in time', async () => {
     const served = await serve({ timeouts: { headers: 300, request: 120_000, idle: 120_000 } });
     const { socket, said } = dial(served);
     socket.write('POST /graphql HTTP/1.1\r\nhost: x\r\nx-slow: ');
@@ -483,13 +483,13 @@ describe('slow clients are cut off', () => {
     expect(await said.catch(() => 'HTTP/1.1 408 ')).toMatch(/^HTTP\/1\.1 408 /);
   });
 
-  test('a body that does not end', async () => {
+  test('times out a body that does not end', async () => {
     const served = await serve({ timeouts: { headers: 200, request: 400 } });
     expect(await say(served, post('content-length: 500', '{'))).toMatch(/^HTTP\/1\.1 408 /);
     expect([served.fetched, served.logged]).toEqual([[], []]);
   });
 
-  test('an answer that never comes holds no connection for ever', async () => {
+  test('does not hold a connection forever if the answer never comes', async () => {
     const served = await serve({ answer: () => new Promise(() => {}), timeouts: { idle: 200 } });
     expect(await say(served, post('content-length: 2', '{}'))).toBe('');
     await expectAlive(served);
@@ -508,14 +508,14 @@ describe('floods', () => {
     await expectAlive(served);
   });
 
-  test('an address that is too long: 431', async () => {
+  test('answers 431 for an address that is too long', async () => {
     const served = await serve();
     expect(await say(served, `GET /graphql?query=${'x'.repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`)).toMatch(
       /^HTTP\/1\.1 431 /,
     );
   });
 
-  test('a token of four kilobytes is no flood', async () => {
+  test('accepts a token of four kilobytes', async () => {
     const served = await serve();
     const answer = await served.ask('/graphql', {
       headers: { authorization: `Bearer ${'x'.repeat(4_096)}` },
@@ -541,7 +541,7 @@ describe('what is no HTTP', () => {
     await expectAlive(served);
   });
 
-  test('any bytes at all, also after a good beginning: no crash, no stack, nothing logged as a defect', async () => {
+  test('survives any bytes, also after a valid beginning, without a stack trace or an error in the log', async () => {
     const served = await serve();
     const beginnings = fc.constantFrom(
       '',
@@ -564,7 +564,7 @@ describe('what is no HTTP', () => {
 });
 
 describe('streams', () => {
-  test('go out as they come, each part at once', async () => {
+  test('sends each part as soon as it exists', async () => {
     const second = gate();
     const encoder = new TextEncoder();
     const served = await serve({
@@ -591,7 +591,7 @@ describe('streams', () => {
     expect((await reader?.read())?.done).toBe(true);
   });
 
-  test('are not begun for a caller who has left', async () => {
+  test('does not begin for a caller that has left', async () => {
     const middle = gate();
     const cancelled = Promise.withResolvers<void>();
     const served = await serve({
@@ -615,7 +615,7 @@ describe('streams', () => {
     expect(served.logged).toEqual([]);
   });
 
-  test('end when their reader leaves', async () => {
+  test('ends when the reader leaves', async () => {
     const cancelled = Promise.withResolvers<void>();
     const served = await serve({
       answer: () =>
@@ -634,7 +634,7 @@ describe('streams', () => {
     await cancelled.promise;
   });
 
-  test('that break are cut off, not ended as if they were whole', async () => {
+  test('closes the connection if the stream breaks, so that it does not look complete', async () => {
     const served = await serve({
       answer: () =>
         new Response(

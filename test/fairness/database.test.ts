@@ -82,7 +82,7 @@ async function begin(
 }
 
 describe('the saves that an organization may begin', () => {
-  test('so many, and then a refusal with the time until the first of them is old enough', async () => {
+  test('allows this many saves, then refuses with the time until the oldest of them no longer counts', async () => {
     const orgId = await supabase.createOrganization();
     for (let save = 0; save < LIMIT.saves; save += 1) expect((await begin(orgId)).outcome).toBe('BEGUN');
     // The first of the three was fifty seconds ago.
@@ -131,7 +131,7 @@ describe('the saves that an organization may begin', () => {
     expect(read).toBeLessThan(100);
   });
 
-  test('two at once for one place: one of them', async () => {
+  test('admits one of two concurrent saves if only one more is allowed', async () => {
     const orgId = await supabase.createOrganization();
     const first = await begin(orgId, { limit: undefined }, 'commit');
     expect(first.outcome).toBe('BEGUN');
@@ -151,7 +151,7 @@ describe('the saves that an organization may begin', () => {
     expect((await answers)?.map(({ outcome }) => outcome).sort()).toEqual(['BEGUN', 'RATE_LIMITED']);
   });
 
-  test('another organization’s saves do not count, nor those that no user asked for', async () => {
+  test('does not count the saves of another organization, or saves that no user asked for', async () => {
     const orgId = await supabase.createOrganization();
     const other = await supabase.createOrganization();
     for (let save = 0; save < LIMIT.saves; save += 1) {
@@ -162,7 +162,7 @@ describe('the saves that an organization may begin', () => {
     expect((await begin(other)).outcome).toBe('RATE_LIMITED');
   });
 
-  test('a save that is known is answered all the same', async () => {
+  test('answers a save that began earlier, even over the limit', async () => {
     const orgId = await supabase.createOrganization();
     const idempotencyKey = 'the first';
     const first = await begin(orgId, { idempotencyKey });
@@ -182,7 +182,7 @@ describe('the saves that an organization may begin', () => {
     expect((await begin(orgId, { idempotencyKey: 'new' })).outcome).toBe('BEGUN');
   });
 
-  test('a save that is begun again because its answer was lost does not count against itself', async () => {
+  test('does not count a save against itself if it is begun again because its answer was lost', async () => {
     const orgId = await supabase.createOrganization();
     const sagaId = randomUUID();
     const limit = { saves: 1, perMs: 60_000 };
@@ -191,7 +191,7 @@ describe('the saves that an organization may begin', () => {
     expect(await journal.begin(orgId, sagaId, OWNER, request({ limit }))).toEqual(first);
   });
 
-  test('without a limit there is none; an organization that does not exist is told so', async () => {
+  test('limits nothing without a limit; reports an organization that does not exist', async () => {
     const orgId = await supabase.createOrganization();
     for (let save = 0; save <= LIMIT.saves; save += 1)
       expect((await begin(orgId, { limit: undefined })).outcome).toBe('BEGUN');
@@ -205,7 +205,7 @@ describe('the replicas', () => {
     return { replicas, known };
   };
 
-  test("hear the database's clock, and when the last complete sweep of any of them began", async () => {
+  test("receive the database's time, and the start of the last complete sweep of any replica", async () => {
     const first = await registry.beat(randomUUID(), 5_000);
     expect(first.sweptAt).toBeNull();
     const [clock] = await supabase.sql<{ ms: number }[]>`
@@ -220,7 +220,7 @@ describe('the replicas', () => {
     await supabase.sql`delete from lockstep.replicas`;
   });
 
-  test('are counted while they beat; who joins is known once all the others have beaten again', async () => {
+  test('are counted while their heartbeats arrive; a new replica counts once all others have sent a heartbeat', async () => {
     const [a, b, c] = [randomUUID(), randomUUID(), randomUUID()];
     expect(await beat(a)).toEqual({ replicas: 1, known: true });
     expect(await beat(b)).toEqual({ replicas: 2, known: false });
@@ -239,7 +239,7 @@ describe('the replicas', () => {
     expect(await beat(a)).toEqual({ replicas: 3, known: false });
   });
 
-  test('that join at the same moment do not both think that they are alone', async () => {
+  test('that join at the same moment both learn that they are two', async () => {
     await supabase.sql`delete from lockstep.replicas`;
     const answers = await Promise.all(Array.from({ length: 8 }, () => beat(randomUUID())));
     expect(answers.map(({ replicas }) => replicas).sort()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);

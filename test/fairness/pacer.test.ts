@@ -85,7 +85,7 @@ function flood(
 }
 
 describe('the rate', () => {
-  test('no stretch of time holds more than the burst, the reserve and the rate allow, whatever is asked', async () => {
+  test('no interval contains more requests than burst, reserve and rate allow, whatever is asked', async () => {
     let requests = 0;
     await fc.assert(
       fc.asyncProperty(
@@ -122,7 +122,7 @@ describe('the rate', () => {
     expect(requests).toBeGreaterThan(500);
   });
 
-  test('the whole rate is used where it is asked for', async () => {
+  test('uses the whole rate if there is enough demand', async () => {
     const { clock, sent, save } = start();
     let over = false;
     flood(save, 'only', 4, () => over);
@@ -181,7 +181,7 @@ async function waits(
 }
 
 describe('turns', () => {
-  test('one organization at a hundred times its share delays the others’ saves by no more than one turn', async () => {
+  test('an organization at a hundred times its share delays the saves of others by at most one permit', async () => {
     let saves = 0;
     let longest = 0;
     let floods = 0;
@@ -220,7 +220,7 @@ describe('turns', () => {
     );
   });
 
-  test('of organizations that all want more than there is, each gets the same', async () => {
+  test('gives every organization the same number of permits if all want more than there is', async () => {
     const { clock, save } = start();
     const turns = new Map<string, number>();
     let over = false;
@@ -243,7 +243,7 @@ describe('turns', () => {
     expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
   });
 
-  test('who has too many saves waiting is refused at once, with a time to come back', async () => {
+  test('refuses an organization with too many waiting saves at once, with a retry time', async () => {
     const { clock, pacer, save } = start();
     for (let index = 0; index < 30; index += 1) void save('flood');
     await clock.until(0);
@@ -254,7 +254,7 @@ describe('turns', () => {
     expect(answer.admitted || answer.retryAfterMs).toBeGreaterThanOrEqual(1_000);
   });
 
-  test('a save that finds no turn in time is refused, and leaves its place', async () => {
+  test('refuses a save that gets no permit in time, and removes it from the queue', async () => {
     const { clock, pacer, save, counted } = start({ requestsPerSecond: 1, burst: 2, waitMs: 1_500 });
     expect(await save('a')).toBe(0);
     const refused = save('b');
@@ -271,7 +271,7 @@ describe('turns', () => {
     expect(counted.get('admission.refused')).toBe(1);
   });
 
-  test('turns that were not used come back, and no more than there were', async () => {
+  test('returns permits that were not used, and no more than were granted', async () => {
     const { clock, pacer, sent, save } = start({ waitMs: 0 });
     for (let index = 0; index < 100; index += 1) {
       const answer = await pacer.admit('a', SAVE);
@@ -287,7 +287,7 @@ describe('turns', () => {
 });
 
 describe('a refusal', () => {
-  test('tells the truth: who comes back then is admitted at once, if nobody else came meanwhile', async () => {
+  test('names a retry time at which the caller is admitted at once, unless others came first', async () => {
     let refusals = 0;
     let longest = 0;
     await fc.assert(
@@ -341,7 +341,7 @@ describe('a refusal', () => {
     expect(longest).toBeGreaterThan(10_000);
   });
 
-  test('of a replica that has no share yet tells when it will', async () => {
+  test('of a replica without a share names the time at which it will have one', async () => {
     const { clock, pacer } = start();
     pacer.share(0);
     const answer = pacer.admit('a', SAVE, 0);
@@ -351,7 +351,7 @@ describe('a refusal', () => {
 });
 
 describe('finishing and undoing', () => {
-  test('never wait for saves, whatever floods: no longer than if the reserve were all that there is, and theirs alone', async () => {
+  test('never wait behind saves: no longer than if the reserve existed for them alone', async () => {
     let finished = 0;
     let waited = 0;
     await fc.assert(
@@ -400,7 +400,7 @@ describe('finishing and undoing', () => {
     );
   });
 
-  test('are not starved where a replica’s share of the bucket is less than one request', async () => {
+  test('get permits even if the replica’s share of the burst is less than one request', async () => {
     const { clock, pacer, save, finish } = start({ burst: 2, reserve: 0, requestsPerSecond: 10 });
     pacer.share(1 / 5);
     let over = false;
@@ -413,7 +413,7 @@ describe('finishing and undoing', () => {
     expect(await undo).toBeLessThanOrEqual(1_500);
   });
 
-  test('find the reserve when a hundred organizations come at once', async () => {
+  test('use the reserve while a hundred organizations save at once', async () => {
     const { clock, save, finish } = start();
     await clock.until(30_000);
     for (let index = 0; index < 100; index += 1) void save(`org ${index}`);
@@ -426,7 +426,7 @@ describe('finishing and undoing', () => {
     expect(await next).toBeLessThanOrEqual(1_000 / SETTINGS.requestsPerSecond + 1);
   });
 
-  test('are told at once where there is no turn in time', async () => {
+  test('are refused at once if no permit comes in time', async () => {
     const { clock, pacer } = start();
     pacer.limited(30_000);
     expect(await pacer.turn(29_999)).toBe(false);
@@ -439,7 +439,7 @@ describe('finishing and undoing', () => {
 });
 
 describe('429', () => {
-  test('with Retry-After: nobody sends anything until then', async () => {
+  test('with Retry-After stops all requests until that time', async () => {
     const { clock, pacer, sent, save, finish } = start({ waitMs: 2_000 });
     await clock.until(1_000);
     pacer.limited(10_000);
@@ -455,7 +455,7 @@ describe('429', () => {
     expect(sent.map(({ at }) => at)).toEqual([11_000, 11_000]);
   });
 
-  test('the rate falls at once, by half for each moment of refusals, and recovers slowly', async () => {
+  test('halves the rate at once for each burst of refusals, and lets it recover slowly', async () => {
     const { clock, pacer } = start();
     const rate = () => Math.round(pacer.state.requestsPerSecond * 10) / 10;
     expect(rate()).toBe(20);
@@ -474,7 +474,7 @@ describe('429', () => {
     expect(rate()).toBe(20);
   });
 
-  test('what was saved up does not go out at the old pace', async () => {
+  test('does not send the saved burst at the old rate', async () => {
     const { clock, pacer, sent, save, finish } = start();
     await clock.until(30_000);
     pacer.limited(null);
@@ -489,7 +489,7 @@ describe('429', () => {
     expect(requests).toBeLessThanOrEqual(SETTINGS.burst / 2 + SETTINGS.requestsPerSecond + 2);
   });
 
-  test('it never falls to nothing: there is always another try', async () => {
+  test('never lowers the rate to zero', async () => {
     const { clock, pacer, save } = start();
     for (let second = 1; second <= 60; second += 1) {
       await clock.until(second * 1_000);
@@ -501,7 +501,7 @@ describe('429', () => {
     expect(await waited).toBeDefined();
   });
 
-  test('what the provider allows is found: refused above it, the pace settles near it', async () => {
+  test('finds the rate that the provider allows: refused above it, the rate settles near it', async () => {
     const allowed = 8;
     const { clock, pacer, save } = start();
     let over = false;
@@ -548,7 +548,7 @@ function registry(clock: VirtualClock): ReplicaRegistry {
 }
 
 describe('replicas', () => {
-  test('together keep to the one limit, whoever joins, dies, or is cut off from the database and comes back', async () => {
+  test('together keep to one limit while replicas join, die, or lose the database and return', async () => {
     let requests = 0;
     let most = 0;
     let back = 0;
@@ -622,7 +622,7 @@ describe('replicas', () => {
     expect(back).toBeGreaterThan(100);
   });
 
-  test('one alone has the whole account at once; one that joins has its half within two beats; one that dies gives it back', async () => {
+  test('a single replica has the whole rate; a second one has half within two heartbeats; a dead one gives its share back', async () => {
     const clock = new VirtualClock();
     const shared = registry(clock);
     const shares: number[] = [1, 1];
@@ -649,7 +649,7 @@ describe('replicas', () => {
     expect(shares[1]).toBe(1);
   });
 
-  test('without the database nothing is given up that was given; what may be another’s by now is asked for anew', async () => {
+  test('without the database, granted permits stay valid, and an expired share must be renewed before new ones', async () => {
     const clock = new VirtualClock();
     const shared = registry(clock);
     const away: ReplicaRegistry = { beat: () => Promise.reject(new Error('away')) };
@@ -694,7 +694,7 @@ describe('replicas', () => {
 describe('while the database is away', () => {
   const unreachable = { admitted: false, retryAfterMs: 2_000, unreachable: true };
 
-  test('a save that waits behind saves in progress is refused as unreachable, not as too much', async () => {
+  test('refuses a save that waits behind saves in progress as unreachable, not as rate limited', async () => {
     const clock = new VirtualClock();
     const { pacer } = start({ inProgress: 1, waitMs: 5_000 }, clock, async () => false);
     pacer.share(1, REPLICA_TTL_MS);
@@ -704,7 +704,7 @@ describe('while the database is away', () => {
     expect(await Promise.all(waiting)).toEqual(waiting.map(() => unreachable));
   });
 
-  test('a save that finds its organization’s queue full is refused as unreachable', async () => {
+  test('refuses a save whose organization has a full queue as unreachable', async () => {
     const clock = new VirtualClock();
     const { pacer } = start({ inProgress: 0, waitMs: 60_000 }, clock, async () => false);
     pacer.share(1, REPLICA_TTL_MS);
@@ -727,7 +727,7 @@ describe('a share that has lapsed while the database is slow', () => {
     return { clock, pacer };
   }
 
-  test('a save that waits begins as soon as the share is there', async () => {
+  test('admits a waiting save as soon as the share is renewed', async () => {
     const { clock, pacer } = lapsed(4_000);
     let admittedAt: number | undefined;
     void pacer.admit('a', SAVE).then(({ admitted }) => {
@@ -739,7 +739,7 @@ describe('a share that has lapsed while the database is slow', () => {
     expect(admittedAt).toBe(4_000);
   });
 
-  test('a save whose time is over before that is refused as unavailable, not as too many', async () => {
+  test('refuses a save whose waiting time ends before that as unavailable, not as rate limited', async () => {
     const { clock, pacer } = lapsed(6_000);
     const waiting = pacer.admit('a', SAVE);
     const hurried = pacer.admit('b', SAVE, 1_000);
@@ -753,7 +753,7 @@ describe('a share that has lapsed while the database is slow', () => {
 });
 
 describe('saves in progress', () => {
-  test('are at most as many as set, the others wait, and the next begins when one is done', async () => {
+  test('never exceed the setting; further saves wait, and the next one begins when one ends', async () => {
     const { clock, pacer } = start({ inProgress: 2, burst: 1_000, waitMs: 5_000 });
     const [first] = await Promise.all([pacer.admit('a', 1), pacer.admit('b', 1)]);
     const waiting = pacer.admit('c', 1);

@@ -188,7 +188,7 @@ describe('a page of calls', () => {
     ),
   );
 
-  test('of every combination of filters reads no more than a page of each range', async () => {
+  test('with any combination of filters reads at most one page of each range', async () => {
     const choices = filters.flatMap((choice) =>
       Object.entries(windows()).map(([where, window]) => ({ ...choice, where, window })),
     );
@@ -217,7 +217,7 @@ describe('a page of calls', () => {
     expect(choices.length).toBe(48 * 4);
   });
 
-  test('finds something where there is something', async () => {
+  test('returns rows in this test, so that the count of reads means something', async () => {
     const full = {
       agentId: our.agentId,
       phoneNumberId: our.phoneId,
@@ -280,7 +280,7 @@ describe('the work of the server', () => {
   /** What every call for a save reads besides: the organization, its lock, its agents, what it writes. */
   const A_SAVE = 60;
 
-  test('looks for abandoned saves among thousands in progress without reading those', async () => {
+  test('finds abandoned saves among thousands in progress without reading the others', async () => {
     const { scanned, rows } = await service('select * from public.saga_due(20)');
     expect({ scanned, rows }).toEqual({ scanned: [], rows: 0 });
   });

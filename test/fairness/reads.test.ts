@@ -37,7 +37,7 @@ afterAll(async () => {
 const times = (n: number, field: (index: number) => string) =>
   Array.from({ length: n }, (_, i) => field(i)).join(' ');
 
-test('one row is read once a request, whatever it is called', async () => {
+test('reads a row once per request, whatever its aliases', async () => {
   lockstep.supabase.requests.reset();
   await greedy.client.request(`{ ${times(10, (n) => `o${n}: organization { id }`)}
     ${times(5, (n) => `a${n}: agents { id sync { status } }`)} ${times(5, (n) => `r${n}: agent(role: INBOUND) { id }`)}
@@ -53,7 +53,7 @@ test('one row is read once a request, whatever it is called', async () => {
   ]);
 });
 
-test('another organization reads and saves while one has all its reads waiting; what is too many is refused', async () => {
+test('another organization reads and saves while all reads of one organization wait; excess reads are refused', async () => {
   const held = gate();
   let arrived = 0;
   proxy.add({

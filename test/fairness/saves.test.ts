@@ -69,7 +69,7 @@ async function metric(lockstep: TestApp, line: string): Promise<number> {
 }
 
 describe('a save that may not begin', () => {
-  test('over the account’s budget: refused with a retry time, nothing asked of the database or of Vapi', async () => {
+  test('over the account’s budget is refused with a retry time, without a request to the database or to Vapi', async () => {
     const lockstep = await start({ requestsPerSecond: 1, burst: 2, reserve: 0 });
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     await forgetRequests(lockstep);
@@ -88,14 +88,14 @@ describe('a save that may not begin', () => {
     expect(await metric(lockstep, 'lockstep_vapi_requests_per_second')).toBe(1);
   });
 
-  test('it waits for its turn, where that comes soon enough', async () => {
+  test('waits for its permit if that comes soon enough', async () => {
     const lockstep = await start({ requestsPerSecond: 20, burst: 2, reserve: 0, waitMs: 20_000 });
     const callers = await Promise.all([1, 2, 3, 4].map(() => lockstep.newCaller()));
     const answers = await Promise.all(callers.map(({ client }) => save(client, both('at once'))));
     for (const answer of answers) expectAnswer(answer, 'UpdateAgentsSuccess');
   });
 
-  test('over the organization’s budget: refused, while others save', async () => {
+  test('over the organization’s budget is refused while others save', async () => {
     const lockstep = await start({ savesPerMinute: 2 });
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     const idempotencyKey = 'the first';
@@ -119,7 +119,7 @@ describe('a save that may not begin', () => {
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
   });
 
-  test('the organization’s budget is one for all replicas, and survives a restart', async () => {
+  test('counts one budget of an organization on all replicas, across restarts', async () => {
     const replicas = [await start({ savesPerMinute: 3 }), await start({ savesPerMinute: 3 })];
     const caller = await (replicas[0] ?? expect.fail()).newCaller();
     const answers: string[] = [];
@@ -135,7 +135,7 @@ describe('a save that may not begin', () => {
     expectAnswer(await save(restarted.clientFor(caller.token), both('again')), 'RateLimitedError');
   });
 
-  test('turns that a refusal by the database did not need are free again', async () => {
+  test('returns the permits that a refusal by the database did not need', async () => {
     const lockstep = await start({ requestsPerSecond: 1, burst: 2, reserve: 0 });
     const caller = await lockstep.newCaller();
     const stale = { inbound: { systemPrompt: 'P', expectedRevision: 7 } };
@@ -146,7 +146,7 @@ describe('a save that may not begin', () => {
 });
 
 describe('what has begun', () => {
-  test('is undone from the reserve, though the account’s budget is used up', async () => {
+  test('is undone from the reserve even if the account’s budget is used up', async () => {
     const lockstep = await start({ requestsPerSecond: 1, burst: 2, reserve: 1 });
     const caller = await lockstep.newCaller();
     // Through another server, so that nothing is used up here.
@@ -162,7 +162,7 @@ describe('what has begun', () => {
     expect(agents).toMatchObject([{ config: { systemPrompt: 'Inbound, old' } }, {}]);
   });
 
-  test('429 with Retry-After holds back everybody: the next organization is refused before it begins', async () => {
+  test('429 with Retry-After stops all organizations: the next one is refused before its save begins', async () => {
     const lockstep = await start({});
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
     vapi.faults.add({ kind: 'status-before', status: 429, headers: { 'retry-after': '60' }, times: 2 });
@@ -177,7 +177,7 @@ describe('what has begun', () => {
     expect(await metric(lockstep, 'lockstep_events_total{event="vapi.rate_limited"}')).toBe(2);
   });
 
-  test('while Vapi does not answer, nobody begins; one organization’s refused content stops nobody', async () => {
+  test('no save begins while Vapi does not answer; refused content of one organization stops no other', async () => {
     const breaker = { failures: 2, openMs: 3_600_000, keyRefusals: 2, keyRetryMs: 3_600_000 };
     const lockstep = await start({}, { breaker });
     const [one, two] = [await lockstep.newCaller(), await lockstep.newCaller()];
@@ -288,7 +288,7 @@ describe('the lease', () => {
     return { outcome, writes: vapi.requests.map(({ method }) => method) };
   }
 
-  test('the lease begins after the wait for a permit, however long that was', async () => {
+  test('starts the lease after the wait for a permit, however long that was', async () => {
     const { outcome, writes } = await execute((jump) => ({
       admit: async () => {
         jump(50_000);
@@ -299,7 +299,7 @@ describe('the lease', () => {
     expect(writes).toEqual(['POST']);
   });
 
-  test('is judged after the wait for another turn, right before the write: over means not sent', async () => {
+  test('is checked after the wait for a permit, right before the write; a write after its end is not sent', async () => {
     // Certainly not applied: to be repeated, if there is still time.
     vapi.faults.add({ kind: 'status-before', status: 429, headers: { 'retry-after': '0' }, times: 1 });
     let asked = 0;
@@ -316,7 +316,7 @@ describe('the lease', () => {
     expect(outcome).toMatchObject({ kind: 'failed', failure: { reason: 'VAPI_RATE_LIMITED' } });
   });
 
-  test('a repetition that finds no turn in time is not sent', async () => {
+  test('does not repeat a request that gets no permit in time', async () => {
     vapi.faults.add({ kind: 'status-before', status: 429, headers: { 'retry-after': '0' }, times: 1 });
     const { outcome, writes } = await execute(() => ({ turn: async () => false }));
     expect(writes).toEqual(['POST']);
