@@ -63,7 +63,7 @@ const SETTLE = gql`
 `;
 
 test.each(['sweep', 'settleDrift'] as const)(
-  'a request of %s to Vapi waits for its turn, as a save does',
+  'a request of %s to Vapi waits for its permit, as a save does',
   async (what) => {
     const app = await start({ inProgress: 1 });
     const [first, second] = [await app.newCaller(), await app.newCaller()];
@@ -115,7 +115,7 @@ test('a replica begins no save before it has its share of the account', async ()
     .toBe('UpdateAgentsSuccess');
 });
 
-test('a cleanup goes on until everything that has expired is forgotten', async () => {
+test('a cleanup continues until everything that has expired is deleted', async () => {
   const app = await start(null);
   const { client, orgId } = await app.newCaller();
   expectAnswer(await save(client, both(orgId, 'old')), 'UpdateAgentsSuccess');
@@ -129,7 +129,7 @@ test('a cleanup goes on until everything that has expired is forgotten', async (
   expect(left).toEqual({ count: 0 });
 });
 
-test('background work goes on after an outage of the database', async () => {
+test('background work continues after an outage of the database', async () => {
   const app = await start(null, { recoveryIntervalMs: 50 });
   const logged = (message: string) => () =>
     app.log.some((line) => line.includes('"work":"recovery"') && line.includes(message));
@@ -142,7 +142,7 @@ test('background work goes on after an outage of the database', async () => {
   await expect.poll(logged('background work succeeds again')).toBe(true);
 });
 
-test('a server that stops is not ready, and waits for the saves that go on after their answer', async () => {
+test('a server that stops is not ready, and waits for saves that continue after their answer', async () => {
   const app = await start(null, { settings: { ...PATIENT_SETTINGS, answerMs: 200 } });
   const caller = await app.newCaller();
   const middle = gate();

@@ -142,7 +142,7 @@ describe('one wrong value: a ValidationError that names it', () => {
     expectNothingHappened();
   });
 
-  test('[2.24] it is an answer like any other, never a server error', async () => {
+  test('[2.24] returns it as a result, never as a server error', async () => {
     const response = await post({ query: SAVE, variables: { input: { inbound: { name: '' } } } });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
@@ -159,7 +159,7 @@ describe('one wrong value: a ValidationError that names it', () => {
   });
 });
 
-test('every problem at once, each under its path', async () => {
+test('reports all problems together, each with its path', async () => {
   const paths = (
     await issuesOf({
       inbound: {
@@ -196,7 +196,7 @@ test('every problem at once, each under its path', async () => {
 });
 
 describe('the first save of an agent', () => {
-  test('needs a prompt: told for every role that lacks one; nothing is written', async () => {
+  test('needs a prompt: names every role that lacks one, and writes nothing', async () => {
     const stranger = await lockstep.newCaller();
     const before = await dumpDatabase(lockstep);
     const answer = await save(stranger.client, { inbound: {}, outbound: { name: 'Name only' } });
@@ -213,7 +213,7 @@ describe('the first save of an agent', () => {
   });
 });
 
-describe('at the limits all is well', () => {
+describe('values at the limits are saved', () => {
   test('a prompt of 100,000 characters, each of which JSON escapes; a name of 40; a call of 43,200 seconds', async () => {
     const input = { name: long(40), systemPrompt: '\u0001'.repeat(100_000), maxDurationSeconds: 43_200 };
     const { agents } = expectAnswer(
@@ -250,7 +250,7 @@ interface GraphqlBody {
   errors?: { message: string; locations?: unknown[]; extensions?: { code?: string } }[];
 }
 
-describe('not of the schema: a GraphQL error that says where', () => {
+describe('input outside the schema is a GraphQL error that names the place', () => {
   const variables: [string, unknown, RegExp][] = [
     ['an unknown field', { inbound: { nam: 'N' } }, /input\.inbound.*"nam"/],
     ['an unknown field at the top', { sideways: {} }, /"sideways"/],
@@ -307,7 +307,7 @@ describe('not of the schema: a GraphQL error that says where', () => {
   });
 });
 
-describe('not of HTTP: an answer that says so', () => {
+describe('input outside HTTP is refused with the reason', () => {
   test.each<[string, string, Record<string, string>, number]>([
     ['a body that is no JSON', 'mutation { hello }', {}, 400],
     ['JSON that breaks off', '{"query": "{ __typename }', {}, 400],
@@ -338,7 +338,7 @@ describe('not of HTTP: an answer that says so', () => {
     expectNothingHappened();
   });
 
-  test('a body far over the limit: 413, whether it says its length or not', async () => {
+  test('answers 413 for a body far over the limit, with or without a declared length', async () => {
     const body = JSON.stringify({
       query: SAVE,
       variables: { input: { inbound: { systemPrompt: long(3_000_000) } } },
@@ -390,7 +390,7 @@ describe('generated input', () => {
     ),
   })).value;
 
-  test('any JSON as the input: never an internal error, nothing sent, nothing written', async () => {
+  test('any JSON as the input causes no internal error, no request and no write', async () => {
     const code = /INTERNAL_SERVER_ERROR|correlationId|node_modules|\.ts:/;
     let refusedBySchema = 0;
     await fc.assert(
@@ -414,7 +414,7 @@ describe('generated input', () => {
     expectNothingHappened();
   });
 
-  test('input of the right types, with any values: saved, or told what is wrong', async () => {
+  test('input of the right types is saved or refused with the reason, whatever its values', async () => {
     const text = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 60 }),
       fc.constantFrom('en', 'vapi', '11labs', 'P'),
@@ -464,7 +464,7 @@ describe('generated input', () => {
     expect(seen.get('ValidationError')).toBeGreaterThan(10);
   });
 
-  test('everything that the rules allow is saved, and comes back as it was sent', async () => {
+  test('everything that the rules allow is saved and returned as it was sent', async () => {
     await fc.assert(
       fc.asyncProperty(agentConfigs(), agentConfigs(), async (inbound, outbound) => {
         const { agents } = expectAnswer(

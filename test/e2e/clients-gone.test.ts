@@ -30,7 +30,7 @@ const both = (what: string): SaveInput => ({
 });
 
 test.each(['commits', 'is rolled back'])(
-  'the caller disconnects in the middle: the save still %s',
+  'a save still %s if its caller disconnects in the middle',
   async (end) => {
     expectAnswer(await save(caller.client, both('before')), 'UpdateAgentsSuccess');
     const middle = gate();
@@ -77,7 +77,7 @@ test.each(['commits', 'is rolled back'])(
   },
 );
 
-test('the caller’s token expires in the middle: the save still ends, and is answered', async () => {
+test('a save still ends and is answered if its caller’s token expires in the middle', async () => {
   const secret = new TextEncoder().encode(lockstep.supabase.jwtSecret);
   const { payload } = await jwtVerify(caller.token, secret);
   const expiresAt = Math.floor(Date.now() / 1000) + 5;

@@ -25,7 +25,7 @@ const committed = async (input: SaveInput) =>
   expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
 
 describe('[2.4] two saves of one organization', () => {
-  test('the second is told of the first, and changes nothing', async () => {
+  test('the second receives SaveInProgressError, and changes nothing', async () => {
     await committed(both('before'));
     await forgetRequests(lockstep);
     const middle = gate();
@@ -53,7 +53,7 @@ describe('[2.4] two saves of one organization', () => {
     ]);
   });
 
-  test('they exclude each other even where they name different agents', async () => {
+  test('exclude each other even if they name different agents', async () => {
     const middle = gate();
     lockstep.vapi.faults.add({ kind: 'hold', until: middle.until });
     const first = save(caller.client, { inbound: { systemPrompt: 'P' } });
@@ -64,7 +64,7 @@ describe('[2.4] two saves of one organization', () => {
     expectAnswer(await first, 'UpdateAgentsSuccess');
   });
 
-  test('ten at once, from two replicas: never mixed, in one order in both systems, none lost', async () => {
+  test('ten concurrent saves from two replicas are never mixed or lost, and have one order in both systems', async () => {
     const replica = await createTestApp({
       settings: PATIENT_SETTINGS,
       supabase: lockstep.supabase,
@@ -114,7 +114,7 @@ describe('[2.4] two saves of one organization', () => {
     }
   });
 
-  test('[2.10] two first saves make one agent and one assistant a role', async () => {
+  test('[2.10] two concurrent first saves create one agent and one assistant for each role', async () => {
     const answers = await Promise.all([save(caller.client, both('a')), save(caller.client, both('b'))]);
     expect(answers.filter(({ __typename }) => __typename === 'UpdateAgentsSuccess').length).toBeGreaterThan(
       0,
@@ -127,7 +127,7 @@ describe('[2.4] two saves of one organization', () => {
     ]);
   });
 
-  test('[2.10] the database itself refuses a second agent of a role, and a second driver of an assistant', async () => {
+  test('[2.10] the database refuses a second agent of a role, and a second agent for one assistant', async () => {
     await committed(both('one'));
     const stranger = await lockstep.newCaller();
     const { sql } = lockstep.supabase;
@@ -180,7 +180,7 @@ describe('two organizations', () => {
 });
 
 describe('expectedRevision', () => {
-  test('a stale one, of either agent: refused with the current agents, and neither is touched', async () => {
+  test('an outdated revision of either agent is refused with the current agents, and changes neither', async () => {
     await committed(both('one'));
     const { agents } = await committed(both('two'));
     await forgetRequests(lockstep);
@@ -200,7 +200,7 @@ describe('expectedRevision', () => {
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
 
-  test('the right one is taken', async () => {
+  test('the current revision is accepted', async () => {
     await committed(both('one'));
     const { agents } = await committed({
       inbound: { systemPrompt: 'P', expectedRevision: 1 },
@@ -209,7 +209,7 @@ describe('expectedRevision', () => {
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
   });
 
-  test('[2.8] of an agent that does not exist: only 0 is right', async () => {
+  test('[2.8] of an agent that does not exist is 0', async () => {
     const stale = await save(caller.client, { inbound: { systemPrompt: 'P', expectedRevision: 1 } });
     expect(expectAnswer(stale, 'RevisionConflictError').agents).toEqual([]);
     expect(vapiCalls(lockstep)).toEqual([]);
@@ -218,7 +218,7 @@ describe('expectedRevision', () => {
     expect(expectAnswer(again, 'RevisionConflictError').agents).toMatchObject([{ revision: 1 }]);
   });
 
-  test('of two that looked at the same revision one wins', async () => {
+  test('one of two saves that read the same revision succeeds', async () => {
     await committed(both('one'));
     const race = async (what: string) => {
       for (;;) {

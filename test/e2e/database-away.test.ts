@@ -63,7 +63,7 @@ const errorOf = async (reading: Promise<unknown>) => {
 };
 
 describe('away before the save began', () => {
-  test('certainly nothing began: UnavailableError', async () => {
+  test('answers UnavailableError if certainly nothing began', async () => {
     const before = await savedBefore();
     lockstep.supabase.outage.begin('503');
     const answer = expectAnswer(await save(caller.client, both('after')), 'UnavailableError');
@@ -74,7 +74,7 @@ describe('away before the save began', () => {
     expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
   });
 
-  test('nobody listens there: UnavailableError', async () => {
+  test('answers UnavailableError if nothing listens at the address', async () => {
     const url = `http://127.0.0.1:${await closedPort()}`;
     const nowhere = await createTestApp({
       supabase: lockstep.supabase,
@@ -97,7 +97,7 @@ describe('away before the save began', () => {
   });
 
   test.each(['reset-before', 'reset-after'] as const)(
-    'whether it began is not known (%s): SavePendingError with its id, and it is told how that ended',
+    'answers SavePendingError if it is unknown whether the save began (%s), and later reports how it ended',
     async (fault) => {
       await savedBefore();
       for (let attempt = 1; attempt <= 3; attempt += 1) lockstep.supabase.faults.next('begin_agents', fault);
@@ -122,7 +122,7 @@ describe('away before the save began', () => {
     },
   );
 
-  test('it hangs: told as undecided in good time, not when the database lets go', async () => {
+  test('answers SavePendingError in time if the database hangs', async () => {
     await savedBefore();
     const config = { ...supabaseConfig(lockstep.supabase), timeoutMs: 3_600_000 };
     const patient = await createTestApp({
@@ -144,7 +144,7 @@ describe('away before the save began', () => {
     }
   });
 
-  test('the answer of the beginning is lost once: it is asked for again, and is one save', async () => {
+  test('asks again if the answer of the begin is lost, and makes one save', async () => {
     await savedBefore();
     lockstep.supabase.faults.next('begin_agents', 'reset-after');
     const { agents } = expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
@@ -156,7 +156,7 @@ describe('away before the save began', () => {
 
 describe('[2.2] away after Vapi has taken the change', () => {
   test.each(['reset-before', 'reset-after', { status: 503, body: { code: 'PGRST001' } }] as const)(
-    'for a moment (%j): committed once, and told so',
+    'for a moment (%j): commits once and reports it',
     async (fault) => {
       await savedBefore();
       lockstep.supabase.faults.next('saga_commit', fault);
@@ -169,7 +169,7 @@ describe('[2.2] away after Vapi has taken the change', () => {
     },
   );
 
-  test('for longer than the lease: told as undecided, and committed by recovery', async () => {
+  test('for longer than the lease: answers SavePendingError, and recovery commits', async () => {
     await savedBefore();
     const impatient = await createTestApp({
       supabase: lockstep.supabase,
@@ -210,8 +210,8 @@ describe('[2.2] away after Vapi has taken the change', () => {
   });
 });
 
-describe('away while a save is turned back', () => {
-  test.each(['saga_abort', 'saga_rolled_back'])('at %s: rolled back all the same', async (step) => {
+describe('away while a save is rolled back', () => {
+  test.each(['saga_abort', 'saga_rolled_back'])('at %s: is rolled back all the same', async (step) => {
     const before = await savedBefore();
     lockstep.vapi.faults.add({
       kind: 'reject',
@@ -267,7 +267,7 @@ describe('the secret key is refused while the server runs', () => {
     expectAnswer(await save(caller.client, both('after')), 'UpdateAgentsSuccess');
   });
 
-  test('a save that has begun is carried on: it commits when the key works again', async () => {
+  test('a save that has begun continues, and commits when the key works again', async () => {
     await savedBefore();
     const refused = { status: 401, body: { message: 'Invalid API key' } };
     lockstep.supabase.faults.next('saga_commit', refused);
@@ -278,7 +278,7 @@ describe('the secret key is refused while the server runs', () => {
   });
 
   test.each(['key-refused', '503', 'hang'] as const)(
-    'a server with limits that starts meanwhile (%s) never says that there are too many saves',
+    'a server with limits that starts meanwhile (%s) never reports too many saves',
     async (kind) => {
       await savedBefore();
       lockstep.supabase.outage.begin(kind);
@@ -321,7 +321,7 @@ describe('the secret key is refused while the server runs', () => {
 
 describe('reading', () => {
   test.each(['reset', '503', 'hang'] as const)(
-    'away (%s): UNAVAILABLE, and nothing of the inside is told',
+    'away (%s): answers UNAVAILABLE without internal details',
     async (kind) => {
       await savedBefore();
       lockstep.supabase.outage.begin(kind);
@@ -333,7 +333,7 @@ describe('reading', () => {
     },
   );
 
-  test('[2.17] a read is one request: nothing repeats it behind our back', async () => {
+  test('[2.17] a read is one request, which no layer repeats', async () => {
     await savedBefore();
     const down = { status: 503, body: { code: 'PGRST001', message: 'down' } };
     lockstep.supabase.faults.next('/agents', down);
@@ -341,7 +341,7 @@ describe('reading', () => {
     expect(databaseCalls(lockstep).filter((call) => call === 'GET agents')).toHaveLength(1);
   });
 
-  test('/ready says so, and then that it is back; /health is about the process alone', async () => {
+  test('/ready reports the outage and its end; /health reports only the process', async () => {
     const status = async (path: string) => (await fetch(`${lockstep.origin}${path}`)).status;
     await expect.poll(() => status('/ready')).toBe(200);
     lockstep.supabase.outage.begin('503');
@@ -352,7 +352,7 @@ describe('reading', () => {
   });
 });
 
-test('a defect inside is masked: an id for the caller, the rest in the log', async () => {
+test('masks an unexpected error: the caller receives an id, the log the rest', async () => {
   await savedBefore();
   lockstep.supabase.faults.next('/agents', {
     status: 400,
@@ -366,7 +366,7 @@ test('a defect inside is masked: an id for the caller, the rest in the log', asy
 });
 
 describe('[2.13] no key for the voice provider', () => {
-  test('a save says that it cannot be made, and changes nothing; reads work', async () => {
+  test('a save is refused and changes nothing; reads work', async () => {
     const { agents } = await savedBefore();
     const keyless = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi, vapiKey: null });
     try {

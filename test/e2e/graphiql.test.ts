@@ -58,7 +58,7 @@ test('the policy of the page allows its own script by hash, and no other host', 
   ]);
 });
 
-test('its example runs as it stands: both agents are saved, and read back', async () => {
+test('its example saves both agents and reads them back unchanged', async () => {
   const caller = await lockstep.newCaller('North Dental');
   const { options } = await openPage(lockstep.url);
   const answers: unknown[] = [];
@@ -166,7 +166,7 @@ describe('where the server has demo users', () => {
   });
   afterAll(() => demo.stop());
 
-  test('each of them can be signed in, no token is part of the page, and nobody else is answered', async () => {
+  test('signs in each of them; the page contains no token, and no other user is accepted', async () => {
     for (const { token } of callers) expect(html).not.toContain(token);
     const headersOf = (query: string) => fetch(`${demo.origin}/graphiql/demo-headers${query}`);
     for (const [query, name] of [
@@ -261,7 +261,7 @@ test('without demo users the page asks for a token and has no menu', async () =>
   expect(runPage(html).buttons).toEqual([]);
 });
 
-test('a client that asks for JSON gets no page', async () => {
+test('a client that accepts JSON receives no page', async () => {
   const response = await fetch(`${lockstep.url}?query={__typename}`, {
     headers: { accept: 'application/json' },
   });

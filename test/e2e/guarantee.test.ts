@@ -116,8 +116,8 @@ describe.each(STARTS)('%s', (from) => {
   });
 });
 
-describe('[2.5] a change that got no answer may have been made', () => {
-  test('made: the same bytes once more, and committed', async () => {
+describe('[2.5] a change without an answer may have been applied', () => {
+  test('applied: sends the same bytes again, and commits', async () => {
     await start('both agents exist');
     lockstep.vapi.faults.add({ kind: 'hang-after', match: { bodyIncludes: 'Inbound, after' } });
     expect((await saveAndLook()).__typename).toBe('UpdateAgentsSuccess');
@@ -126,7 +126,7 @@ describe('[2.5] a change that got no answer may have been made', () => {
     expect(JSON.stringify(sent[1]?.body)).toBe(JSON.stringify(sent[0]?.body));
   });
 
-  test('made late, after the answer to its repetition: harmless, since the next save waits for that', async () => {
+  test('applied late, after its repetition was answered: does no harm, because the next save waits', async () => {
     await start('both agents exist');
     lockstep.vapi.faults.add({
       kind: 'late',

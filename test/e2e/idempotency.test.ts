@@ -140,7 +140,7 @@ describe('the same key, the same input', () => {
     expect(after).toEqual({ agents: at(2) });
   });
 
-  test('no answer takes a cache back that knows objects by their type and id', async () => {
+  test('no answer moves a normalized cache back to older content', async () => {
     const cache = new NormalizedCache();
     const remember = async (input: SaveInput) => {
       const answer = await caller.client.request<{ updateAgents: SaveAnswer }>(withTypeNames(SAVE), {
@@ -162,7 +162,7 @@ describe('the same key, the same input', () => {
     expect(cache.revisionsSeen).toEqual(agents.map(({ id }) => [id, [1, 2, 2]]));
   });
 
-  test('written in another order, or with defaults spelled out, it is the same input', async () => {
+  test('input in another order, or with explicit defaults, is the same input', async () => {
     const first = await committed({ inbound: { name: 'A', systemPrompt: 'P' }, idempotencyKey });
     const again = {
       idempotencyKey,
@@ -172,7 +172,7 @@ describe('the same key, the same input', () => {
     expect(await save(caller.client, again)).toEqual(first);
   });
 
-  test('after a failure: the same failure, and Vapi is not asked again', async () => {
+  test('after a failure returns the same failure, without a request to Vapi', async () => {
     await committed(both('before'));
     lockstep.vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Outbound, bad' }, messages: ['no'] });
     const input = { ...both('bad'), idempotencyKey };
@@ -184,7 +184,7 @@ describe('the same key, the same input', () => {
     expect((await committed({ ...both('bad'), idempotencyKey: randomUUID() })).agents).toHaveLength(2);
   });
 
-  test('[2.7] while the first is running: all wait for its answer; one assistant an agent', async () => {
+  test('[2.7] while the first runs, all wait for its answer, and each agent gets one assistant', async () => {
     const input = { ...both('together'), idempotencyKey };
     const middle = gate();
     lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: middle.until });
@@ -204,7 +204,7 @@ describe('the same key, the same input', () => {
     await expectLockstep(lockstep, caller.orgId);
   });
 
-  test('[2.7] all at once, none of them first: one save', async () => {
+  test('[2.7] concurrent requests with one key make one save', async () => {
     const input = { ...both('race'), idempotencyKey };
     const [first, ...others] = await Promise.all(Array.from({ length: 6 }, () => save(caller.client, input)));
     expect(first?.__typename).toBe('UpdateAgentsSuccess');
@@ -213,7 +213,7 @@ describe('the same key, the same input', () => {
     expect(await savesOf(caller.orgId)).toBe(1);
   });
 
-  test('[2.7] a creation whose answer was lost is settled in the background, as one assistant; the retry is told so', async () => {
+  test('[2.7] recovery finishes a creation whose answer was lost with one assistant, and the retry returns that', async () => {
     const quick = await createTestApp({
       supabase: lockstep.supabase,
       vapi: lockstep.vapi,
@@ -258,7 +258,7 @@ describe('the same key, the same input', () => {
     }
   });
 
-  test('on another replica', async () => {
+  test('a second replica returns the same answer for the same key', async () => {
     const first = await committed({ ...both('one'), idempotencyKey });
     const replica = await createTestApp({ supabase: lockstep.supabase, vapi: lockstep.vapi });
     try {
@@ -297,7 +297,7 @@ describe('the same key, other input', () => {
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
 
-  test('is told while the save that has the key is still running', async () => {
+  test('conflicts while the save with that key is still running', async () => {
     const middle = gate();
     lockstep.vapi.faults.add({ kind: 'hold', until: middle.until });
     const first = save(caller.client, { inbound: { systemPrompt: 'P' }, idempotencyKey });
@@ -308,7 +308,7 @@ describe('the same key, other input', () => {
     expectAnswer(await first, 'UpdateAgentsSuccess');
   });
 
-  test('a key is its organization’s own', async () => {
+  test('the same key of another organization is another key', async () => {
     await committed({ ...both('one'), idempotencyKey });
     const stranger = await lockstep.newCaller();
     const answer = await save(stranger.client, { ...both('two'), idempotencyKey });
@@ -316,7 +316,7 @@ describe('the same key, other input', () => {
   });
 });
 
-describe('a refusal before the save began does not use the key up', () => {
+describe('a refusal before the save began does not consume the key', () => {
   test.each<[string, SaveInput, string]>([
     ['a wrong value', { inbound: { systemPrompt: '' } }, 'ValidationError'],
     ['a first save without a prompt', { inbound: { name: 'No prompt' } }, 'ValidationError'],

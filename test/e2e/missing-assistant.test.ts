@@ -44,7 +44,7 @@ const withoutMissing = ({
   ...agent
 }: Record<string, unknown>) => agent;
 
-test('[2.6] found out by a save: told, the sibling is as before, nothing is created, the id stays', async () => {
+test('[2.6] a save that finds it reports it, leaves the sibling unchanged, creates nothing and keeps the id', async () => {
   const answer = await failed(both('after'));
   expect(answer).toMatchObject({
     reason: 'ASSISTANT_MISSING',
@@ -81,7 +81,7 @@ test('[2.6] found out by a save: told, the sibling is as before, nothing is crea
   });
 });
 
-test('known by then, it is refused before the sibling is touched; the answer can be asked for again', async () => {
+test('a save after it is known is refused before the sibling is touched, and a repeated request returns the same answer', async () => {
   await failed(both('after'));
   await forgetRequests(lockstep);
   const idempotencyKey = 'again';
@@ -112,7 +112,7 @@ test('the sibling alone can be saved', async () => {
   expect(expectAnswer(answer, 'UpdateAgentsSuccess').agents).toMatchObject([{ revision: 2 }]);
 });
 
-test('[2.7] asked for, one new assistant is made, for the same agent', async () => {
+test('[2.7] with permission, one new assistant is created for the same agent', async () => {
   await failed(both('after'));
   await forgetRequests(lockstep);
   const { agents } = expectAnswer(await save(caller.client, recreate('anew')), 'UpdateAgentsSuccess');
@@ -130,7 +130,7 @@ test('[2.7] asked for, one new assistant is made, for the same agent', async () 
   });
 });
 
-test('making it anew is undone when the sibling is rejected: still missing, and nothing left behind', async () => {
+test('the new assistant is deleted when the sibling is rejected, and the agent stays missing', async () => {
   await failed(both('after'));
   const known = await systemsOf(lockstep, caller.orgId);
   lockstep.vapi.faults.add({ kind: 'reject', match: { bodyIncludes: 'Inbound, anew' }, messages: ['no'] });
@@ -139,14 +139,14 @@ test('making it anew is undone when the sibling is rejected: still missing, and 
   expect((await readAgents(caller.client)).OUTBOUND).toMatchObject({ sync: { status: 'MISSING' } });
 });
 
-test('leave to make it anew changes nothing while the assistant is there', async () => {
+test('permission to create a new assistant changes nothing while the assistant exists', async () => {
   const input = { inbound: { systemPrompt: 'P', recreateIfMissing: true } };
   const { agents } = expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
   expect(agents).toMatchObject([{ vapiAssistantId: inboundId, revision: 2 }]);
   expect(vapiCalls(lockstep)).toEqual([`PATCH /assistant/${inboundId}`]);
 });
 
-test('[2.6] a deletion that nobody knew of yet: with leave, the same save makes exactly one new assistant', async () => {
+test('[2.6] with permission, a save that finds the deletion creates exactly one new assistant', async () => {
   const answer = expectAnswer(await save(caller.client, recreate('anew')), 'UpdateAgentsSuccess');
   expect(answer.agents).toMatchObject([
     { role: 'INBOUND', vapiAssistantId: inboundId, revision: 2 },
@@ -159,7 +159,7 @@ test('[2.6] a deletion that nobody knew of yet: with leave, the same save makes 
   expect(vapiCalls(lockstep).filter((call) => call.startsWith('POST'))).toHaveLength(1);
 });
 
-test('[2.6] with leave, and the sibling refused: nothing new is left, and the deletion is known', async () => {
+test('[2.6] with permission and a refused sibling, no new assistant is left, and the deletion is recorded', async () => {
   lockstep.vapi.faults.add({ match: { method: 'PATCH', path: inboundId }, kind: 'reject', messages: ['no'] });
   expect(await failed(recreate('refused'))).toMatchObject({ reason: 'VAPI_REJECTED' });
   const after = await systemsOf(lockstep, caller.orgId);
@@ -171,7 +171,7 @@ test('[2.6] with leave, and the sibling refused: nothing new is left, and the de
   });
 });
 
-test('[2.7] with leave, and the creation without an answer: recovery finds what was made, and there is one', async () => {
+test('[2.7] with permission and a creation without an answer, recovery finds the one new assistant', async () => {
   lockstep.vapi.faults.add({ match: { method: 'POST' }, kind: 'reset-after' });
   expectAnswer(await save(caller.client, recreate('lost')), 'SavePendingError');
   await expect

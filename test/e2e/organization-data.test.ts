@@ -93,7 +93,7 @@ test('the demo organizations have calls, appointments, numbers and documents, ea
   ]);
 });
 
-describe('every list, in every order, forwards and backwards', () => {
+describe('pages through every list, in every order, forwards and backwards', () => {
   const own = `where org_id = '${NORTH}'`;
   test.each([
     ['calls', `select id from public.call_logs ${own} order by started_at desc, id desc`],
@@ -121,7 +121,7 @@ describe('every list, in every order, forwards and backwards', () => {
   });
 });
 
-test('a page holds 20 where nothing is said; between two cursors there is what lies between them', async () => {
+test('a page has 20 rows by default; two cursors enclose the rows between them', async () => {
   const all = await pageOf(north, 'calls', { first: 30 });
   expect((await pageOf(north, 'calls', {})).edges).toEqual(all.edges.slice(0, 20));
   const [after, before] = [all.edges[4]?.cursor, all.edges[12]?.cursor];
@@ -140,7 +140,7 @@ test('a page holds 20 where nothing is said; between two cursors there is what l
   });
 });
 
-test('rows of one moment, and of moments a microsecond apart: none twice, none lost, also while others come and go', async () => {
+test('returns rows of the same microsecond exactly once, also while rows are added and removed', async () => {
   const caller = await lockstep.newCaller();
   const insert = (at: string, count: number) =>
     sql.unsafe<{ id: string }[]>(
@@ -346,7 +346,7 @@ describe('filters', () => {
     }
   });
 
-  test('related objects: as many database calls for a hundred rows as for one', async () => {
+  test('loads related objects with as many database calls for a hundred rows as for one', async () => {
     const query = gql`
       query ($first: Int!) {
         organization {
@@ -401,7 +401,7 @@ describe('filters', () => {
     );
   });
 
-  test('single objects are read together, and what is no id needs no database', async () => {
+  test('reads single objects together, and makes no database call for a malformed id', async () => {
     const [one, two] = await idsIn(
       `select id from public.call_logs where org_id = '${caller.orgId}' limit 2`,
     );
@@ -464,13 +464,13 @@ describe('page sizes', () => {
     }
   });
 
-  test('the greatest is given whole', async () => {
+  test('returns the largest page completely', async () => {
     expect((await pageOf(north, 'calls', { first: 100 })).edges).toHaveLength(100);
   });
 });
 
 /** What each combination of filters reads is in test/fairness/plans.test.ts. */
-describe('what each list asks for is read in order, from where the page begins', () => {
+describe('reads each list in index order, from the start of the page', () => {
   // Four hours from either end of the rows below.
   const early = '2025-01-01T04:00:00Z';
   const late = '2025-01-05T00:00:00Z';

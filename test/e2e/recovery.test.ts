@@ -159,7 +159,7 @@ async function clientOf(orgId: string, replica: Replica): Promise<GraphQLClient>
 }
 
 describe.concurrent('a request that takes effect late', () => {
-  test('inside the fence: the next save has waited, so it is overtaken by nothing', async () => {
+  test('inside the fence: the next save has waited, so the late request does not overtake it', async () => {
     const org = await Organization.saved();
     const arrive = org.late('Inbound', 'one');
     // The second attempt succeeds; the first is still on its way.
@@ -172,7 +172,7 @@ describe.concurrent('a request that takes effect late', () => {
     await org.expectHolds('two');
   });
 
-  test('inside the quarantine: the undo has waited, so it comes last', async () => {
+  test('inside the quarantine: the undo has waited, so it is applied last', async () => {
     const org = await Organization.saved();
     const arrive = org.late('Inbound', 'one');
     org.strike({ kind: 'hang-before', times: Infinity, match: { nth: 2 } }, 'Inbound', 'one');
@@ -196,7 +196,7 @@ describe.concurrent('a request that takes effect late', () => {
   });
 });
 
-describe.concurrent('the database does not answer recovery: as if nothing had been', () => {
+describe.concurrent('recovery continues after the database did not answer', () => {
   const LOST = (['before', 'after'] as const).map((when) => ({ when }));
   /** At either replica: whichever takes the save. */
   const lose = (org: Organization, step: string, when: 'before' | 'after') => {
@@ -239,7 +239,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     await org.expectHolds(null);
   });
 
-  test('away while a rejected save is to be undone: undone when it is back', async () => {
+  test('a rejected save is undone when Vapi is back', async () => {
     const org = await Organization.saved();
     const before = await org.systems();
     let away = true;
@@ -257,7 +257,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
   });
 
   test.for(['saga_commit', 'saga_rolled_back'])(
-    'the answer of %s comes after its deadline: asked for again',
+    'asks again if the answer of %s comes after its deadline',
     async (step) => {
       const org = await Organization.saved();
       // A lease in which a request to the database can last to its deadline, 2 seconds here, and be repeated.
@@ -278,7 +278,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
     },
   );
 
-  test('whether a save began is not known: its key finds it all the same', async () => {
+  test('the key finds a save of which it is unknown whether it began', async () => {
     const org = await Organization.make();
     one.proxy.add({ match: rpc('begin_agents', org.orgId), times: 3, after: lost });
     const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
@@ -291,7 +291,7 @@ describe.concurrent('the database does not answer recovery: as if nothing had be
 });
 
 describe.concurrent('two owners', () => {
-  test('one loses its lease before it commits: the other commits, once, and both tell the same', async () => {
+  test('one loses its lease before it commits: the other commits once, and both return the same answer', async () => {
     const org = await Organization.saved();
     const stuck = gate();
     one.proxy.add({ match: rpc('saga_commit', org.orgId), times: Infinity, before: stuck.until });
@@ -309,7 +309,7 @@ describe.concurrent('two owners', () => {
     expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
   });
 
-  test('one wants to turn back after its lease, while the other goes forward: the epoch stops it', async () => {
+  test('the epoch stops an owner that wants to roll back after its lease while another goes forward', async () => {
     const org = await Organization.saved();
     // The first owner sees outbound rejected, once, and is stuck on its way to say so.
     org.strike(REJECT, 'Outbound', 'after');
@@ -331,7 +331,7 @@ describe.concurrent('two owners', () => {
     expect(org.writes('Inbound', 'before')).toHaveLength(1);
   });
 
-  test('each takeover is made by one of them', async () => {
+  test('exactly one replica takes over a save', async () => {
     const org = await Organization.make();
     const saveId = await org.abandoned();
     await ended(org, saveId);
@@ -345,7 +345,7 @@ describe.concurrent('two owners', () => {
     await org.expectHolds('after');
   });
 
-  test('the same key at the other one, while the save is in doubt and after: one save, one answer', async () => {
+  test('the same key at the other replica returns the same save, while it is undecided and afterwards', async () => {
     const org = await Organization.saved();
     const input = { ...both(org.orgId, 'after'), idempotencyKey: randomUUID() };
     const stuck = gate();
@@ -376,7 +376,7 @@ describe.concurrent('two owners', () => {
   });
 });
 
-describe.concurrent('whatever the settings, it ends', () => {
+describe.concurrent('a save ends with any accepted settings', () => {
   const SHORT: SagaSettings = {
     requestTimeoutMs: 1_000,
     leaseMs: 5_000,
@@ -412,7 +412,7 @@ describe.concurrent('whatever the settings, it ends', () => {
     await org.expectHolds('after');
   });
 
-  test('a save that cannot be carried on keeps no other from it', async () => {
+  test('a save that cannot be continued does not delay the recovery of others', async () => {
     const poisoned = await Organization.make();
     const stuck = await poisoned.abandoned();
     await supabase.sql`update public.sagas set mapping_version = 99 where id = ${stuck}`;
@@ -429,14 +429,14 @@ describe.concurrent('whatever the settings, it ends', () => {
 });
 
 // One at a time: a sweep looks at every organization.
-describe('what no protocol can exclude is found by the next sweep', () => {
+describe('the next sweep finds what no protocol can exclude', () => {
   const lateWrites = async () => {
     const text = await (await fetch(`${one.origin}/metrics`)).text();
     return Number(/event="vapi.late_write"} (\d+)/.exec(text)?.[1] ?? 0);
   };
 
   test.for(['committed', 'rolled back'])(
-    'a change later than every bound, its save %s: repaired, and counted',
+    'repairs and counts a change that arrives later than every bound, its save %s',
     async (how) => {
       const org = await Organization.saved();
       const arrive = org.late('Inbound', 'one');
@@ -459,7 +459,7 @@ describe('what no protocol can exclude is found by the next sweep', () => {
   );
 
   test.for(['committed', 'rolled back'])(
-    'a creation later than every bound, its save %s: what nobody keeps is deleted',
+    'deletes the assistant of a creation that arrives later than every bound, its save %s',
     async (how) => {
       const org = await Organization.make();
       const arrive = org.late('Inbound', 'one');
@@ -496,7 +496,7 @@ describe('what no protocol can exclude is found by the next sweep', () => {
     expect(agents[0]?.vapi_assistant_id).toBe(oldest);
   });
 
-  test('what an earlier owner made is found behind any number of newer assistants', async () => {
+  test('finds the assistant of an earlier owner behind any number of newer ones', async () => {
     const org = await Organization.make();
     const saveId = await org.abandoned();
     const [made] = (await org.systems()).assistants;

@@ -51,7 +51,7 @@ describe('one agent is rejected', () => {
     ['Inbound', 'Outbound'],
     ['Outbound', 'Inbound'],
   ] as const)(
-    '[2.3] [2.26] %s: its sibling, the database and the history are exactly as before',
+    '[2.3] [2.26] %s: leaves its sibling, the database and the history exactly as before',
     async (bad, good) => {
       const before = await savedBefore();
       strike(bad, REJECT);
@@ -95,7 +95,7 @@ describe('one agent is rejected', () => {
     },
   );
 
-  test('the direction is in the database before anything is undone', async () => {
+  test('records the direction in the database before anything is undone', async () => {
     await savedBefore();
     strike('Outbound', REJECT);
     const atTheUndo: unknown[] = [];
@@ -126,7 +126,7 @@ describe('one agent is rejected', () => {
     });
   });
 
-  test('its sibling is waited for, never cancelled: it had been applied', async () => {
+  test('waits for the sibling, which was applied, and never cancels it', async () => {
     const before = await savedBefore();
     strike('Outbound', REJECT);
     const answeredBeforeTheSibling: string[] = [];
@@ -150,7 +150,7 @@ describe('one agent is rejected', () => {
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
 
-  test('the next save finds the organization unlocked', async () => {
+  test('the next save finds no lock', async () => {
     await savedBefore();
     strike('Outbound', REJECT);
     await failed(both('after'));
@@ -163,7 +163,7 @@ describe('one agent is rejected', () => {
 });
 
 describe('nothing was applied', () => {
-  test('both rejected: closed at once, without another request to Vapi', async () => {
+  test('closes at once if both are rejected, without another request to Vapi', async () => {
     const before = await savedBefore();
     strike('Inbound', REJECT);
     strike('Outbound', { kind: 'reject', messages: ['nor this'] });
@@ -182,7 +182,7 @@ describe('nothing was applied', () => {
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
 
-  test('Vapi cannot be reached: VAPI_UNAVAILABLE, worth another try', async () => {
+  test('reports VAPI_UNAVAILABLE as retryable if Vapi cannot be reached', async () => {
     const before = await savedBefore();
     const unreachable = await createTestApp({
       supabase: lockstep.supabase,
@@ -205,7 +205,7 @@ describe('nothing was applied', () => {
     }
   });
 
-  test('429 with a long Retry-After: VAPI_RATE_LIMITED at once; with a short one: waited for', async () => {
+  test('reports VAPI_RATE_LIMITED at once for a long Retry-After, and waits for a short one', async () => {
     const before = await savedBefore();
     for (const role of ['Inbound', 'Outbound'] as const) {
       strike(role, { kind: 'status-before', status: 429, headers: { 'retry-after': '60' } });
@@ -221,7 +221,7 @@ describe('nothing was applied', () => {
   });
 });
 
-describe('[2.6] [2.17] a refusal is final: one request, no new assistant, the id stays', () => {
+describe('[2.6] [2.17] a refusal is final: one request, no new assistant, the same id', () => {
   test.each([
     [400, 'VAPI_REJECTED'],
     [401, 'VAPI_UNAUTHORIZED'],
@@ -242,7 +242,7 @@ describe('[2.6] [2.17] a refusal is final: one request, no new assistant, the id
     );
   });
 
-  test('an HTML page and an empty body in place of JSON are survived', async () => {
+  test('survives an HTML page and an empty body instead of JSON', async () => {
     await savedBefore();
     strike('Inbound', { kind: 'status-before', status: 403, body: 'error code: 1010' });
     expect(await failed(both('after'))).toMatchObject({ reason: 'VAPI_UNAUTHORIZED' });
@@ -252,7 +252,7 @@ describe('[2.6] [2.17] a refusal is final: one request, no new assistant, the id
   });
 });
 
-describe('[2.11] the content of the answer decides, not its status', () => {
+describe('[2.11] judges an answer by its content, not by its status', () => {
   test.each<[string, FaultInput]>([
     [
       'the prompt is another',
@@ -276,7 +276,7 @@ describe('[2.11] the content of the answer decides, not its status', () => {
   });
 });
 
-test('[2.11] a commit that finds no row to change is no success', async () => {
+test('[2.11] a commit that finds no row to change is not a success', async () => {
   await savedBefore();
   const middle = gate();
   lockstep.vapi.faults.add({ kind: 'hold', match: { bodyIncludes: 'Inbound, after' }, until: middle.until });
@@ -297,7 +297,7 @@ test('[2.11] a commit that finds no row to change is no success', async () => {
 });
 
 describe('creating', () => {
-  test('one is rejected: the other is deleted again; no assistant, no row, no history remains', async () => {
+  test('one is rejected: deletes the other; no assistant, row or history remains', async () => {
     lockstep.supabase.requests.reset();
     strike('Outbound', REJECT);
     const answer = await failed(both('after'));
@@ -328,7 +328,7 @@ describe('creating', () => {
     ]);
   });
 
-  test('a new sibling is rejected: the old one is as before', async () => {
+  test('a new sibling is rejected: the existing one is as before', async () => {
     expectAnswer(await save(caller.client, { inbound: both('before').inbound ?? {} }), 'UpdateAgentsSuccess');
     const before = await systemsOf(lockstep, caller.orgId);
     lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
@@ -337,7 +337,7 @@ describe('creating', () => {
     expect(await systemsOf(lockstep, caller.orgId)).toEqual(before);
   });
 
-  test('an old sibling is rejected: the new one is gone again', async () => {
+  test('an existing sibling is rejected: the new one is deleted', async () => {
     expectAnswer(await save(caller.client, { inbound: both('before').inbound ?? {} }), 'UpdateAgentsSuccess');
     const before = await systemsOf(lockstep, caller.orgId);
     strike('Inbound', REJECT);
@@ -346,7 +346,7 @@ describe('creating', () => {
   });
 });
 
-test('Vapi refuses the undo: told as undecided, and locked for a person', async () => {
+test('Vapi refuses the undo: answers SavePendingError, and locks the organization until an operator ends the save', async () => {
   await savedBefore();
   strike('Outbound', REJECT);
   lockstep.vapi.faults.add({

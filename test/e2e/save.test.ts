@@ -52,7 +52,7 @@ const assistant = (id: string | null): Record<string, unknown> | undefined =>
   lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, id ?? '');
 
 describe('what it costs', () => {
-  test('two database calls and one Vapi call an agent, those at the same time: creating, and changing', async () => {
+  test('makes two database calls and one concurrent Vapi call for each agent, for creations and changes', async () => {
     // Each request waits at Vapi until the other has come: one after the other would never end.
     lockstep.vapi.faults.add({ kind: 'hold', times: 2, until: barrier(2) });
     await committed(both('first'));
@@ -110,7 +110,7 @@ describe('what it leaves for operators', () => {
     );
   const metricsNow = async () => (await fetch(`${lockstep.origin}/metrics`)).text();
 
-  test('one line in the log, one count by outcome, and a duration for each phase', async () => {
+  test('writes one log line, one count by outcome, and a duration for each phase', async () => {
     const from = lockstep.log.length;
     const before = await metricsNow();
     const { save: made } = await committed(both('logged'));
@@ -141,7 +141,7 @@ describe('what it leaves for operators', () => {
 });
 
 describe('what it does', () => {
-  test('[2.1] each of three saves puts itself into both systems, not the save before it', async () => {
+  test('[2.1] each of three saves writes its own content to both systems, not that of the save before', async () => {
     for (const [index, what] of ['one', 'two', 'three'].entries()) {
       const answer = await committed(both(what));
       const { agents, assistants } = await expectLockstep(lockstep, caller.orgId);
@@ -163,7 +163,7 @@ describe('what it does', () => {
     }
   });
 
-  test('every field of the input reaches both systems, and comes back', async () => {
+  test('every field of the input reaches both systems and is returned', async () => {
     const inbound = {
       name: 'Front desk',
       systemPrompt: 'You answer. „Zahnärzte“ 🦷',
@@ -203,7 +203,7 @@ describe('what it does', () => {
     await expectLockstep(lockstep, caller.orgId);
   });
 
-  test('the answer is what reading says afterwards: agents, and the save by its id', async () => {
+  test('the answer equals what reads return afterwards: agents, and the save by its id', async () => {
     const answer = await committed(both('read back'));
     expect(await readAgents(caller.client)).toEqual(
       Object.fromEntries(answer.agents.map((agent) => [agent.role, agent])),
@@ -212,14 +212,14 @@ describe('what it does', () => {
     expect(answer.save).toMatchObject({ status: 'COMMITTED', finishedAt: expect.any(String) });
   });
 
-  test('[2.8] the first save of a new agent succeeds, guarded or not', async () => {
+  test('[2.8] the first save of a new agent succeeds, with or without an expected revision', async () => {
     expect((await committed({ inbound: { systemPrompt: 'New' } })).agents).toMatchObject([{ revision: 1 }]);
     const guarded = { outbound: { systemPrompt: 'New', expectedRevision: 0 } };
     expect((await committed(guarded)).agents).toMatchObject([{ revision: 1 }]);
     await expectLockstep(lockstep, caller.orgId);
   });
 
-  test('[2.9] a role that is not named is not written: not when both are new, not when both exist', async () => {
+  test('[2.9] a role that is not named is not written, whether both are new or both exist', async () => {
     await committed({ inbound: { systemPrompt: 'Only me' } });
     expect(await expectLockstep(lockstep, caller.orgId)).toMatchObject({
       agents: [{ role: 'INBOUND' }],
@@ -275,7 +275,7 @@ describe('what it does', () => {
     });
   });
 
-  test('what Lockstep does not manage stays; what hides inside a managed field goes', async () => {
+  test('keeps fields that Lockstep does not manage, and replaces managed fields whole', async () => {
     const { agents } = await committed(both('first'));
     const id = agents[0]?.vapiAssistantId ?? '';
     lockstep.vapi.dashboardEdit(id, {
@@ -303,7 +303,7 @@ describe('what it does', () => {
     await expectLockstep(lockstep, caller.orgId);
   });
 
-  test('[2.12] the flags are what happened: true after a good write', async () => {
+  test('[2.12] the result flags report what happened: true after a successful write', async () => {
     const answer = await committed(both('true'));
     expect(answer.save.results).toEqual(
       answer.agents.map(({ id, role, vapiAssistantId }) => ({
@@ -318,7 +318,7 @@ describe('what it does', () => {
     );
   });
 
-  test('[2.1] nothing is in the database before Vapi has answered; a reader sees the save running', async () => {
+  test('[2.1] writes nothing to the database before Vapi has answered; reads show the save in progress', async () => {
     await committed(both('old'));
     const before = await systemsOf(lockstep, caller.orgId);
     lockstep.supabase.requests.reset();
@@ -342,7 +342,7 @@ describe('what it does', () => {
     await expectLockstep(lockstep, caller.orgId);
   });
 
-  test('every request to Vapi has the key and a User-Agent, and carries nothing read-only', async () => {
+  test('every request to Vapi has the key and a User-Agent, and no read-only field', async () => {
     await committed(both('one'));
     await committed(both('two'));
     expect(lockstep.vapi.requests).toHaveLength(4);
@@ -377,7 +377,7 @@ describe('a save without changes', () => {
     ]);
   });
 
-  test('undoes an edit made by hand in Vapi, whether or not it was seen, when it answers COMMITTED', async () => {
+  test('overwrites an edit made in the Vapi dashboard, seen or not, when it answers COMMITTED', async () => {
     const { agents } = await committed(both('same'));
     const id = String(agents[0]?.vapiAssistantId);
     const edit = () => lockstep.vapi.store.patch(DEFAULT_VAPI_ORG_ID, id, { name: 'Edited by hand' });

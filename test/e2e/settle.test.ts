@@ -83,7 +83,7 @@ async function putByHand(role: 'INBOUND' | 'OUTBOUND', content: string): Promise
 }
 
 describe('a save that needs attention', () => {
-  test('is shown, counted and logged, and locks its organization; nobody but a person ends it', async () => {
+  test('is shown, counted and logged, and locks its organization until an operator ends it', async () => {
     const { id } = await needsAttention();
     const events = lockstep.log.filter((line) => line.includes('"event":"save.needs_attention"'));
     expect(events.map((line) => JSON.parse(line))).toMatchObject([{ saveId: id, orgId }]);
@@ -114,7 +114,7 @@ describe('a save that needs attention', () => {
     ['ROLLED_BACK', 'old', { INBOUND: 'model.messages' }],
     ['COMMITTED', 'new', { OUTBOUND: 'model.messages' }],
   ] as const)(
-    '%s: refused while Vapi holds anything else, done once it holds the %s content',
+    '%s: refused while Vapi holds other content, done when it holds the %s content',
     async ([status, content, differing]) => {
       const { id } = await needsAttention();
       const before = await systemsOf(lockstep, orgId);
@@ -156,7 +156,7 @@ describe('a save that needs attention', () => {
     },
   );
 
-  test('an assistant that is gone needs no undoing: closed, and shown as missing', async () => {
+  test('a deleted assistant needs no undo: the save closes, and the agent is missing', async () => {
     const { id } = await needsAttention();
     lockstep.vapi.dashboardDelete(await idOf('INBOUND'));
     expect(await settle(id, 'COMMITTED')).toMatchObject({ outcome: 'NOT_SETTLED' });
@@ -170,7 +170,7 @@ describe('a save that needs attention', () => {
     await expectLockstep(lockstep, orgId);
   });
 
-  test('of a creation: refused while what it made exists, done when that is deleted', async () => {
+  test('of a creation: refused while its assistant exists, done when that is deleted', async () => {
     strike(lockstep.vapi, { kind: 'reject', messages: ['no'] }, orgId, 'Outbound', 'new');
     lockstep.vapi.faults.add({ kind: 'reject', match: { method: 'DELETE' }, messages: ['in use'] });
     const told = expectAnswer(await save(caller.client, both(orgId, 'new')), 'SavePendingError');
@@ -192,7 +192,7 @@ describe('a save that needs attention', () => {
     await expectLockstep(lockstep, orgId);
   });
 
-  test('is not settled where Vapi cannot be asked', async () => {
+  test('is not settled if Vapi cannot be read', async () => {
     const { id } = await needsAttention();
     for (const status of ['COMMITTED', 'ROLLED_BACK'] as const) {
       expect(await settle(id, status, { key: 'wrong' })).toEqual({
@@ -211,7 +211,7 @@ describe('a save that needs attention', () => {
     expect(await readSave(caller.client, id)).toMatchObject({ status: 'NEEDS_ATTENTION' });
   });
 
-  test('is not settled by the key of another Vapi account, where everything looks deleted', async () => {
+  test('is not settled with the key of another Vapi account, in which everything looks deleted', async () => {
     const { id } = await needsAttention();
     const key = 'a-key-of-the-staging-account';
     const staging = randomUUID();
@@ -239,7 +239,7 @@ describe('a save that needs attention', () => {
     lockstep.vapi.setKeys([{ key: CANARY_KEY }]);
   });
 
-  test('is settled once, however many try at the same moment', async () => {
+  test('is settled once, also by concurrent calls', async () => {
     const { id } = await needsAttention();
     await putByHand('INBOUND', 'old');
     const all = await Promise.all(Array.from({ length: 4 }, () => settle(id, 'ROLLED_BACK')));
@@ -253,7 +253,7 @@ describe('a save that needs attention', () => {
   });
 });
 
-describe('an open save that nobody ends', () => {
+describe('an open save that recovery does not end', () => {
   const journal = () => createRpcJournal(createServiceClient(supabaseConfig(lockstep.supabase)));
   const update = (role: AgentRole, what: string): BeginUpdate => ({
     ...{ role, agentId: null, newAgentId: randomUUID(), expectedRevision: null, recreateIfMissing: false },
@@ -282,7 +282,7 @@ describe('an open save that nobody ends', () => {
   }
 
   test.for(['APPLYING', 'ROLLING_BACK'] as const)(
-    '%s: is taken from its owner and from recovery first, and ended once no request can be under way',
+    '%s: is first taken over, and ends when no request can be under way',
     async (status) => {
       await old();
       const { id, results } = (await begin(60_000)).saga;
@@ -330,7 +330,7 @@ describe('an open save that nobody ends', () => {
     },
   );
 
-  test('of a creation: what it made is found by its stamp, and kept or refused', async () => {
+  test('of a creation: finds its assistant by the stamp, and keeps or refuses it', async () => {
     const { saga: begun, images, deployment } = await begin(0);
     const made = images.map((image) => {
       const of = {
@@ -371,7 +371,7 @@ describe('an open save that nobody ends', () => {
   });
 });
 
-test('there is nothing to settle: no such save, another organization’s, or one that is over', async () => {
+test('refuses a save that does not exist, is closed, or belongs to another organization', async () => {
   const { id } = await needsAttention();
   const stranger = await lockstep.newCaller();
   for (const [of, saveId] of [
@@ -425,7 +425,7 @@ describe('npm run settle', () => {
     LOG_LEVEL: 'trace',
   });
 
-  test('says where Vapi differs, and ends the save once it does not; never shows the key', async () => {
+  test('names the fields that differ in Vapi, ends the save when none differs, and never shows the key', async () => {
     const { id } = await needsAttention();
     const args = ['--org', orgId, '--save', id, '--to', 'ROLLED_BACK'];
     const refused = await run(args, environment());
@@ -441,7 +441,7 @@ describe('npm run settle', () => {
     expect(JSON.stringify([refused, done])).not.toContain(lockstep.supabase.secretKey);
   });
 
-  test('used wrongly: tells the right use, exit code 64', async () => {
+  test('prints the usage for wrong options, exit code 64', async () => {
     const [org, id] = [randomUUID(), randomUUID()];
     const wrong = [
       [],
@@ -456,7 +456,7 @@ describe('npm run settle', () => {
     }
   });
 
-  test('without the server’s environment: names what is missing, exit code 78', async () => {
+  test('names the missing variables without the server’s environment, exit code 78', async () => {
     const args = ['--org', randomUUID(), '--save', randomUUID(), '--to', 'COMMITTED'];
     const { VAPI_PRIVATE_KEY: _key, ...keyless } = environment();
     expect(await run(args, {})).toMatchObject({ code: 78, err: expect.stringContaining('SUPABASE_URL') });
@@ -468,7 +468,7 @@ describe('npm run settle', () => {
     expect(await run(args, wrong)).toMatchObject({ code: 78, err: expect.stringContaining('SAVE_LEASE_MS') });
   });
 
-  test('the database cannot be reached: says so, exit code 1', async () => {
+  test('reports that the database cannot be reached, exit code 1', async () => {
     const args = ['--org', randomUUID(), '--save', randomUUID(), '--to', 'COMMITTED'];
     lockstep.supabase.outage.begin('503');
     const away = await run(args, environment()).finally(() => lockstep.supabase.outage.end());

@@ -93,7 +93,7 @@ describe('the sweep', () => {
     expect(Date.parse((await inbound()).sync.checkedAt)).toBeGreaterThan(own);
   });
 
-  test('walks through an account of any size, page by page, each assistant once', async () => {
+  test('reads an account of any size page by page, each assistant once', async () => {
     const agent = await saved();
     lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited by hand' });
     const { orgId } = stored(agent.vapiAssistantId);
@@ -127,7 +127,7 @@ describe('the sweep', () => {
     expect(await inbound()).toMatchObject({ revision: 1, sync: { status: 'IN_SYNC', drift: [] } });
   });
 
-  test('shows drift field by field, with secrets hidden, until a user settles it either way', async () => {
+  test('shows drift field by field, with secrets hidden, until a user resolves it either way', async () => {
     const agent = await saved();
     await policy('ADOPT');
     lockstep.vapi.dashboardEdit(agent.vapiAssistantId, {
@@ -313,7 +313,7 @@ describe('the sweep', () => {
     expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
   });
 
-  test('a stale stamp is our own late write: repaired even where edits are adopted, never adopted', async () => {
+  test('repairs a stale stamp, which is our own late write, and never adopts it', async () => {
     const agent = await saved();
     await policy('ADOPT');
     const old = structuredClone(stored(agent.vapiAssistantId));
@@ -329,7 +329,7 @@ describe('the sweep', () => {
     );
   });
 
-  test('shows a deleted assistant as missing and does not make it anew', async () => {
+  test('shows a deleted assistant as missing and does not create it again', async () => {
     const agent = await saved();
     lockstep.vapi.dashboardDelete(agent.vapiAssistantId);
     expect(await lockstep.app.sweep()).toMatchObject({ missing: 1 });
@@ -341,7 +341,7 @@ describe('the sweep', () => {
     expect((await inbound()).sync.status).toBe('IN_SYNC');
   });
 
-  test('an assistant that was called missing is there after all, with a stale stamp: repaired in one sweep', async () => {
+  test('repairs in one sweep an assistant that was marked missing and exists with a stale stamp', async () => {
     const agent = await saved();
     const old = structuredClone(stored(agent.vapiAssistantId));
     await caller.client.request(SAVE, { input: { inbound: { name: 'Second' } } });
@@ -400,7 +400,7 @@ describe('the sweep', () => {
     for (const id of others) lockstep.vapi.dashboardDelete(id);
   });
 
-  test('stops, and judges nothing, when the key is refused or shows another account', async () => {
+  test('stops, and changes nothing, when the key is refused or belongs to another account', async () => {
     const agent = await saved();
     await saved();
     await saved();
@@ -456,7 +456,7 @@ describe('the sweep', () => {
       await second.stop();
     });
 
-    test('a replica sweeps as soon as the lease of a killed one has lapsed', async () => {
+    test('a replica sweeps as soon as the lease of a killed one has expired', async () => {
       const agent = await saved();
       lockstep.vapi.dashboardEdit(agent.vapiAssistantId, { name: 'Edited by hand' });
       await lockstep.supabase.sql`select public.lease_take('sweep', 'a process that was killed', 3000)`;
@@ -466,7 +466,7 @@ describe('the sweep', () => {
     });
   });
 
-  test('keys and images are forgotten after 72 hours, and not before, however many there are', async () => {
+  test('keys and images are deleted after 72 hours, and not before, however many there are', async () => {
     caller = await lockstep.newCaller();
     const input = { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' };
     await caller.client.request(SAVE, { input });
@@ -523,7 +523,7 @@ describe('the sweep', () => {
     expect(touched).toBeLessThan(300);
   });
 
-  test('and while drift is not looked for', async () => {
+  test('also while the sweep is turned off', async () => {
     caller = await lockstep.newCaller();
     await caller.client.request(SAVE, { input: { inbound: { systemPrompt: 'In' }, idempotencyKey: 'k' } });
     await lockstep.supabase

@@ -74,18 +74,21 @@ describe('[2.19] a token is verified, not decoded', () => {
     ['the secret key', async () => lockstep.supabase.secretKey],
     ['garbage', async () => 'garbage'],
   ];
-  test.each(refused)('%s: refused, not taken for no token; nothing is sent', async (_what, make) => {
-    const client = lockstep.clientFor(await make());
-    for (const attempt of [save(client, both('forged')), readAgents(client)]) {
-      await expect(attempt).rejects.toMatchObject({
-        response: { status: 401, errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] },
-      });
-    }
-    expect(databaseCalls(lockstep)).toEqual([]);
-    expect(vapiCalls(lockstep)).toEqual([]);
-  });
+  test.each(refused)(
+    '%s: is refused, and does not count as no token; nothing is sent',
+    async (_what, make) => {
+      const client = lockstep.clientFor(await make());
+      for (const attempt of [save(client, both('forged')), readAgents(client)]) {
+        await expect(attempt).rejects.toMatchObject({
+          response: { status: 401, errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] },
+        });
+      }
+      expect(databaseCalls(lockstep)).toEqual([]);
+      expect(vapiCalls(lockstep)).toEqual([]);
+    },
+  );
 
-  test('no token: UNAUTHENTICATED; another scheme is not one either', async () => {
+  test('answers UNAUTHENTICATED without a token and with another scheme', async () => {
     for (const headers of [{}, { authorization: 'Basic YTpi' }, { authorization: 'Bearer' }]) {
       const response = await fetch(lockstep.url, {
         method: 'POST',
@@ -116,7 +119,7 @@ describe('[2.19] a token is verified, not decoded', () => {
     expect(databaseCalls(lockstep)).toEqual([]);
   });
 
-  test('an organization that does not exist: FORBIDDEN, and nothing is left behind', async () => {
+  test('answers FORBIDDEN for an organization that does not exist, and writes nothing', async () => {
     const claims = await forged();
     const orgId = '99999999-9999-4999-8999-999999999999';
     const client = lockstep.clientFor(await signed({ ...claims, app_metadata: { org_id: orgId } }));
@@ -127,7 +130,7 @@ describe('[2.19] a token is verified, not decoded', () => {
     expect(await systemsOf(lockstep, orgId)).toMatchObject({ agents: [], assistants: [] });
   });
 
-  test('the control: such a token, rightly signed for its own organization, is taken', async () => {
+  test('the control: such a token, correctly signed for its own organization, is accepted', async () => {
     const claims = await forged();
     const own = { ...claims, app_metadata: { org_id: alice.orgId.toUpperCase() } };
     expect((await readAgents(lockstep.clientFor(await signed(own)))).INBOUND?.systemPrompt).toBe(
@@ -136,8 +139,8 @@ describe('[2.19] a token is verified, not decoded', () => {
   });
 });
 
-describe('[2.20] no bare id reaches across organizations', () => {
-  test('another organization’s save is the same as one that does not exist', async () => {
+describe('[2.20] an id gives no access to another organization', () => {
+  test('another organization’s save looks like one that does not exist', async () => {
     const input = { inbound: { systemPrompt: 'Mine' }, idempotencyKey: 'k' };
     const { save: made } = expectAnswer(await save(victim.client, input), 'UpdateAgentsSuccess');
     expect(await readSave(victim.client, made.id)).not.toBeNull();
@@ -214,7 +217,7 @@ describe('[2.20] no bare id reaches across organizations', () => {
   });
 });
 
-describe('[2.21] straight through the REST API nobody writes what takes part in a save', () => {
+describe('[2.21] the REST API lets no client write what takes part in a save', () => {
   const keys = {
     anonymous: () => lockstep.supabase.publishableKey,
     user: () => alice.token,
@@ -260,7 +263,7 @@ describe('[2.21] straight through the REST API nobody writes what takes part in 
     expect(await dumpDatabase(lockstep)).toEqual(before);
   });
 
-  test('the control: the same way one’s own rows can be read, and no others', async () => {
+  test('the control: the same requests read the own rows, and no others', async () => {
     const response = await fetch(`${lockstep.supabase.url}/rest/v1/agents?select=org_id,role&order=role`, {
       headers: { apikey: lockstep.supabase.publishableKey, authorization: `Bearer ${alice.token}` },
     });

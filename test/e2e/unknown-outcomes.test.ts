@@ -88,24 +88,27 @@ async function savedBefore(): Promise<Caller> {
 }
 
 describe.concurrent('going forward, unknown once', () => {
-  test.for(UNKNOWN)('changing: $what: the same bytes again, then a fence', async ({ fault, applied }) => {
-    const caller = await savedBefore();
-    const { orgId, client } = caller;
-    strike(lockstep.vapi, fault, orgId, 'Inbound', 'after');
-    const answer = await save(client, both(orgId, 'after'));
-    const { agents, save: saved } = expectAnswer(answer, 'UpdateAgentsSuccess');
-    expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
-    const [first, ...again] = writes(lockstep.vapi, orgId, 'Inbound', 'after');
-    expect(again.length).toBeGreaterThan(0);
-    for (const { method, body } of again)
-      expect({ method, body }).toEqual({ method: 'PATCH', body: first?.body });
-    await expectFence(caller, saved.id, 'COMMITTED');
-    expect(first?.appliedAt !== null).toBe(applied);
-    await expectLockstep(lockstep, orgId);
-  });
+  test.for(UNKNOWN)(
+    'changing: $what: sends the same bytes again, then leaves a fence',
+    async ({ fault, applied }) => {
+      const caller = await savedBefore();
+      const { orgId, client } = caller;
+      strike(lockstep.vapi, fault, orgId, 'Inbound', 'after');
+      const answer = await save(client, both(orgId, 'after'));
+      const { agents, save: saved } = expectAnswer(answer, 'UpdateAgentsSuccess');
+      expect(agents).toMatchObject([{ revision: 2 }, { revision: 2 }]);
+      const [first, ...again] = writes(lockstep.vapi, orgId, 'Inbound', 'after');
+      expect(again.length).toBeGreaterThan(0);
+      for (const { method, body } of again)
+        expect({ method, body }).toEqual({ method: 'PATCH', body: first?.body });
+      await expectFence(caller, saved.id, 'COMMITTED');
+      expect(first?.appliedAt !== null).toBe(applied);
+      await expectLockstep(lockstep, orgId);
+    },
+  );
 
   test.for(UNKNOWN)(
-    'creating: $what: never a second POST into the dark, and one assistant in the end',
+    'creating: $what: never sends a second POST blindly, and ends with one assistant',
     async ({ fault, applied }) => {
       const caller = await lockstep.newCaller();
       const { orgId, client } = caller;
@@ -140,12 +143,12 @@ describe.concurrent('going forward, unknown once', () => {
   );
 });
 
-describe.concurrent('going forward, unknown again and again', () => {
+describe.concurrent('going forward, unknown repeatedly', () => {
   test.for([
     ['applied all the time', { kind: 'status-after', status: 500 }],
     ['never applied', { kind: 'status-before', status: 500 }],
   ] satisfies [string, FaultInput][])(
-    '%s: told as pending while it may end either way, then as it ended',
+    '%s: answers SavePendingError while it is undecided, then reports its end',
     async ([_what, fault]) => {
       const caller = await savedBefore();
       const { orgId, client } = caller;
@@ -177,7 +180,7 @@ describe.concurrent('going forward, unknown again and again', () => {
     ['applied all the time', { kind: 'status-after', status: 500 }],
     ['never applied', { kind: 'status-before', status: 500 }],
   ] satisfies [string, FaultInput][])(
-    '%s, past the deadline: back, after a quarantine',
+    '%s, past the deadline: rolls back after a quarantine',
     async ([_what, fault]) => {
       const caller = await savedBefore();
       const { orgId, client } = caller;
@@ -211,7 +214,7 @@ describe.concurrent('going forward, not applied for now', () => {
   test.for([
     ['with Retry-After', { 'retry-after': '1' }],
     ['without Retry-After', {}],
-  ] as const)('429 %s: waited for; nothing is ambiguous about it', async ([_what, headers]) => {
+  ] as const)('429 %s: waits, and nothing is ambiguous', async ([_what, headers]) => {
     const { orgId, client } = await savedBefore();
     const limit: FaultInput = { kind: 'status-before', status: 429, headers };
     strike(lockstep.vapi, limit, orgId, 'Inbound', 'after');
@@ -223,7 +226,7 @@ describe.concurrent('going forward, not applied for now', () => {
     await expectLockstep(lockstep, orgId);
   });
 
-  test('429 to the end of the guard: VAPI_RATE_LIMITED, closed at once', async () => {
+  test('429 until the lease leaves no room: VAPI_RATE_LIMITED, closed at once', async () => {
     const { orgId, client } = await savedBefore();
     const before = await systemsOf(lockstep, orgId);
     for (const side of ['Inbound', 'Outbound'] as const) {
@@ -242,7 +245,7 @@ describe.concurrent('going forward, not applied for now', () => {
     expectAnswer(await save(client, both(orgId, 'next')), 'UpdateAgentsSuccess');
   });
 
-  test('429 to the end for one, the other applied: that one is undone', async () => {
+  test('429 for one until the lease leaves no room: undoes the other', async () => {
     const { orgId, client } = await savedBefore();
     const before = await systemsOf(lockstep, orgId);
     const limit: FaultInput = { kind: 'status-before', status: 429, headers: { 'retry-after': '600' } };
@@ -254,7 +257,7 @@ describe.concurrent('going forward, not applied for now', () => {
   });
 
   test.for([401, 403])(
-    '%i while creating: nothing is made, the sibling is deleted again',
+    '%i while creating: creates nothing, and deletes the sibling',
     async (status, { expect }) => {
       const { orgId, client } = await lockstep.newCaller();
       const refuse: FaultInput = { kind: 'status-before', status };
@@ -266,7 +269,7 @@ describe.concurrent('going forward, not applied for now', () => {
     },
   );
 
-  test('a key that is refused while recovery goes forward: waited for, and no id is lost', async () => {
+  test('recovery waits while the key is refused, and loses no id', async () => {
     const caller = await savedBefore();
     const { orgId, client } = caller;
     const ids = (await systemsOf(lockstep, orgId)).agents.map((agent) => agent.vapi_assistant_id);
@@ -321,7 +324,7 @@ describe.concurrent('one unknown, the other rejected', () => {
     await expectFence(caller, told.save.id, 'ROLLED_BACK');
   });
 
-  test.for(SOME_UNKNOWN)('creating, $what: nothing remains', async ({ fault, applied }) => {
+  test.for(SOME_UNKNOWN)('creating, $what: leaves nothing', async ({ fault, applied }) => {
     const caller = await lockstep.newCaller();
     const { orgId, client } = caller;
     strike(lockstep.vapi, fault, orgId, 'Inbound', 'first');
@@ -395,7 +398,7 @@ describe.concurrent('undoing, which is a write like any other', () => {
     await expectLockstep(lockstep, orgId);
   });
 
-  test('404: there is nothing to put back; shown as missing', async () => {
+  test('404: has nothing to restore, and shows the agent as missing', async () => {
     const { client, answer } = await undoMeets({ kind: 'status-before', status: 404 });
     expect(expectAnswer(answer, 'SaveFailedError')).toMatchObject({ save: { status: 'ROLLED_BACK' } });
     expect(await readAgents(client)).toMatchObject({
@@ -435,7 +438,7 @@ describe('undoing a creation', () => {
   }
   const NOTHING = { assistants: [], agents: [], revisions: [], observed: [] };
 
-  test.for(SOME_UNKNOWN)('$what: again, until it is gone', async ({ fault }) => {
+  test.for(SOME_UNKNOWN)('$what: repeats the deletion until the assistant is deleted', async ({ fault }) => {
     const { caller, orgId, from, answer } = await deleteMeets(fault);
     expect(expectAnswer(answer, 'SaveFailedError')).toMatchObject({ save: { status: 'ROLLED_BACK' } });
     // A look comes first each time, and may show that it is gone already.
@@ -446,7 +449,7 @@ describe('undoing a creation', () => {
     await expectLockstep(lockstep, orgId);
   });
 
-  test('404, because a person was faster: done', async () => {
+  test('404, because somebody has deleted it: done', async () => {
     const { orgId, answer } = await deleteMeets({
       kind: 'hold',
       until: async () => {
@@ -458,7 +461,7 @@ describe('undoing a creation', () => {
     expect(await systemsOf(lockstep, orgId)).toEqual(NOTHING);
   });
 
-  test('401: held, and tried again', async () => {
+  test('401: waits, and tries again', async () => {
     const refused: FaultInput = { kind: 'status-before', status: 401, times: Infinity };
     const { caller, orgId, struck, answer, deletes } = await deleteMeets(refused);
     const told = expectAnswer(answer, 'SavePendingError');
@@ -469,7 +472,7 @@ describe('undoing a creation', () => {
     expect(await systemsOf(lockstep, orgId)).toEqual(NOTHING);
   });
 
-  test('400: only a person can end it; the answer names what is left', async () => {
+  test('400: needs an operator, and names the assistant that is left', async () => {
     const { orgId, answer } = await deleteMeets({ kind: 'reject', messages: ['never'] });
     const [left] = (await systemsOf(lockstep, orgId)).assistants;
     expect(expectAnswer(answer, 'SavePendingError')).toMatchObject({
@@ -479,8 +482,8 @@ describe('undoing a creation', () => {
   });
 });
 
-describe('what a caller is told in time', () => {
-  test('undecided after SAVE_ANSWER_MS: pending, then as it ended', async () => {
+describe('what a caller receives in time', () => {
+  test('undecided after SAVE_ANSWER_MS: SavePendingError, then the end', async () => {
     const caller = await savedBefore();
     const { orgId, client } = caller;
     // Its own server: an answer earlier than a request's deadline.

@@ -518,7 +518,7 @@ describe('a token that expires between the check of the server and the read of t
     ['PostgREST 12', { code: 'PGRST301', message: 'JWT expired', details: null, hint: null }],
     ['PostgREST 14', { code: 'PGRST303', message: 'JWT expired', details: null, hint: null }],
   ])(
-    '%s says so: UNAUTHENTICATED, for what may be null as well, and the log tells',
+    'answers UNAUTHENTICATED if %s reports it, also for a nullable field, and logs it',
     async (_version, body) => {
       supabase.faults.next('/rest/v1/agents', { status: 401, body });
       const lines = patient.log.length;

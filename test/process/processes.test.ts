@@ -188,7 +188,7 @@ async function holdAtA(organizations: Map<Point, Organization>) {
   return { letGo };
 }
 
-test('a server is killed at every point of a save: the other one ends what it had begun', async () => {
+test('a server is killed at every point of a save: the other one ends its saves', async () => {
   const [a, b] = world.replicas;
   const { organizations, letGo } = await caughtAtA(pointsOf(OWNER));
   await a.kill();
@@ -254,7 +254,7 @@ const RECOVERER: readonly Abandoned[] = [
 /** Reached by the first takeover, at once; the others by a second one, after a quarantine. */
 const isDirect = ({ left }: Abandoned) => [changing, turning, shown].some((one) => one.left === left);
 
-test('both servers are killed at every point of recovery: they end it when they are back', async () => {
+test('both servers are killed at every point of recovery: they end the saves after their restart', async () => {
   const [a, b] = world.replicas;
   // Left behind first: as if the last request before the kill had not arrived, except that the direction is recorded.
   const leaving = RECOVERER.flatMap((place) =>
@@ -308,7 +308,7 @@ test('both servers are killed at every point of recovery: they end it when they 
   await expectEnds(new Map(caught.map(({ point, organization }) => [point, organization])));
 });
 
-test('a server is stopped past its lease and goes on: nothing that it still has to say counts', async () => {
+test('ignores the writes of a process that resumes after its lease expired', async () => {
   const [a, b] = world.replicas;
   const points = pointsOf(OWNER).filter(({ lost }) => !lost);
   const { organizations, letGo } = await caughtAtA(points);
@@ -358,7 +358,7 @@ test('a server is stopped past its lease and goes on: nothing that it still has 
   await a.kill();
 });
 
-test('a server is killed where Vapi refuses the undo: locked for a person, who settles it', async () => {
+test('a server is killed where Vapi refuses the undo: locks the organization until an operator ends the save', async () => {
   const [a, b] = world.replicas;
   const place: Place = {
     ...saved,
@@ -436,7 +436,7 @@ test('every connection is cut, at every point of a save: the same server ends it
   await expectEnds(organizations);
 });
 
-test('Postgres is killed at every point of a save, and started again: nothing is lost, nothing half-told', async () => {
+test('Postgres is killed at every point of a save and restarted: every save is reported as it ended', async () => {
   const { organizations, letGo } = await caughtAtA(outlived(third(1)));
   await world.killPostgres();
   letGo();
@@ -452,7 +452,7 @@ test('Postgres is killed at every point of a save, and started again: nothing is
   await expectEnds(organizations);
 });
 
-test('everything is killed at once, at every point of a save: it ends after the next start', async () => {
+test('everything is killed at every point of a save: the saves end after the next start', async () => {
   const [a, b] = world.replicas;
   const { organizations, letGo } = await caughtAtA(third(2));
   await Promise.all([a.kill(), b.kill(), world.killPostgres()]);
@@ -462,7 +462,7 @@ test('everything is killed at once, at every point of a save: it ends after the 
   await expectEnds(organizations);
 });
 
-test('SIGTERM: the running save is finished and answered, probes are told, and nothing new begins', async () => {
+test('SIGTERM: finishes and answers the running save, fails the readiness probe, and begins nothing new', async () => {
   const [a] = world.replicas;
   const [running, late] = [await Organization.saved(world), await Organization.saved(world)];
   const held = catchAt(world, [a], running, 'saga_commit', [calling('saga_commit', 'before')]);
@@ -485,7 +485,7 @@ test('SIGTERM: the running save is finished and answered, probes are told, and n
   expect(agents[0]?.revision).toBe(1);
 });
 
-test('a second signal ends it at once; the other server ends its save', async () => {
+test('a second signal ends the process at once; the other server ends its save', async () => {
   const [a] = world.replicas;
   const organization = await Organization.saved(world);
   const held = catchAt(world, [a], organization, 'saga_commit', [calling('saga_commit', 'before')]);
@@ -501,7 +501,7 @@ test('a second signal ends it at once; the other server ends its save', async ()
   await organization.expectKept();
 });
 
-test('whoever was saved all the while was always told the truth', async () => {
+test('every answer given during all of this matches the final state', async () => {
   await expect.poll(busy.committed, { timeout: PATIENCE_MS }).toBeGreaterThan(20);
   const organization = await busy.stop();
   const { agents } = await organization.expectKept();
