@@ -264,8 +264,21 @@ begin
 end
 $$;
 
--- Finds a saga of an organization for a transition at this epoch. The answer is null where it may proceed from one of
--- p_from; otherwise what to answer: REPEATED (it is already in p_to, by this epoch) or STALE.
+-- Enters an organization and locks one of its sagas for a transition. Null: the organization has no such saga.
+create function lockstep.enter_saga(p_org_id uuid, p_saga_id uuid) returns public.sagas
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_saga public.sagas;
+begin
+  if lockstep.enter(p_org_id) then
+    select * into v_saga from public.sagas where id = p_saga_id for update;
+  end if;
+  return v_saga;
+end
+$$;
+
+-- Whether a saga may make a transition at this epoch. The answer is null where it may proceed from one of p_from; otherwise what to
+-- answer: p_to again (this epoch has made the transition already), STALE or NO_SAGA.
 create function lockstep.may(s public.sagas, p_epoch integer, p_from text[], p_to text) returns jsonb
 language sql stable set search_path = '' as $$
   select case
@@ -286,9 +299,7 @@ declare
   v_saga public.sagas;
   v_answer jsonb;
 begin
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING}', 'COMMITTED');
   if v_answer is null then
     if (p_request ->> 'ambiguous')::boolean and not v_saga.ambiguous then
@@ -315,9 +326,7 @@ declare
   v_ambiguous boolean;
   v_at_once boolean;
 begin
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_now := clock_timestamp();
   v_ambiguous := coalesce(v_saga.ambiguous, false) or (p_request ->> 'ambiguous')::boolean;
   v_at_once := (p_request ->> 'nothingApplied')::boolean and not v_ambiguous;
@@ -353,9 +362,7 @@ declare
   v_saga public.sagas;
   v_answer jsonb;
 begin
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{ROLLING_BACK}', 'ROLLED_BACK');
   if v_answer is null then
     update public.sagas set status = 'ROLLED_BACK', results = p_request -> 'results', lease_until = null,
@@ -380,9 +387,7 @@ declare
   v_saga public.sagas;
   v_answer jsonb;
 begin
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING,ROLLING_BACK}', 'NEEDS_ATTENTION');
   if v_answer is null then
     update public.sagas set status = 'NEEDS_ATTENTION', results = p_request -> 'results',
@@ -407,9 +412,7 @@ declare
   v_saga public.sagas;
   v_answer jsonb;
 begin
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING,ROLLING_BACK}', '');
   if v_answer is null then
     -- The lease ends now, which also puts the saga behind the others that are due.
@@ -486,9 +489,7 @@ begin
   if p_status not in ('COMMITTED', 'ROLLED_BACK') then
     raise exception 'saga_settle: % is no end', p_status;
   end if;
-  if lockstep.enter(p_org_id) then
-    select * into v_saga from public.sagas where id = p_saga_id for update;
-  end if;
+  v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{NEEDS_ATTENTION}', p_status);
   if v_answer is null and v_saga.not_before > clock_timestamp() then
     v_answer := jsonb_build_object('outcome', 'TOO_EARLY', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb,
