@@ -1,4 +1,4 @@
-/** Background work that is repeated for ever. Every job tolerates a second runner, in this process or in another one. */
+/** Background work that is repeated forever. Every job tolerates a second runner, in this process or in another one. */
 export interface Job {
   /** Names the job in the log. */
   readonly name: string;

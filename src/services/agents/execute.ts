@@ -192,7 +192,7 @@ export async function executeTransactionalAgentUpdate<Db>(
   return Promise.race([work, tooLate]).finally(() => answered.abort('answered'));
 }
 
-/** A turn for the save; refused where it comes too late for an answer within `answerMs`, and then given back. */
+/** Returns permits for the save. Refuses it, and returns the permits, if they come too late for an answer within `answerMs`. */
 async function admittedInTime<Db>(
   { admission, clock, settings }: ExecutorPorts<Db>,
   orgId: string,
