@@ -54,7 +54,7 @@ export const COSTS = [
     ],
   ),
   ...plant(
-    'supabase/migrations/20261123000010_create_phone_numbers_documents_appointments_and_calls.sql',
+    'supabase/migrations/20261123000014_create_lists.sql',
     ['test/fairness/plans.test.ts'],
     [
       [

@@ -6,8 +6,7 @@ const TABLES = 'supabase/migrations/20261123000001_create_organizations_and_saga
 const SAGA_FUNCTIONS = 'supabase/migrations/20261123000002_create_saga_functions.sql';
 const AGENTS = 'supabase/migrations/20261123000003_create_agents.sql';
 const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation_functions.sql';
-const OWN_DATA =
-  'supabase/migrations/20261123000010_create_phone_numbers_documents_appointments_and_calls.sql';
+const OWN_DATA = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
 const REPLICAS = 'supabase/migrations/20261123000020_create_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];

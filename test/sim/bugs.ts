@@ -2,7 +2,7 @@ import type { AgentRecord } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { SagaRef, TransitionOutcome } from '../../src/ports/saga-journal.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../src/ports/voice-provider.ts';
 import { stampOf } from '../../src/services/agents/compare.ts';
 import type { Invariant } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
@@ -34,7 +34,7 @@ function isAnswered(reply: Reply): boolean {
 }
 
 /** Writes whose fate is unknown come back as this instead. */
-function unknownAs(voice: VoiceProvider, instead: Reply): VoiceProvider {
+function unknownAs(voice: Assistants, instead: Reply): Assistants {
   const told = async (reply: Promise<Reply>) => {
     const known = await reply;
     return known.kind === 'unknown' ? instead : known;

@@ -6,7 +6,7 @@ import { DatabaseError, type SaveJournal } from '../../src/ports/agents/save-jou
 import type { SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { SagaRef } from '../../src/ports/saga-journal.ts';
 import type { Clock, Log } from '../../src/ports/system.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../src/ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../src/ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../../src/services/agents/build.ts';
 import { sweep } from '../../src/services/agents/drift/sweep.ts';
 import {
@@ -64,7 +64,7 @@ export interface FaultSource {
 /** The layers between the services and the simulated ports: where a test of the tests plants its bug. */
 export interface Planted {
   journal?(journal: SaveJournal, world: World): SaveJournal;
-  voice?(voice: VoiceProvider, world: World): VoiceProvider;
+  voice?(voice: Assistants, world: World): Assistants;
   outcome?(outcome: SaveOutcome, world: World): SaveOutcome;
   model?: typeof JournalModel;
   /** What replicas do by themselves; both unless said otherwise. */
@@ -640,7 +640,7 @@ export class World {
     };
   }
 
-  #voice(life: Life, sender: Sender): VoiceProvider {
+  #voice(life: Life, sender: Sender): Assistants {
     const { store } = this;
     const ok = (value: object | undefined): ProviderReply<ProviderAssistant> =>
       value === undefined ? { kind: 'gone' } : { kind: 'ok', value: value as ProviderAssistant };

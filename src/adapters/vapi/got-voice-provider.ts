@@ -1,15 +1,17 @@
 import got, { type Got, RequestError, type Response, TimeoutError } from 'got';
 import { z } from 'zod';
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
-import type { Secret } from '../../domain/secret.ts';
+import { Secret } from '../../domain/secret.ts';
 import { boundedText, storableJson } from '../../domain/text.ts';
 import type { Log } from '../../ports/system.ts';
 import type {
-  AssistantListQuery,
-  ProviderAssistant,
+  FileUpload,
   ProviderReply,
+  RemoteResource,
+  RemoteResources,
   VoiceProvider,
 } from '../../ports/voice-provider.ts';
+import { around } from '../../ports/voice-provider.ts';
 import { redactor } from '../system/logger.ts';
 
 export interface VapiOptions {
@@ -17,14 +19,20 @@ export interface VapiOptions {
   baseUrl: string;
   /** Timeout of one request, milliseconds, including connection and body. */
   timeoutMs: number;
+  /** Timeout of the upload of a file, milliseconds. */
+  uploadTimeoutMs?: number;
   log: Log;
 }
+
+const UPLOAD_TIMEOUT_MS = 60_000;
+/** The purpose with which files for query tools are uploaded and listed (docs/vapi.md#files). */
+const FILE_PURPOSE = 'assistant';
 
 /** Vapi's edge refuses requests without a User-Agent (docs/vapi.md#user-agent). */
 const USER_AGENT = 'lockstep/0.1 (+https://www.npmjs.com/package/got)';
 
 /** One segment of a path. Ids are UUIDs (docs/vapi.md#ids); `..`, a slash or an empty segment would name another resource. */
-const ASSISTANT_ID = /^[A-Za-z0-9_-]{1,100}$/;
+const ID = /^[A-Za-z0-9_-]{1,100}$/;
 
 /**
  * The most bytes of a body that are read. An assistant with the longest accepted prompt needs less than 1 MB, even if every character
@@ -34,8 +42,8 @@ const MAX_BODY_BYTES = 4 * 2 ** 20;
 const MAX_LIST_BYTES = 256 * 2 ** 20;
 
 /** Accepts unknown fields, and requires the fields that we rely on. */
-const assistantAnswer = z.looseObject({ id: z.string().regex(ASSISTANT_ID) });
-const assistantList = z.array(assistantAnswer);
+const resourceAnswer = z.looseObject({ id: z.string().regex(ID) });
+const resourceList = z.array(resourceAnswer);
 const errorAnswer = z.looseObject({ message: z.union([z.string(), z.array(z.string())]) });
 
 /** Describes a failed request for the log, without headers, body, or any address other than the path template. */
@@ -87,7 +95,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     path: string,
     pathTemplate: string,
     shape: z.ZodType<T>,
-    extra: { json?: JsonObject; searchParams?: Record<string, string | number> } = {},
+    extra: Extra = {},
   ): Promise<ProviderReply<T>> {
     const reply = await attempt();
     if (reply.kind !== 'ok') {
@@ -106,18 +114,24 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
     async function attempt(): Promise<ProviderReply<T>> {
       const tooLarge = new AbortController();
+      const { secrets, ...sent } = extra;
       try {
         const request = client(path, {
           method,
-          ...extra,
+          ...sent,
           headers: { authorization: `Bearer ${key.reveal()}` },
           signal: tooLarge.signal,
         });
-        const most = extra.searchParams === undefined ? MAX_BODY_BYTES : MAX_LIST_BYTES;
+        const most = shape === (resourceList as unknown) ? MAX_LIST_BYTES : MAX_BODY_BYTES;
         void request.on('downloadProgress', ({ transferred }) => {
           if (transferred > most) tooLarge.abort();
         });
-        return read(method, await request, shape, redact);
+        return read(
+          method,
+          await request,
+          shape,
+          secrets === undefined || secrets.length === 0 ? redact : redactor([key, ...secrets]),
+        );
       } catch (error) {
         // Vapi received the request, so it may have applied it.
         if (tooLarge.signal.aborted) return { kind: 'unknown', code: 'BODY_TOO_LARGE' };
@@ -126,33 +140,102 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     }
   }
 
-  function onAssistant(
-    method: 'GET' | 'PATCH' | 'DELETE',
-    id: string,
-    extra: { json?: JsonObject } = {},
-  ): Reply {
-    if (!ASSISTANT_ID.test(id)) {
-      return Promise.resolve({ kind: 'refused', status: 400, messages: ['this is no id of an assistant'] });
-    }
-    return call(method, `assistant/${id}`, '/assistant/{id}', assistantAnswer, extra) as Reply;
+  /** The methods of one kind of resource. */
+  function resources(collection: string): RemoteResources {
+    const one = (method: 'GET' | 'PATCH' | 'DELETE', id: string, extra: Extra = {}): Reply => {
+      if (!ID.test(id)) {
+        return Promise.resolve({ kind: 'refused', status: 400, messages: ['this is no id of a resource'] });
+      }
+      return call(method, `${collection}/${id}`, `/${collection}/{id}`, resourceAnswer, extra) as Reply;
+    };
+    return {
+      timeoutMs: options.timeoutMs,
+      create: (document) =>
+        call('POST', collection, `/${collection}`, resourceAnswer, {
+          json: document,
+          secrets: carrierSecrets(document),
+        }) as Reply,
+      update: (id, document) => one('PATCH', id, { json: document }),
+      get: (id) => one('GET', id),
+      remove: (id) => one('DELETE', id),
+      list: (query) =>
+        call('GET', collection, `/${collection}`, resourceList, {
+          searchParams: { ...query } as Record<string, string | number>,
+        }) as Promise<ProviderReply<RemoteResource[]>>,
+    };
   }
 
+  const assistants = resources('assistant');
+  const files = resources('file');
+  const uploadTimeoutMs = options.uploadTimeoutMs ?? UPLOAD_TIMEOUT_MS;
   return {
     timeoutMs: options.timeoutMs,
-    createAssistant: (document) =>
-      call('POST', 'assistant', '/assistant', assistantAnswer, { json: document }) as Reply,
-    updateAssistant: (id, document) => onAssistant('PATCH', id, { json: document }),
-    getAssistant: (id) => onAssistant('GET', id),
-    deleteAssistant: (id) => onAssistant('DELETE', id),
-    listAssistants: (query: AssistantListQuery) =>
-      call('GET', 'assistant', '/assistant', assistantList, {
-        searchParams: { ...query } as Record<string, string | number>,
-      }) as Promise<ProviderReply<ProviderAssistant[]>>,
+    createAssistant: assistants.create,
+    updateAssistant: assistants.update,
+    getAssistant: assistants.get,
+    deleteAssistant: assistants.remove,
+    listAssistants: assistants.list,
+    phoneNumbers: withoutCarrierSecrets(resources('phone-number')),
+    files: {
+      timeoutMs: options.timeoutMs,
+      uploadTimeoutMs,
+      upload: (file) =>
+        call('POST', 'file', '/file', resourceAnswer, {
+          body: formOf(file),
+          timeout: { request: uploadTimeoutMs },
+        }) as Reply,
+      get: files.get,
+      remove: files.remove,
+      list: () =>
+        call('GET', 'file', '/file', resourceList, {
+          searchParams: { purpose: FILE_PURPOSE },
+        }) as Promise<ProviderReply<RemoteResource[]>>,
+    },
+    tools: resources('tool'),
   };
 }
 
+interface Extra {
+  json?: JsonObject;
+  body?: FormData;
+  searchParams?: Record<string, string | number>;
+  timeout?: { request: number };
+  /** Removed from what Vapi answers in words. */
+  secrets?: Secret[];
+}
+
+/** The fields in which Vapi takes, and repeats, the secrets of a carrier's account (docs/vapi.md#phone-numbers). */
+const CARRIER_SECRETS = ['twilioAuthToken', 'twilioApiKey', 'twilioApiSecret'];
+
+function carrierSecrets(document: JsonObject): Secret[] {
+  return CARRIER_SECRETS.flatMap((name) => {
+    const value = document[name];
+    return typeof value === 'string' && value !== '' ? [new Secret(value)] : [];
+  });
+}
+
+/** Leaves the carrier's secrets out of every answer, so that nothing behind this can keep them. */
+function withoutCarrierSecrets(numbers: RemoteResources): RemoteResources {
+  const clean = <T extends JsonObject>(value: T): T =>
+    Object.fromEntries(Object.entries(value).filter(([name]) => !CARRIER_SECRETS.includes(name))) as T;
+  return around(numbers, async (request) => {
+    const reply = await request();
+    if (reply.kind !== 'ok') return reply;
+    const value = Array.isArray(reply.value) ? reply.value.map(clean) : clean(reply.value as JsonObject);
+    return { kind: 'ok', value: value as typeof reply.value };
+  });
+}
+
+function formOf({ name, contentType, content, metadata }: FileUpload): FormData {
+  const form = new FormData();
+  form.set('file', new Blob([content], { type: contentType }), name);
+  form.set('purpose', FILE_PURPOSE);
+  form.set('metadata', JSON.stringify(metadata));
+  return form;
+}
+
 /** zod's loose object and the port's JSON object are the same at run time: the body was parsed from JSON. */
-type Reply = Promise<ProviderReply<ProviderAssistant>>;
+type Reply = Promise<ProviderReply<RemoteResource>>;
 
 function read<T>(
   method: string,

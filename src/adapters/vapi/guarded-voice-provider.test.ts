@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { UNUSED_RESOURCES } from '../../../test/support/unused-resources.ts';
 import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import { type BreakerSettings, createCircuit, guardVoiceProvider } from './guarded-voice-provider.ts';
 
@@ -39,6 +40,7 @@ function start() {
     };
     return guardVoiceProvider(
       {
+        ...UNUSED_RESOURCES,
         timeoutMs: 1_000,
         createAssistant: ask('create'),
         updateAssistant: ask('update'),

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { UNUSED_RESOURCES } from '../../../test/support/unused-resources.ts';
 import { Secret } from '../../domain/secret.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
 import { type KeyHooks, KeyRing } from './key-ring.ts';
@@ -32,6 +33,7 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
     (key, given) => {
       hooks.set(key.reveal(), given);
       return {
+        ...UNUSED_RESOURCES,
         timeoutMs: 1_000,
         createAssistant: refuse,
         updateAssistant: refuse,

@@ -1,5 +1,6 @@
 /** What a key ring and a guarded provider do is tested beside them. */
 import { describe, expect, test } from 'vitest';
+import { UNUSED_RESOURCES } from '../../../test/support/unused-resources.ts';
 import { Secret } from '../../domain/secret.ts';
 import type { Log } from '../../ports/system.ts';
 import type { VoiceProvider } from '../../ports/voice-provider.ts';
@@ -29,6 +30,7 @@ function start(lists: Record<string, Listed>, { nextKey = null as Secret | null,
     {
       ...{ log, meter: { count() {} } },
       connect: (key) => ({
+        ...UNUSED_RESOURCES,
         timeoutMs: 1_000,
         listAssistants: async () => {
           asked.push(key.reveal());

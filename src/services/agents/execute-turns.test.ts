@@ -12,7 +12,7 @@ import {
   type SaveJournal,
 } from '../../ports/agents/save-journal.ts';
 import type { Log } from '../../ports/system.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate, type SaveOptions } from './execute.ts';
 
@@ -91,7 +91,7 @@ function start(world: World) {
       await clock.sleep(replyMs);
       return world.reply?.(nth) ?? { kind: 'ok', value: { ...document, id } };
     },
-  } as unknown as VoiceProvider;
+  } as unknown as Assistants;
   const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
   let ids = 0;
   const ports: ExecutorPorts<null> = {

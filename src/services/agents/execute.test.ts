@@ -20,7 +20,7 @@ import {
 import type { TransitionOutcome } from '../../ports/saga-journal.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Counted, SaveMeter } from '../../ports/telemetry.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { GUARD_MARGIN_MS, lateTimeMs, type SagaSettings } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate, type SaveOptions } from './execute.ts';
@@ -237,7 +237,7 @@ function start(world: Partial<World>) {
     return world.reply?.(role, nth, document ?? {}) ?? ok(role, document ?? {});
   }
   const roleOf = (id: string): Role => (id === assistantId('OUTBOUND') ? 'OUTBOUND' : 'INBOUND');
-  const voice: VoiceProvider = {
+  const voice: Assistants = {
     timeoutMs: settings.requestTimeoutMs,
     createAssistant: (document) => {
       const stamp = (document['metadata'] as { lockstep: { role: Role } }).lockstep;

@@ -20,7 +20,7 @@ import {
 } from '../../ports/agents/save-journal.ts';
 import type { Clock, Ids, Log, Random } from '../../ports/system.ts';
 import type { Meter, SaveEndedBy, SaveMeter } from '../../ports/telemetry.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import { isClosed } from '../saga/protocol.ts';
 import { instant, type RunJournal, type RunPorts, SagaRun } from '../saga/run.ts';
 import type { SagaSettings } from '../saga/settings.ts';
@@ -32,7 +32,7 @@ import { SaveReport } from './report.ts';
 /** What the executor works with. `Db` is whatever the journal's adapter needs: supabase-js's service client in production. */
 export interface ExecutorPorts<Db> {
   openJournal(supabase: Db): SaveJournal;
-  openVoiceProvider(vapiApiKey: Secret): VoiceProvider;
+  openVoiceProvider(vapiApiKey: Secret): Assistants;
   /** The database's clock, milliseconds since 1970, never ahead of it. Null or absent: not known. */
   databaseTime?: (() => number | null) | undefined;
   /** Shares the provider's account among all organizations. Absent: nothing is limited. */

@@ -4,7 +4,7 @@ import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import { DatabaseError } from '../../ports/database.ts';
 import type { Job } from '../../ports/jobs.ts';
 import type { Log } from '../../ports/system.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import { type AgentJobPorts, type AgentJobSettings, AgentJobs } from './jobs.ts';
 
 const SETTINGS: AgentJobSettings = {
@@ -67,7 +67,7 @@ function start({ settings, key = true, leaseMs = 0, cleanups = [], limited = fal
         return Math.abs(next);
       },
     },
-    voice: () => (key ? (voice as unknown as VoiceProvider) : null),
+    voice: () => (key ? (voice as unknown as Assistants) : null),
     executor: {
       ...{ clock, log, meter: { count() {} }, owner: 'this process' },
       settings: {

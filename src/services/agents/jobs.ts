@@ -3,7 +3,7 @@ import type { Admission } from '../../ports/admission.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
 import type { Job, JobEnd } from '../../ports/jobs.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import { takingTurns } from '../admission/taking-turns.ts';
 import type { RecoveryRound } from '../saga/recovery.ts';
 import { lateTimeMs } from '../saga/settings.ts';
@@ -24,7 +24,7 @@ export interface AgentJobPorts<Db> {
   journal: SaveJournal;
   store: SweepStore;
   /** The provider of the active key. Null: there is no key, so recovery and the sweep are skipped. */
-  voice(): VoiceProvider | null;
+  voice(): Assistants | null;
   executor: Omit<ExecutorPorts<Db>, 'openJournal' | 'openVoiceProvider'>;
   /** The rate limiter. Absent: the rate is not limited. */
   admission: Admission | undefined;

@@ -1,7 +1,7 @@
 import type { AgentConfig, AgentRole } from '../../domain/agents/agent-config.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import type { Found, Inspected, Page, Part, SagaIdentity, SagaKind, Written } from '../saga/participant.ts';
 import { differences, observedForm, stampOf } from './compare.ts';
 import { renderAssistant } from './render.ts';
@@ -10,7 +10,7 @@ import { renderAssistant } from './render.ts';
 export const AGENTS = 'agents';
 
 /** How an agent lives in Vapi: as an assistant that holds the whole managed document and the stamp of its save. */
-export function agentSaga(voice: VoiceProvider): SagaKind {
+export function agentSaga(voice: Assistants): SagaKind {
   return {
     words: {
       notMade: 'The save was not made.',
@@ -28,13 +28,13 @@ class AgentPart implements Part {
   readonly lookOnly = false;
   readonly removes = false;
   readonly timeoutMs: number;
-  readonly #voice: VoiceProvider;
+  readonly #voice: Assistants;
   readonly #saga: SagaIdentity;
   readonly #image: PartImage;
   /** The complete document that the save puts into Vapi. */
   readonly #after: JsonObject;
 
-  constructor(voice: VoiceProvider, saga: SagaIdentity, image: PartImage) {
+  constructor(voice: Assistants, saga: SagaIdentity, image: PartImage) {
     this.timeoutMs = voice.timeoutMs;
     this.#voice = voice;
     this.#saga = saga;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import type { ExecutorPorts } from '../agents/execute.ts';
 import { recoverAbandonedSaves } from './recover.ts';
 
@@ -30,8 +30,7 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     ...{ owner: 'me', log, meter: { count: () => {} } },
   } as unknown as ExecutorPorts<null>;
-  const round = (stopping?: AbortSignal) =>
-    recoverAbandonedSaves(journal, {} as VoiceProvider, ports, stopping);
+  const round = (stopping?: AbortSignal) => recoverAbandonedSaves(journal, {} as Assistants, ports, stopping);
   return { round, asked, most: () => mostRunning };
 }
 
@@ -88,7 +87,7 @@ function lasting(saves: { dueAt: number; lastsMs: number }[]) {
     ...{ clock, owner: 'me', log, meter: { count: () => {} } },
     settings: { leaseMs: 17_000, requestTimeoutMs: 10_000 },
   } as unknown as ExecutorPorts<null>;
-  const round = recoverAbandonedSaves(journal, {} as VoiceProvider, ports);
+  const round = recoverAbandonedSaves(journal, {} as Assistants, ports);
   return { clock, round, endedAt };
 }
 

@@ -3,7 +3,7 @@ import { defaultConfig } from '../../domain/agents/agent-config.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage, SagaRecord } from '../../domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import { recoveryLeaseMs } from '../saga/settings.ts';
 import { recoverAbandonedSaves } from './recover.ts';
 
@@ -28,7 +28,7 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
     meter: { count: (event: string) => counted.push(event) },
     log: { error: (fields: object) => logged.push(fields), warn() {}, info() {} },
   } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  await recoverAbandonedSaves(journal, {} as VoiceProvider, ports);
+  await recoverAbandonedSaves(journal, {} as Assistants, ports);
   expect(looked).toEqual(['broken', 'other']);
   expect(counted).toEqual(['save.stuck']);
   expect(logged).toMatchObject([{ saveId: 'broken', orgId: 'org-1', event: 'save.stuck' }]);
@@ -77,7 +77,7 @@ describe('a save that was taken over', () => {
         requests.push(id);
         return { kind: 'ok', value: { ...document, id } };
       },
-    } as unknown as VoiceProvider;
+    } as unknown as Assistants;
     const ports = {
       clock: {
         now: () => now,
@@ -128,6 +128,6 @@ test('looks at the other saves of the round if the database does not answer one 
     meter: { count() {} },
     log: { error() {}, warn() {}, info() {} },
   } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  expect(await recoverAbandonedSaves(journal, {} as VoiceProvider, ports)).toEqual({ taken: 0, finished: 0 });
+  expect(await recoverAbandonedSaves(journal, {} as Assistants, ports)).toEqual({ taken: 0, finished: 0 });
   expect(looked).toEqual(['away', 'other']);
 });

@@ -1,7 +1,7 @@
 import type { AgentRole } from '../../domain/agents/agent-config.ts';
 import { type SaveKind, saveOf } from '../../domain/agents/save.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import { type RecoveryRound, recoverAbandonedSagas } from '../saga/recovery.ts';
 import { type ExecutorPorts, outcomeOf } from './execute.ts';
 import { AGENTS, agentSaga } from './participant.ts';
@@ -10,7 +10,7 @@ import { SaveReport } from './report.ts';
 /** One round of recovery for saves of agents. Throws `DatabaseError`. */
 export function recoverAbandonedSaves<Db>(
   journal: SaveJournal,
-  voice: VoiceProvider,
+  voice: Assistants,
   ports: Omit<ExecutorPorts<Db>, 'openJournal' | 'openVoiceProvider'>,
   stopping?: AbortSignal,
 ): Promise<RecoveryRound> {

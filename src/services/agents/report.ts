@@ -2,7 +2,7 @@ import type { AgentRole } from '../../domain/agents/agent-config.ts';
 import type { SaveKind, SaveRecord } from '../../domain/agents/save.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { SaveEndedBy, SaveEnding, SaveMeter, SavePhase } from '../../ports/telemetry.ts';
-import { around, type VoiceProvider } from '../../ports/voice-provider.ts';
+import { type Assistants, around } from '../../ports/voice-provider.ts';
 import type { RunJournal } from '../saga/run.ts';
 
 /** One line in the log and one count for every answer about a save, and for every end after the answer. No content of an agent. */
@@ -64,7 +64,7 @@ export class SaveReport {
     };
   }
 
-  voice(voice: VoiceProvider): VoiceProvider {
+  voice(voice: Assistants): Assistants {
     return around(voice, (request) => this.time('vapi', request));
   }
 

@@ -6,12 +6,7 @@ import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import type { TransitionOutcome } from '../../ports/saga-journal.ts';
 import type { Log } from '../../ports/system.ts';
-import type {
-  AssistantListQuery,
-  ProviderAssistant,
-  ProviderReply,
-  VoiceProvider,
-} from '../../ports/voice-provider.ts';
+import type { Assistants, ListQuery, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { type HeldSaga, type RunPorts, SagaRun } from '../saga/run.ts';
 import { lateTimeMs } from '../saga/settings.ts';
 import { agentSaga } from './participant.ts';
@@ -113,7 +108,7 @@ async function run(world: World) {
     needsAttention: transition('needsAttention', 'NEEDS_ATTENTION'),
     hold: transition('hold', 'HELD'),
   };
-  const voice: VoiceProvider = {
+  const voice: Assistants = {
     timeoutMs: SETTINGS.requestTimeoutMs,
     createAssistant: async (document) => {
       made += 1;
@@ -128,7 +123,7 @@ async function run(world: World) {
       if (answer.kind === 'ok') vapi.delete(id);
       return answer;
     },
-    listAssistants: async ({ limit = 100, createdAtGe = '', createdAtLe = '~' }: AssistantListQuery) => {
+    listAssistants: async ({ limit = 100, createdAtGe = '', createdAtLe = '~' }: ListQuery) => {
       const answer = asked('LIST', '');
       if (answer !== undefined) return answer;
       const all = [...vapi.values()]

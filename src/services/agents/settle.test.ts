@@ -4,7 +4,7 @@ import { defaultConfig } from '../../domain/agents/agent-config.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { lateTimeMs } from '../saga/settings.ts';
 import { renderAssistant } from './render.ts';
 import { settleSave } from './settle.ts';
@@ -96,7 +96,7 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
       const value = world.assistants?.find((one) => one.id === id);
       return world.reply?.(id) ?? (value === undefined ? { kind: 'gone' } : { kind: 'ok', value });
     },
-  } as unknown as VoiceProvider;
+  } as unknown as Assistants;
   const ports = { journal, voice, settings: SETTINGS, account: async () => account };
   const settlement = await settleSave(ports, ORG, SAVE, to);
   return { settlement, settled, looked, halted };

@@ -1,6 +1,6 @@
 import { type SaveRecord, saveOf } from '../../domain/agents/save.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
-import type { VoiceProvider } from '../../ports/voice-provider.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
 import type { SagaSettings } from '../saga/settings.ts';
 import { type NotSettled, settleSaga } from '../saga/settle.ts';
 import { agentSaga } from './participant.ts';
@@ -12,7 +12,7 @@ export type Settlement = { outcome: 'COMMITTED' | 'ROLLED_BACK'; save: SaveRecor
 export async function settleSave(
   ports: {
     journal: SaveJournal;
-    voice: VoiceProvider;
+    voice: Assistants;
     settings: SagaSettings;
     /** The Vapi organization that the database belongs to; null: not known. */
     account(): Promise<string | null>;
@@ -36,7 +36,7 @@ export async function settleSave(
 }
 
 /** Why what this key reads is not known to be the Vapi organization of this database; null: it is. */
-async function otherAccount(voice: VoiceProvider, account: string | null): Promise<string | null> {
+async function otherAccount(voice: Assistants, account: string | null): Promise<string | null> {
   const listed = await voice.listAssistants({ limit: 1 });
   if (listed.kind !== 'ok') return `Vapi could not be asked (${listed.kind})`;
   const seen = listed.value[0]?.['orgId'];

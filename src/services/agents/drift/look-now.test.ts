@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Admission } from '../../../ports/admission.ts';
 import type { SweepStore } from '../../../ports/agents/sweep-store.ts';
-import type { VoiceProvider } from '../../../ports/voice-provider.ts';
+import type { Assistants } from '../../../ports/voice-provider.ts';
 import { lookNow } from './look-now.ts';
 
 /** A look at the assistant of the organization `owner`, by the organization `caller`. Vapi does not answer. */
@@ -14,7 +14,7 @@ async function run({ owner = 'org', caller = 'org', key = true, permit = true, l
       looked.push(id);
       return { kind: 'unknown', code: 'HTTP_503' };
     },
-  } as unknown as VoiceProvider;
+  } as unknown as Assistants;
   const admission = {
     admit: async (...given: unknown[]) => {
       admitted.push(given);

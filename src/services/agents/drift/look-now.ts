@@ -1,13 +1,13 @@
 import type { Admission } from '../../../ports/admission.ts';
 import type { SweepStore } from '../../../ports/agents/sweep-store.ts';
-import type { VoiceProvider } from '../../../ports/voice-provider.ts';
+import type { Assistants } from '../../../ports/voice-provider.ts';
 import { takingTurns } from '../../admission/taking-turns.ts';
 import { look, type Verdict } from './look.ts';
 
 interface LookPorts {
   store: SweepStore;
   /** The provider of the active key. Null: there is no key. */
-  voice(): VoiceProvider | null;
+  voice(): Assistants | null;
   /** The rate limiter, and how long a look may wait for a permit, milliseconds. Absent: the rate is not limited. */
   limit: { admission: Admission; waitMs: number } | undefined;
 }

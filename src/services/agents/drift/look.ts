@@ -3,7 +3,7 @@ import type { FieldDrift } from '../../../domain/agents/save.ts';
 import type { Stamp } from '../../../domain/agents/stamp.ts';
 import { jsonEqual } from '../../../domain/json.ts';
 import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
 import { observedForm, stampOf } from '../compare.ts';
 import { adoptablePatch } from './adopt.ts';
 import { fieldDrift } from './drift.ts';
@@ -26,7 +26,7 @@ export type Verdict =
 
 /** Throws `DatabaseError`. A verdict other than `saving` and `unreadable` has been noted, except that of a stale stamp. */
 export async function look(
-  { store, voice }: { store: SweepStore; voice: VoiceProvider },
+  { store, voice }: { store: SweepStore; voice: Assistants },
   seen: SeenAgent,
 ): Promise<Verdict> {
   const found = await voice.getAssistant(seen.assistantId);

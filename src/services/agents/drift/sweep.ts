@@ -5,7 +5,7 @@ import { jsonbText } from '../../../domain/json.ts';
 import type { ListedAgent, SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { Clock, Log } from '../../../ports/system.ts';
 import type { Meter } from '../../../ports/telemetry.ts';
-import type { ProviderAssistant, ProviderReply, VoiceProvider } from '../../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';
 import { observedForm, stampOf } from '../compare.ts';
 import type { SaveOutcome } from '../execute.ts';
@@ -19,7 +19,7 @@ import { isCurrent, look, noteOf, type SeenAgent } from './look.ts';
 
 export interface SweepPorts {
   store: SweepStore;
-  voice: VoiceProvider;
+  voice: Assistants;
   clock: Clock;
   /** Lets the other work of the process run before it resolves. */
   pause(): Promise<void>;

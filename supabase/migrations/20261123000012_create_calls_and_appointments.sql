@@ -1,0 +1,65 @@
+-- Call logs and appointments.
+-- The recipe of the first migration, and of the phone numbers' for references and lists.
+
+create table public.call_logs (
+  id uuid primary key default gen_random_uuid(),
+  org_id uuid not null references public.organizations (id) on delete restrict,
+  vapi_call_id text unique check (vapi_call_id <> ''),
+  -- Null: from before the agent was saved here, or the agent is gone.
+  agent_id uuid,
+  phone_number_id uuid,
+  direction text not null check (direction in ('INBOUND', 'OUTBOUND')),
+  customer_number text check (length(customer_number) between 3 and 40),
+  customer_name text check (length(customer_name) between 1 and 200),
+  started_at timestamptz not null,
+  -- Null: the call is not over.
+  ended_at timestamptz check (ended_at >= started_at),
+  outcome text check (outcome in ('COMPLETED', 'TRANSFERRED', 'VOICEMAIL', 'NO_ANSWER', 'BUSY', 'FAILED')),
+  -- Vapi's own word for it, of an open and growing set.
+  ended_reason text,
+  summary text,
+  cost_usd numeric(12, 6) check (cost_usd >= 0),
+  check ((ended_at is null) = (outcome is null)),
+  unique (org_id, id),
+  foreign key (org_id, agent_id) references public.agents (org_id, id) on delete set null (agent_id),
+  foreign key (org_id, phone_number_id) references public.phone_numbers (org_id, id) on delete set null (phone_number_id)
+);
+create index call_logs_by_time on public.call_logs (org_id, started_at desc, id desc);
+-- Every combination of filters has an index that ends in the order of the list: list_page names a direction and an outcome for each
+-- of its ranges, so these two need no index without them. OPEN stands for null: only an equality
+-- keeps the order of what follows (and Postgres does not know that coalesce leaks nothing, so that row-level security kept it away).
+create index call_logs_by_outcome on public.call_logs (org_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_agent on public.call_logs (org_id, agent_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_phone_number on public.call_logs
+  (org_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+create index call_logs_by_agent_and_phone_number on public.call_logs
+  (org_id, agent_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), started_at desc, id desc);
+
+create table public.appointments (
+  id uuid primary key default gen_random_uuid(),
+  org_id uuid not null references public.organizations (id) on delete restrict,
+  -- The call in which it was booked; null: by other means.
+  call_id uuid,
+  customer_name text not null check (length(btrim(customer_name)) between 1 and 200),
+  customer_number text check (length(customer_number) between 3 and 40),
+  starts_at timestamptz not null,
+  ends_at timestamptz not null check (ends_at > starts_at),
+  status text not null check (status in ('SCHEDULED', 'CONFIRMED', 'COMPLETED', 'CANCELLED', 'NO_SHOW')),
+  notes text check (length(notes) between 1 and 4000),
+  created_at timestamptz not null default now(),
+  foreign key (org_id, call_id) references public.call_logs (org_id, id) on delete set null (call_id)
+);
+create index appointments_by_time on public.appointments (org_id, starts_at, id);
+create index appointments_by_status on public.appointments (org_id, status, starts_at, id);
+create index appointments_by_call on public.appointments (org_id, call_id, starts_at, id);
+
+alter table public.call_logs enable row level security;
+alter table public.call_logs force row level security;
+alter table public.appointments enable row level security;
+alter table public.appointments force row level security;
+revoke all on public.call_logs, public.appointments from public, anon, authenticated, service_role;
+grant select on public.call_logs, public.appointments to authenticated, service_role;
+create policy call_logs_own on public.call_logs for select to authenticated
+  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
+create policy appointments_own on public.appointments for select to authenticated
+  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
