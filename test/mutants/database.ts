@@ -6,7 +6,9 @@ const TABLES = 'supabase/migrations/20261123000001_create_organizations_and_saga
 const SAGA_FUNCTIONS = 'supabase/migrations/20261123000002_create_saga_functions.sql';
 const AGENTS = 'supabase/migrations/20261123000003_create_agents.sql';
 const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation_functions.sql';
-const OWN_DATA = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
+const PHONE_NUMBERS = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
+const KNOWLEDGE_BASE = 'supabase/migrations/20261123000011_create_knowledge_base.sql';
+const CALLS = 'supabase/migrations/20261123000012_create_calls_and_appointments.sql';
 const REPLICAS = 'supabase/migrations/20261123000020_create_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];
@@ -738,7 +740,7 @@ export const DATABASE: readonly Mutant[] = [
       'revoke execute on function %s from anon, service_role',
     ],
   ]),
-  ...plant(OWN_DATA, ISOLATION, [
+  ...plant(CALLS, ISOLATION, [
     [
       'policy-calls',
       'Every user reads the calls of every organization.',
@@ -751,6 +753,8 @@ export const DATABASE: readonly Mutant[] = [
       "create policy appointments_own on public.appointments for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
       'create policy appointments_own on public.appointments for select to authenticated\n  using (org_id is not null);',
     ],
+  ]),
+  ...plant(KNOWLEDGE_BASE, ISOLATION, [
     [
       'documents-not-protected',
       'The documents have no row-level security.',
@@ -758,7 +762,7 @@ export const DATABASE: readonly Mutant[] = [
       '',
     ],
   ]),
-  ...plant(OWN_DATA, DEPUTY, [
+  ...plant(PHONE_NUMBERS, DEPUTY, [
     [
       'attach-other-number',
       'A number of another organization is attached to an agent.',
@@ -772,6 +776,8 @@ export const DATABASE: readonly Mutant[] = [
       'where org_id = p_org_id limit 1;',
     ],
     ['number-of-two', 'One number rings in two organizations.', 'unique (number),', 'check (true),'],
+  ]),
+  ...plant(CALLS, DEPUTY, [
     [
       'call-of-other-agent',
       'A call of one organization can name an agent of another.',
