@@ -373,8 +373,9 @@ async function undoByHand(orgId: string, sagaId: string, remote: Remote): Promis
   await supabase.sql`update public.sagas set not_before = now() where id = ${sagaId}`;
   const settled = await settleSaga(
     {
-      ...{ journal, kind: kindOf(remote, new Life()), settings: SETTINGS },
-      unreliable: async () => null,
+      ...{ journal, settings: SETTINGS, account: async () => 'vapi' },
+      kinds: [{ name: 'probe', open: () => kindOf(remote, new Life()) }],
+      voice: { listAssistants: async () => ({ kind: 'ok', value: [{ id: 'any', orgId: 'vapi' }] }) },
     },
     orgId,
     sagaId,

@@ -87,7 +87,7 @@ export function saveOf({ kind: _agents, cause, results, failure, ...saga }: Saga
 }
 
 /** An agent has no pivot and can be created again, so that its outcome never stays unknown. */
-function failureOf({ reason, ...rest }: SagaFailure): SaveFailure {
+export function failureOf({ reason, ...rest }: SagaFailure): SaveFailure {
   switch (reason) {
     case 'RESOURCE_MISSING':
       return { reason: 'ASSISTANT_MISSING', ...rest };

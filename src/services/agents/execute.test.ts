@@ -1050,7 +1050,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     await run.answer();
     expect(run.reported()).toEqual([
       {
-        ...{ level: 'info', event: 'save.ended', by: 'request', outcome: 'committed' },
+        ...{ level: 'info', event: 'save.ended', saga: 'agents', by: 'request', outcome: 'committed' },
         ...{ saveId: run.saveId(), orgId: ORG, roles: ['INBOUND'], kind: 'USER' },
         ...{ status: 'COMMITTED', epoch: 1, ambiguous: false, revisions: { INBOUND: 4 }, openMs: 0 },
         ms: { waiting: 50, begin: 30, vapi: 200, commit: 20, total: 300 },
@@ -1058,7 +1058,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     ]);
     expect(run.measured).toEqual([
       {
-        ...{ by: 'request', ending: 'committed', totalMs: 300 },
+        ...{ saga: 'agents', by: 'request', ending: 'committed', totalMs: 300 },
         phases: new Map([
           ['waiting', 50],
           ['begin', 30],

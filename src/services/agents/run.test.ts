@@ -9,7 +9,7 @@ import type { Log } from '../../ports/system.ts';
 import type { Assistants, ListQuery, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { type HeldSaga, type RunPorts, SagaRun } from '../saga/run.ts';
 import { lateTimeMs } from '../saga/settings.ts';
-import { agentSaga } from './participant.ts';
+import { AGENT_SAGA } from './participant.ts';
 import { renderAssistant } from './render.ts';
 
 const uuid = (nth: number) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`;
@@ -156,7 +156,7 @@ async function run(world: World) {
     log,
     settings: SETTINGS,
   };
-  const save = new SagaRun(ports, agentSaga(voice), {
+  const save = new SagaRun(ports, AGENT_SAGA.open(voice), {
     ...{ orgId: ORG, saga: record(status), images, deployment: DEPLOYMENT },
     ...{
       leaseFrom: { wall: now, monotonic: now },
