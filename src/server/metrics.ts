@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { AGENTS } from '../domain/agents/save.ts';
 import {
   COUNTED,
   type Meter,
@@ -7,7 +8,6 @@ import {
   SAVE_PHASES,
   type SaveMeter,
 } from '../ports/telemetry.ts';
-import { AGENTS } from '../services/agents/participant.ts';
 import { SAGA_KINDS } from '../services/saga-kinds.ts';
 
 export interface Metrics {

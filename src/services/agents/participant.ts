@@ -1,4 +1,5 @@
 import type { AgentConfig, AgentRole } from '../../domain/agents/agent-config.ts';
+import { AGENTS } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
 import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
@@ -14,9 +15,6 @@ import type {
 } from '../saga/participant.ts';
 import { differences, observedForm, stampOf } from './compare.ts';
 import { renderAssistant } from './render.ts';
-
-/** The kind of saga that changes agents. */
-export const AGENTS = 'agents';
 
 export const AGENT_SAGA: SagaDefinition<Assistants> = {
   name: AGENTS,
