@@ -75,7 +75,16 @@ export interface PartImage {
   remoteId: string | null;
   /** Permission to create a new remote resource if the one named here turns out to be gone. */
   recreate: boolean;
-  /** The committed content and its stamp; null where there was none. */
-  before: { content: JsonObject; revision: number; sagaId: string; mappingVersion: number } | null;
-  after: { content: JsonObject; revision: number };
+  /**
+   * The committed content and its stamp; null where there was none. `context`: what was rendered into the document besides the
+   * content, such as the id of another remote resource. Recovery must send the same bytes, so it is stored and not looked up again.
+   */
+  before: {
+    content: JsonObject;
+    revision: number;
+    sagaId: string;
+    mappingVersion: number;
+    context: JsonObject;
+  } | null;
+  after: { content: JsonObject; revision: number; context: JsonObject };
 }

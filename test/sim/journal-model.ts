@@ -303,10 +303,11 @@ export class JournalModel {
                 revision: agent.revision,
                 sagaId: agent.lastSaveId,
                 mappingVersion: agent.mappingVersion,
+                context: {},
               },
         beforeRevision,
         // The next revision where the configuration changes, the same one where it does not.
-        after: { content, revision: isKept ? beforeRevision : beforeRevision + 1 },
+        after: { content, revision: isKept ? beforeRevision : beforeRevision + 1, context: {} },
       });
     }
     if (stale) return { outcome: 'REVISION_CONFLICT', agents: current.map(agentJson) };

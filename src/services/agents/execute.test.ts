@@ -97,6 +97,7 @@ function image(role: Role, exists: boolean): PartImage {
     revision: 3,
     sagaId: '00000000-0000-4000-8000-0000000000e0',
     mappingVersion: 1,
+    context: {},
   };
   return {
     key: role,
@@ -105,7 +106,10 @@ function image(role: Role, exists: boolean): PartImage {
     remoteId: exists ? assistantId(role) : null,
     recreate: false,
     before: exists ? before : null,
-    after: { content: contentOf({ ...CONFIG, systemPrompt: `${role}, anew` }), revision: exists ? 4 : 1 },
+    after: {
+      ...{ content: contentOf({ ...CONFIG, systemPrompt: `${role}, anew` }), revision: exists ? 4 : 1 },
+      context: {},
+    },
   };
 }
 

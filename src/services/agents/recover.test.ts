@@ -42,10 +42,10 @@ describe('a save that was taken over', () => {
     ...{ failure: null, startedAt: '2026-01-01T00:00:00.000Z', finishedAt: null },
   });
   const content = { ...defaultConfig('INBOUND'), systemPrompt: 'P' } as unknown as JsonObject;
-  const before = { content, revision: 1, sagaId: 'x', mappingVersion: 1 };
+  const before = { content, revision: 1, sagaId: 'x', mappingVersion: 1, context: {} };
   const image: PartImage = {
     ...{ key: 'INBOUND', resource: 'agent', resourceId: 'agent', remoteId: 'assistant', recreate: false },
-    ...{ before, after: { content, revision: 2 } },
+    ...{ before, after: { content, revision: 2, context: {} } },
   };
 
   /** Recovers one save whose takeover takes so long. */

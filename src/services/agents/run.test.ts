@@ -25,11 +25,11 @@ const content = (systemPrompt: string) => config(systemPrompt) as unknown as Jso
 
 /** An image of an agent that this save makes, or of one that exists under this id. */
 function image(role: Role, remoteId: string | null = null): PartImage {
-  const before = { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 };
+  const before = { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1, context: {} };
   return {
     ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
     before: remoteId === null ? null : before,
-    after: { content: content('new'), revision: remoteId === null ? 1 : 4 },
+    after: { content: content('new'), revision: remoteId === null ? 1 : 4, context: {} },
   };
 }
 

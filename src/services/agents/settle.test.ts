@@ -23,8 +23,10 @@ const content = (systemPrompt: string) => config(systemPrompt) as unknown as Jso
 const image = (role: Role, remoteId: string | null): PartImage => ({
   ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
   before:
-    remoteId === null ? null : { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 },
-  after: { content: content('new'), revision: 4 },
+    remoteId === null
+      ? null
+      : { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1, context: {} },
+  after: { content: content('new'), revision: 4, context: {} },
 });
 const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): ProviderAssistant => ({
   ...renderAssistant(1, config(prompt), {
