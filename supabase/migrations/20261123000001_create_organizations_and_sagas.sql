@@ -236,6 +236,9 @@ create table lockstep.saga_parts (
   before_mapping_version integer,
   after_content jsonb not null,
   after_revision integer not null,
+  -- What was rendered, or is to be rendered, into the document besides the content, such as the id of another remote resource.
+  before_context jsonb not null default '{}',
+  after_context jsonb not null default '{}',
   primary key (saga_id, key)
 );
 create index saga_parts_by_org on lockstep.saga_parts (org_id);

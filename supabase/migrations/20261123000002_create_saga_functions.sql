@@ -10,7 +10,8 @@
 -- What a saga changes in the database is known to the functions of its kind, which the migration of a feature creates:
 --   lockstep.begin_<kind>(p_org_id, p_saga_id, p_owner, p_request), exposed, validates, and answers what begin_saga answers
 --   lockstep.apply_<kind>(saga, parts) writes what was committed, and returns it as rows: all, or an exception
---   lockstep.close_<kind>(saga, missing) notes, of a saga that was rolled back, which remote resources are gone
+--   lockstep.close_<kind>(saga, missing) notes, of a saga that was rolled back, which remote resources are gone; it is also called,
+--     with nothing missing, when a saga goes to NEEDS_ATTENTION, so that no visible row remains in a state that its saga has left
 --   lockstep.rows_<kind>(saga) returns the rows as a committed saga left them, whatever came later
 -- A new kind adds these functions and changes nothing here.
 
@@ -70,8 +71,9 @@ language sql stable set search_path = '' as $$
       'key', p.key, 'resource', p.resource, 'resourceId', p.resource_id, 'remoteId', p.remote_id, 'recreate', p.recreate,
       'before', case when p.before_content is null then null else jsonb_build_object(
         'content', p.before_content, 'revision', p.before_revision, 'sagaId', p.before_saga_id,
-        'mappingVersion', p.before_mapping_version) end,
-      'after', jsonb_build_object('content', p.after_content, 'revision', p.after_revision)) order by p.key), '[]')
+        'mappingVersion', p.before_mapping_version, 'context', p.before_context) end,
+      'after', jsonb_build_object('content', p.after_content, 'revision', p.after_revision, 'context', p.after_context))
+      order by p.key), '[]')
   from lockstep.saga_parts p where p.saga_id = p_saga_id;
 $$;
 
@@ -86,7 +88,8 @@ begin
 end
 $$;
 
--- Tells the kind of a saga that was rolled back which of its parts have no remote resource any more. p_missing: their keys.
+-- Tells the kind of a saga that it was rolled back, or that it needs attention (the status says which). p_missing: the keys of the
+-- parts that have no remote resource any more.
 create function lockstep.close_saga(s public.sagas, p_missing jsonb) returns void
 language plpgsql volatile set search_path = '' as $$
 begin
@@ -397,6 +400,7 @@ begin
         not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean
           then clock_timestamp() + lockstep.ms((p_request ->> 'lateMs')::bigint) end
       where id = p_saga_id returning * into v_saga;
+    perform lockstep.close_saga(v_saga, '[]');
     v_answer := jsonb_build_object('outcome', 'NEEDS_ATTENTION', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
   end if;
   perform lockstep.leave();

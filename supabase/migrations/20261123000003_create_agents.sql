@@ -137,6 +137,8 @@ begin
       v_part.before_revision := coalesce(v_agent.revision, 0);
       v_part.before_saga_id := v_agent.last_save_id;
       v_part.before_mapping_version := v_agent.mapping_version;
+      v_part.before_context := '{}';
+      v_part.after_context := '{}';
       -- Defaults also under a stored configuration: it may be older than one of the fields.
       v_part.after_content := (v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch');
       -- The next revision where the configuration changes, the same one where it does not.
@@ -212,7 +214,8 @@ begin
 end
 $$;
 
--- These agents of a save have no assistant any more. Known of the assistant that the save named, not of a later one.
+-- These agents of a save have no assistant any more. Known of the assistant that the save named, not of a later one. A save that needs
+-- attention names none, and leaves the agents as they are.
 create function lockstep.close_agents(s public.sagas, p_missing jsonb) returns void
 language sql volatile set search_path = '' as $$
   update public.agents a set missing_since = coalesce(a.missing_since, clock_timestamp()), checked_at = clock_timestamp()
