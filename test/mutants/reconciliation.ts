@@ -512,4 +512,30 @@ export const RECONCILIATION: readonly Mutant[] = [
       "config.voice.provider === 'neuphonic' ? {} : {}",
     ],
   ]),
+  ...plant('src/services/agents/drift/sweep.ts', VERDICTS, [
+    [
+      'judge-busy',
+      'The sweep looks at the assistants of an organization that is saving.',
+      'else if (agent.busy) ports.unjudged.push(agent);',
+      '',
+    ],
+    [
+      'judge-busy-forgotten',
+      'An agent that was saving during the sweep counts as confirmed by it.',
+      'else if (agent.busy) ports.unjudged.push(agent);',
+      'else if (agent.busy) continue;',
+    ],
+    [
+      'list-first-page',
+      'Only the first page of assistants is judged.',
+      'if (page.length < limit) return seen;',
+      'return seen;',
+    ],
+    [
+      'missing-unlooked',
+      'An agent is called missing although its assistant was made while the list was read.',
+      "if (found.kind !== 'gone') {\n      readable(found);\n      ports.unjudged.push(agent);\n    } else if (",
+      'if (',
+    ],
+  ]),
 ];
