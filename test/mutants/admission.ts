@@ -265,12 +265,6 @@ export const ADMISSION: readonly Mutant[] = [
       "if (waited === 'no_share' || this.#isLapsed(this.#clock.monotonic())) {",
       "if (waited === 'no_share') {",
     ],
-    [
-      'no-share-limited',
-      'A caller is told of too many saves where the database gave no share.',
-      "if (waited === 'no_share' || this.#isLapsed(this.#clock.monotonic())) {",
-      'if (this.#isLapsed(this.#clock.monotonic())) {',
-    ],
   ]),
   ...plant(
     'src/services/admission/replicas.ts',
