@@ -396,6 +396,7 @@ begin
         not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean
           then clock_timestamp() + lockstep.ms((p_request ->> 'lateMs')::bigint) end
       where id = p_saga_id returning * into v_saga;
+    perform lockstep.close_saga(v_saga, '[]');
     v_answer := jsonb_build_object('outcome', 'NEEDS_ATTENTION', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
   end if;
   perform lockstep.leave();

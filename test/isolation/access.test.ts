@@ -29,10 +29,16 @@ const READABLE = [
 ];
 /** The service role may call these functions. No other role may call a function. */
 const CALLABLE = [
-  'attach_phone_number',
   'begin_agents',
+  'begin_phone_numbers',
   'lease_release',
   'lease_take',
+  'phone_number_activation_due',
+  'phone_number_attachment_due',
+  'phone_number_listed',
+  'phone_number_note',
+  'phone_number_page',
+  'phone_number_stamps',
   'replica_beat',
   'saga_abort',
   'saga_cleanup',
@@ -44,6 +50,7 @@ const CALLABLE = [
   'saga_rolled_back',
   'saga_settle',
   'saga_takeover',
+  'set_allowance',
   'set_drift_policy',
   'sweep_done',
   'sweep_listed',
