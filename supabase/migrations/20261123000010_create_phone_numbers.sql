@@ -1,6 +1,5 @@
 -- Phone numbers: what they are, and what the sagas of kind `phone_numbers` do in the database (see the functions of sagas).
 --
--- The recipe of the first migration: forced row-level security, everything revoked first, then only SELECT granted back.
 -- Every reference from one table of an organization to another carries the organization, so that the database itself refuses a row
 -- of one organization that points at a row of another. Lists are read by (organization, order, id): each order that the API
 -- offers has its index, and so has each foreign key.
@@ -73,28 +72,9 @@ create index phone_numbers_in_vapi on public.phone_numbers (id)
   where vapi_phone_number_id is not null and state in ('ACTIVATING', 'ACTIVE', 'BLOCKED');
 create index phone_numbers_by_saga on public.phone_numbers (last_saga_id);
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['public.phone_numbers', 'lockstep.allowances'] loop
-    execute format('alter table %s enable row level security', v_table);
-    execute format('alter table %s force row level security', v_table);
-    execute format('revoke all on %s from public, anon, authenticated, service_role', v_table);
-  end loop;
-end
-$$;
-grant select on public.phone_numbers to authenticated, service_role;
-create policy phone_numbers_own on public.phone_numbers for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-
-grant select, insert, update on public.phone_numbers, lockstep.allowances to lockstep_saves;
-create policy phone_numbers_saves on public.phone_numbers to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy allowances_saves on lockstep.allowances to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
+select lockstep.protect_tables('public.phone_numbers', 'lockstep.allowances');
+select lockstep.let_users_read('public.phone_numbers');
+select lockstep.let_saves('select, insert, update', 'public.phone_numbers', 'lockstep.allowances');
 
 -- The jobs look across organizations at which numbers there are, and can change nothing.
 grant select (id, org_id, number, provider, state, failure, vapi_phone_number_id, agent_id, wanted_role, attached_assistant_id,
@@ -110,7 +90,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- Sets what an organization may have; what is null stays as it is. Returns what it may have now, or null: there is no such organization.
-create function public.set_allowance(p_org_id uuid, p_numbers integer, p_documents integer, p_bytes bigint) returns jsonb
+create function lockstep.set_allowance(p_org_id uuid, p_numbers integer, p_documents integer, p_bytes bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_allowance lockstep.allowances;
@@ -143,7 +123,7 @@ $$;
 -- too, so that the assistant cannot be replaced meanwhile.
 -- outcome: as may_begin and begin_saga | ALLOWANCE_EXCEEDED { allowance, used } | NO_PHONE_NUMBER | NOT_POSSIBLE { state }
 --   | NO_AGENT { role } | AGENT_MISSING { role } | NOTHING_TO_DO
-create function public.begin_phone_numbers(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+create function lockstep.begin_phone_numbers(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_action text := p_request ->> 'action';
@@ -173,6 +153,8 @@ begin
     v_part.resource := 'phone_number';
     v_part.resource_id := v_id;
     v_part.recreate := false;
+    v_part.before_context := '{}';
+    v_part.after_context := '{}';
     v_part.after_revision := 1;
 
     if v_action in ('BUY', 'IMPORT') then
@@ -365,7 +347,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- Numbers that Vapi has not activated yet: often at first, and every five minutes later.
-create function public.phone_number_activation_due(p_limit integer) returns jsonb
+create function lockstep.phone_number_activation_due(p_limit integer) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', d.org_id, 'id', d.id, 'remoteId', d.vapi_phone_number_id,
       'ageMs', floor(extract(epoch from now() - d.created_at) * 1000))), '[]')
@@ -378,7 +360,7 @@ $$;
 
 -- Numbers whose attachment is not what it should be: a role was asked for and its agent exists, or the agent has a new assistant.
 -- Not those whose last attempt failed a short time ago, and none that a saga would have to wait for.
-create function public.phone_number_attachment_due(p_limit integer) returns jsonb
+create function lockstep.phone_number_attachment_due(p_limit integer) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', d.org_id, 'id', d.id, 'purpose', d.purpose)), '[]')
   from (
@@ -396,7 +378,7 @@ $$;
 -- Notes what was seen of numbers in Vapi: p_notes: [{ orgId, id, remoteId, seen: SHOWN | GONE, status?, digits?, failure? }].
 -- A note counts only if the number is still that one and is not being released; GONE only if no saga of it is open or fenced.
 -- failure: words for a number that is not active yet. Returns the states of the numbers that were noted: [{ id, state }].
-create function public.phone_number_note(p_notes jsonb) returns jsonb
+create function lockstep.phone_number_note(p_notes jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_note jsonb;
@@ -432,7 +414,7 @@ end
 $$;
 
 -- Of numbers that Vapi lists: the rows that have them, of all organizations.
-create function public.phone_number_listed(p_remote_ids text[]) returns jsonb
+create function lockstep.phone_number_listed(p_remote_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', n.org_id, 'id', n.id, 'remoteId', n.vapi_phone_number_id, 'state', n.state,
       'number', n.number, 'assistantId', n.attached_assistant_id, 'sagaId', n.last_saga_id,
@@ -443,7 +425,7 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- Which numbers there should be in Vapi, in pages.
-create function public.phone_number_page(p_after uuid, p_limit integer) returns jsonb
+create function lockstep.phone_number_page(p_after uuid, p_limit integer) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', d.org_id, 'id', d.id, 'remoteId', d.vapi_phone_number_id) order by d.id), '[]')
   from (
@@ -456,43 +438,18 @@ $$;
 -- Of numbers that carry our stamp and that no row has: the attempts that made them, which have ended without them.
 -- verdict: SETTLE (nobody could find out what became of it: here it is), ORPHAN (an import that was closed as failed; only this one
 -- may be deleted), LATE (a purchase that was closed as failed: only a person may decide). Others are not in the answer.
-create function public.phone_number_stamps(p_saga_ids uuid[]) returns jsonb
+create function lockstep.phone_number_stamps(p_saga_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', n.org_id, 'id', n.id, 'sagaId', n.last_saga_id, 'provider', n.provider,
       'requestedNumber', n.requested_number,
       'verdict', case when n.state = 'UNKNOWN' then 'SETTLE' when n.provider = 'vapi' then 'LATE' else 'ORPHAN' end)), '[]')
   from public.phone_numbers n
-  where n.last_saga_id = any (p_saga_ids) and n.vapi_phone_number_id is null
+  where n.last_saga_id = any (p_saga_ids::uuid[]) and n.vapi_phone_number_id is null
     and (n.state = 'UNKNOWN' or n.state = 'FAILED' and not lockstep.is_busy(n.org_id, 'number:' || n.id));
 $$;
 
--- Ownership last, in the order that a role without superuser can do, as for the functions of sagas.
-grant create on schema public to lockstep_saves, lockstep_sweep;
-grant create on schema lockstep to lockstep_saves;
-do $$
-declare
-  v_function regprocedure;
-  v_owner text;
-begin
-  for v_function, v_owner in
-    select p.oid::regprocedure, o.owner
-      from (values ('lockstep.allowance_of', 'lockstep_saves'), ('lockstep.phone_number_json', 'lockstep_saves'),
-        ('lockstep.see_phone_number', 'lockstep_saves'), ('lockstep.apply_phone_numbers', 'lockstep_saves'),
-        ('lockstep.close_phone_numbers', 'lockstep_saves'), ('lockstep.rows_phone_numbers', 'lockstep_saves'),
-        ('public.begin_phone_numbers', 'lockstep_saves'), ('public.set_allowance', 'lockstep_saves'),
-        ('public.phone_number_note', 'lockstep_saves'),
-        ('public.phone_number_activation_due', 'lockstep_sweep'), ('public.phone_number_attachment_due', 'lockstep_sweep'),
-        ('public.phone_number_listed', 'lockstep_sweep'), ('public.phone_number_page', 'lockstep_sweep'),
-        ('public.phone_number_stamps', 'lockstep_sweep')) as o (name, owner)
-      join pg_catalog.pg_proc p on p.oid = o.name::regproc
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    if v_function::text not like 'lockstep.%' then
-      execute format('grant execute on function %s to service_role', v_function);
-    end if;
-    execute format('alter function %s owner to %I', v_function, v_owner);
-  end loop;
-end
-$$;
-revoke create on schema public from lockstep_saves, lockstep_sweep;
-revoke create on schema lockstep from lockstep_saves;
+select lockstep.own_functions('lockstep_saves',
+  exposed => '{begin_phone_numbers,phone_number_note,set_allowance}',
+  internal => '{allowance_of,phone_number_json,see_phone_number,apply_phone_numbers,close_phone_numbers,rows_phone_numbers}');
+select lockstep.own_functions('lockstep_sweep', exposed => '{phone_number_activation_due,phone_number_attachment_due,phone_number_listed,
+  phone_number_page,phone_number_stamps}');

@@ -63,6 +63,12 @@ export const COSTS = [
         'set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off',
         '',
       ],
+    ],
+  ),
+  ...plant(
+    'supabase/migrations/20261123000012_create_calls_and_appointments.sql',
+    ['test/fairness/plans.test.ts'],
+    [
       [
         'calls-without-index-of-agent-and-number',
         'Calls of an agent and a number are searched among all of the agent or of the number.',

@@ -202,7 +202,7 @@ export const OUTSIDE: readonly Mutant[] = [
       'retry: { limit: 0 },',
       'retry: { limit: 1, methods: ["GET", "PATCH", "DELETE"] },',
     ],
-    ['vapi-path', 'An id may name another resource.', 'if (!ASSISTANT_ID.test(id)) {', 'if (id === "") {'],
+    ['vapi-path', 'An id may name another resource.', 'if (!ID.test(id)) {', 'if (id === "") {'],
     ['vapi-unbounded', 'A body of any size is read.', 'if (transferred > most) tooLarge.abort();', ''],
     [
       'vapi-list-bound',
