@@ -13,7 +13,12 @@ begin
     from unnest(array['organizations', 'sagas', 'agents', 'agent_saves', 'agent_revisions', 'phone_numbers',
       'knowledge_base_documents', 'call_logs', 'appointments']) as n
    where to_regclass(format('public.%I', n)) is not null;
-  if to_regnamespace('lockstep') is not null then
+  -- An administrator may have made an empty one for a role that cannot create a schema.
+  if exists (select from pg_catalog.pg_namespace n where n.nspname = 'lockstep'
+    and (not pg_has_role(n.nspowner, 'USAGE')
+      or exists (select from pg_catalog.pg_class where relnamespace = n.oid)
+      or exists (select from pg_catalog.pg_proc where pronamespace = n.oid)))
+  then
     v_taken := concat_ws(', ', v_taken, 'the schema lockstep');
   end if;
   if v_taken is not null then
@@ -25,7 +30,14 @@ end
 $$;
 
 -- The private schema: what clients must never read. The REST API does not expose it (supabase/config.toml, api.schemas).
-create schema lockstep;
+do $$
+begin
+  -- Not "if not exists": that needs the right to create schemas even where there is nothing to create.
+  if to_regnamespace('lockstep') is null then
+    create schema lockstep;
+  end if;
+end
+$$;
 revoke all on schema lockstep from public;
 
 -- The recipes that every migration uses. They run with the rights of the role that applies the migrations, which keeps them. No other
@@ -38,8 +50,14 @@ begin
   if not exists (select from pg_catalog.pg_roles where rolname = p_name) then
     execute format('create role %I nologin', p_name);
   end if;
-  -- Kept for later migrations: changing a function needs membership of its owner.
-  execute format('grant %I to current_user', p_name);
+  -- Changing a function needs membership of its owner, now and in later migrations; since Postgres 16, with the option SET.
+  if not pg_has_role(p_name, case when current_setting('server_version_num')::integer < 160000 then 'MEMBER' else 'SET' end) then
+    execute format('grant %I to current_user', p_name);
+  end if;
+exception when insufficient_privilege then
+  raise exception 'The role % must be a member of the role %, and may not create it or grant it to itself.', current_user, p_name
+    using errcode = 'insufficient_privilege',
+      hint = format('As an administrator: create role %1$I nologin (if it does not exist), and grant %1$I to %2$I.', p_name, current_user);
 end
 $$;
 

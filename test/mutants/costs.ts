@@ -78,7 +78,7 @@ export const COSTS = [
     ],
   ),
   ...plant(
-    'src/services/agents/execute.ts',
+    'src/services/saga/execute.ts',
     ['src/services/agents/execute.test.ts'],
     [
       [
