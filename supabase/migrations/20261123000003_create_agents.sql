@@ -208,6 +208,10 @@ begin
     end if;
     insert into lockstep.observed (agent_id, org_id, document) values (v_agent.id, s.org_id, v_seen -> 'observed')
       on conflict (agent_id) do update set document = excluded.document;
+    if v_part.before_revision > 0 and v_agent.vapi_assistant_id is distinct from v_part.remote_id then
+      -- A saga of each number follows. Here, nothing waits for it.
+      update public.phone_numbers set repoint = true where org_id = s.org_id and agent_id = v_agent.id;
+    end if;
     v_agents := v_agents || lockstep.agent_json(v_agent);
   end loop;
   return v_agents;

@@ -318,33 +318,69 @@ export type Database = {
       phone_numbers: {
         Row: {
           agent_id: string | null
+          area_code: string | null
+          attached_assistant_id: string | null
+          checked_at: string | null
           created_at: string
+          failure: string | null
           id: string
           label: string | null
-          number: string
+          last_saga_id: string | null
+          list_order: string
+          mapping_version: number
+          number: string | null
           org_id: string
           provider: string
+          released_at: string | null
+          repoint: boolean
+          requested_number: string | null
+          state: string
           vapi_phone_number_id: string | null
+          wanted_role: string | null
         }
         Insert: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id: string
           provider: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Update: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number?: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id?: string
           provider?: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state?: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Relationships: [
           {
@@ -514,11 +550,16 @@ export type Database = {
       }
     }
     Functions: {
-      attach_phone_number: {
-        Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
+      begin_agents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
         Returns: Json
       }
-      begin_agents: {
+      begin_phone_numbers: {
         Args: {
           p_org_id: string
           p_owner: string
@@ -539,6 +580,15 @@ export type Database = {
         Args: { p_filter: Json; p_list: string; p_window: Json }
         Returns: Json[]
       }
+      phone_number_activation_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_attachment_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_listed: { Args: { p_remote_ids: string[] }; Returns: Json }
+      phone_number_note: { Args: { p_notes: Json }; Returns: Json }
+      phone_number_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: Json
+      }
+      phone_number_stamps: { Args: { p_saga_ids: string[] }; Returns: Json }
       replica_beat: {
         Args: { p_replica: string; p_ttl_ms: number }
         Returns: Json
@@ -619,6 +669,15 @@ export type Database = {
           p_org_id: string
           p_owner: string
           p_saga_id: string
+        }
+        Returns: Json
+      }
+      set_allowance: {
+        Args: {
+          p_bytes: number
+          p_documents: number
+          p_numbers: number
+          p_org_id: string
         }
         Returns: Json
       }
