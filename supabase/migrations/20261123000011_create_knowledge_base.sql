@@ -1,5 +1,5 @@
 -- The knowledge base: documents, their content, and the one query tool of an organization that lists their files.
--- The recipe of the first migration, and of the phone numbers' for references and lists.
+-- The recipe of the phone numbers' for references and lists.
 --
 -- What is wished stands on a row, and a saga changes one remote resource. Jobs begin a saga while a row and Vapi differ, so that a
 -- crash forgets nothing: see public.knowledge_base_due.
@@ -66,37 +66,15 @@ create table lockstep.query_tools (
 );
 create index query_tools_due on lockstep.query_tools (check_at) where dirty;
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['public.knowledge_base_documents', 'lockstep.document_contents', 'lockstep.query_tools'] loop
-    execute format('alter table %s enable row level security', v_table);
-    execute format('alter table %s force row level security', v_table);
-    execute format('revoke all on %s from public, anon, authenticated, service_role', v_table);
-  end loop;
-end
-$$;
-grant select on public.knowledge_base_documents to authenticated, service_role;
-grant select, insert, update on public.knowledge_base_documents to lockstep_saves;
-grant select, insert, delete on lockstep.document_contents to lockstep_saves;
-grant select, insert, update on lockstep.query_tools to lockstep_saves;
+select lockstep.protect_tables('public.knowledge_base_documents', 'lockstep.document_contents', 'lockstep.query_tools');
+select lockstep.let_users_read('public.knowledge_base_documents');
+select lockstep.let_saves('select, insert, update', 'public.knowledge_base_documents', 'lockstep.query_tools');
+select lockstep.let_saves('select, insert, delete', 'lockstep.document_contents');
 -- The sweep and the jobs look across organizations, and never at a content.
 grant select (id, org_id, state, vapi_file_id, was_ready, check_at) on public.knowledge_base_documents to lockstep_sweep;
 grant select on lockstep.query_tools to lockstep_sweep;
 grant select (id, org_id, kind, status, ambiguous, finished_at) on public.sagas to lockstep_sweep;
 
-create policy knowledge_base_documents_own on public.knowledge_base_documents for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy knowledge_base_documents_saves on public.knowledge_base_documents to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy document_contents_saves on lockstep.document_contents to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy query_tools_saves on lockstep.query_tools to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 create policy knowledge_base_documents_sweep on public.knowledge_base_documents for select to lockstep_sweep
   using (org_id is not null);
 create policy query_tools_sweep on lockstep.query_tools for select to lockstep_sweep using (org_id is not null);
@@ -182,7 +160,7 @@ $$;
 --   REMAKE: makes the file of a MISSING document again from our bytes. A job asks for it, and for:
 --   DELETE: deletes the file of a document that is REMOVING or FAILED.
 -- outcome: as may_begin and begin_saga | NO_DOCUMENT | ALLOWANCE_EXCEEDED { of: documents | bytes, allowance, used } | NOT_DUE
-create function public.begin_documents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+create function lockstep.begin_documents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_id constant uuid := p_request ->> 'documentId';
@@ -339,7 +317,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- The bytes of a document, for the server that uploads them: base64. Null: they are not wanted any more.
-create function public.document_content(p_org_id uuid, p_document_id uuid) returns text
+create function lockstep.document_content(p_org_id uuid, p_document_id uuid) returns text
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_content bytea;
@@ -356,7 +334,7 @@ $$;
 -- A tool that is removed must not be named by any agent, so that saga takes the agents' key too.
 -- outcome: as may_begin and begin_saga | NOTHING: the tool is as it should be | WAITING: for agents that still name the tool, or for a
 -- document that is being made again
-create function public.begin_query_tool(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+create function lockstep.begin_query_tool(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_tool lockstep.query_tools;
@@ -444,7 +422,7 @@ $$;
 -- What the jobs have to do now, of all organizations, the longest due first:
 --   documents: [{ orgId, documentId, fileId, state }]: PROCESSING is asked for in Vapi, MISSING is made again, REMOVING and FAILED lose
 --     their file; tools: [orgId] whose list is to be published.
-create function public.knowledge_base_due(p_limit integer) returns jsonb
+create function lockstep.knowledge_base_due(p_limit integer) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select jsonb_build_object(
     'documents', (select coalesce(jsonb_agg(jsonb_build_object('orgId', d.org_id, 'documentId', d.id, 'fileId', d.vapi_file_id,
@@ -463,7 +441,7 @@ $$;
 -- Notes what was seen of files: p_notes: [{ orgId, documentId, fileId, seen }], seen: READY | FAILED | PROCESSING | MISSING.
 -- A note counts only if the document still has that file and no saga of it is open or fenced. Answers the ids of the documents whose
 -- state changed, with their new state.
-create function public.knowledge_base_note(p_notes jsonb) returns jsonb
+create function lockstep.knowledge_base_note(p_notes jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_note jsonb;
@@ -514,7 +492,7 @@ $$;
 
 -- The tool of an organization is not in Vapi as the saga p_saga_id left it: a job writes it again. False: another saga has written it
 -- since, or may be about to.
-create function public.query_tool_repair(p_org_id uuid, p_saga_id uuid) returns boolean
+create function lockstep.query_tool_repair(p_org_id uuid, p_saga_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_noted boolean := false;
@@ -530,7 +508,7 @@ end
 $$;
 
 -- Which files there should be in Vapi, in pages by document. busy: a difference proves nothing now.
-create function public.knowledge_base_page(p_after uuid, p_limit integer)
+create function lockstep.knowledge_base_page(p_after uuid, p_limit integer)
   returns table (org_id uuid, document_id uuid, file_id text, wanted boolean, busy boolean)
 language sql stable security definer set search_path = '' as $$
   select d.org_id, d.id, d.vapi_file_id, d.state in ('PROCESSING', 'READY'), lockstep.is_busy(d.org_id, 'document:' || d.id)
@@ -540,7 +518,7 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- Which tools there should be in Vapi, in pages by organization.
-create function public.query_tools_page(p_after uuid, p_limit integer)
+create function lockstep.query_tools_page(p_after uuid, p_limit integer)
   returns table (org_id uuid, tool_id text, file_ids text[], saga_id uuid, mapping_version integer, busy boolean)
 language sql stable security definer set search_path = '' as $$
   select t.org_id, t.tool_id, t.file_ids, t.last_saga_id, t.mapping_version, t.repair or lockstep.is_busy(t.org_id, 'tool')
@@ -551,7 +529,7 @@ $$;
 
 -- Of files that no document has: those that the journal positively shows to have been made by a closed saga of this deployment that
 -- did not keep them. p_candidates: [{ deployment, orgId, documentId, sagaId, fileId }] from the stamps. See sweep_orphans.
-create function public.file_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
+create function lockstep.file_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_one jsonb;
@@ -578,7 +556,7 @@ end
 $$;
 
 -- As file_orphans, of tools. p_candidates: [{ sagaId, toolId }]; the id of a saga is one of this deployment or of none here.
-create function public.query_tool_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
+create function lockstep.query_tool_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
 language sql volatile security definer set search_path = '' as $$
   select coalesce(jsonb_agg(c ->> 'toolId'), '[]') from jsonb_array_elements(p_candidates) as c
   where exists (select from public.sagas s where s.id = (c ->> 'sagaId')::uuid and s.kind = 'query_tool'
@@ -586,31 +564,11 @@ language sql volatile security definer set search_path = '' as $$
     and not exists (select from lockstep.query_tools t where t.tool_id = c ->> 'toolId');
 $$;
 
--- The order that a role without superuser can do, as for the functions of sagas.
-grant create on schema public, lockstep to lockstep_saves, lockstep_sweep;
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-     where p.oid = any (array['public.begin_documents', 'public.begin_query_tool', 'public.document_content',
-       'public.knowledge_base_due', 'public.knowledge_base_note', 'public.query_tool_repair', 'public.knowledge_base_page',
-       'public.query_tools_page', 'public.file_orphans', 'public.query_tool_orphans', 'lockstep.document_json', 'lockstep.retry_in',
-       'lockstep.ready_files', 'lockstep.tool_wanted', 'lockstep.list_changed', 'lockstep.agent_context', 'lockstep.part',
-       'lockstep.done_saga', 'lockstep.may_delete', 'lockstep.apply_documents', 'lockstep.close_documents', 'lockstep.rows_documents',
-       'lockstep.apply_query_tool', 'lockstep.close_query_tool', 'lockstep.rows_query_tool']::regproc[])
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    if v_function::text not like 'lockstep.%' then
-      execute format('grant execute on function %s to service_role', v_function);
-    end if;
-    execute format('alter function %s owner to %I', v_function, case when v_function = any (array['public.knowledge_base_due',
-      'public.knowledge_base_page', 'public.query_tools_page', 'public.query_tool_orphans']::regproc[])
-      then 'lockstep_sweep' else 'lockstep_saves' end);
-  end loop;
-end
-$$;
--- Agents of all organizations are compared with it.
+select lockstep.own_functions('lockstep_saves',
+  exposed => '{begin_documents,begin_query_tool,document_content,knowledge_base_note,query_tool_repair,file_orphans}',
+  internal => '{document_json,retry_in,ready_files,tool_wanted,list_changed,agent_context,part,done_saga,may_delete,apply_documents,
+    close_documents,rows_documents,apply_query_tool,close_query_tool,rows_query_tool}');
+-- Agents of all organizations are compared with what should be rendered into them.
 grant execute on function lockstep.agent_context(uuid, jsonb), lockstep.tool_wanted(uuid), lockstep.ms(bigint) to lockstep_sweep;
-revoke create on schema public, lockstep from lockstep_saves, lockstep_sweep;
+select lockstep.own_functions('lockstep_sweep',
+  exposed => '{knowledge_base_due,knowledge_base_page,query_tools_page,query_tool_orphans}');
