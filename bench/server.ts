@@ -252,10 +252,12 @@ export async function startCannedRest(assistants: Record<AgentRole, string>): Pr
         revision: 1,
         sagaId: id,
         mappingVersion: MAPPING_VERSION,
+        context: {},
       },
       after: {
         content: { ...config(role), ...defaults, ...patch } as unknown as JsonObject,
         revision: 2,
+        context: {},
       },
     })),
   });

@@ -62,6 +62,9 @@ export interface SagaRecord {
   finishedAt: string | null;
 }
 
+/** What a user sees of a saga of any kind. */
+export type OperationRecord = Pick<SagaRecord, 'id' | 'status' | 'startedAt' | 'finishedAt'>;
+
 /** What a saga found and what it wants, for one part: enough to finish it or to undo it. */
 export interface PartImage {
   key: string;
@@ -72,7 +75,16 @@ export interface PartImage {
   remoteId: string | null;
   /** Permission to create a new remote resource if the one named here turns out to be gone. */
   recreate: boolean;
-  /** The committed content and its stamp; null where there was none. */
-  before: { content: JsonObject; revision: number; sagaId: string; mappingVersion: number } | null;
-  after: { content: JsonObject; revision: number };
+  /**
+   * The committed content and its stamp; null where there was none. `context`: what was rendered into the document besides the
+   * content, such as the id of another remote resource. Recovery must send the same bytes, so it is stored and not looked up again.
+   */
+  before: {
+    content: JsonObject;
+    revision: number;
+    sagaId: string;
+    mappingVersion: number;
+    context: JsonObject;
+  } | null;
+  after: { content: JsonObject; revision: number; context: JsonObject };
 }

@@ -4,6 +4,7 @@ import type { AppointmentRecord, AppointmentStatus } from '../domain/appointment
 import type { CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord } from '../domain/phone-numbers/phone-number.ts';
+import type { OperationRecord } from '../domain/saga.ts';
 import type { DriftPolicy } from './agents/sweep-store.ts';
 
 /** Too many reads of one organization at the same time. Nothing was read. */
@@ -78,6 +79,8 @@ export interface TenantReads {
   organization(): Promise<OrganizationRecord | null>;
   agents(): Promise<AgentRecord[]>;
   save(id: string): Promise<SaveRecord | null>;
+  /** A saga of any kind, and whether it is one of agents. */
+  operation(id: string): Promise<{ operation: OperationRecord; isSave: boolean } | null>;
   /** The save that is open now, and the roles that it names. */
   openSave(): Promise<{ save: SaveRecord; roles: AgentRole[] } | null>;
   /** By number. */

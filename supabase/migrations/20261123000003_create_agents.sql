@@ -73,35 +73,12 @@ create table lockstep.observed (
 );
 create index observed_by_org on lockstep.observed (org_id);
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['public.agents', 'public.agent_revisions', 'lockstep.observed'] loop
-    execute format('alter table %s enable row level security', v_table);
-    execute format('alter table %s force row level security', v_table);
-  end loop;
-end
-$$;
-revoke all on public.agents, public.agent_revisions, public.agent_saves, lockstep.observed
-  from public, anon, authenticated, service_role;
-grant select on public.agents, public.agent_revisions, public.agent_saves to authenticated, service_role;
-grant select, insert, update on public.agents, lockstep.observed to lockstep_saves;
-grant select, insert on public.agent_revisions to lockstep_saves;
-
-create policy agents_own on public.agents for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy agent_revisions_own on public.agent_revisions for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy agents_saves on public.agents to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy agent_revisions_saves on public.agent_revisions to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy observed_saves on lockstep.observed to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
+select lockstep.protect_tables('public.agents', 'public.agent_revisions', 'lockstep.observed');
+select lockstep.let_users_read('public.agents', 'public.agent_revisions');
+select lockstep.let_saves('select, insert, update', 'public.agents', 'lockstep.observed');
+select lockstep.let_saves('select, insert', 'public.agent_revisions');
+revoke all on public.agent_saves from public, anon, authenticated, service_role;
+grant select on public.agent_saves to authenticated, service_role;
 
 create function lockstep.agent_json(a public.agents) returns jsonb
 language sql stable set search_path = '' as $$
@@ -116,7 +93,7 @@ $$;
 --   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
 -- expectedSaveId: as expectedRevision, for whoever must also notice a save that kept the revision (the sweep's repairs).
 -- outcome: as may_begin and begin_saga | NO_AGENT { role } | REVISION_CONFLICT { agents } | INCOMPLETE { missing }
-create function public.begin_agents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+create function lockstep.begin_agents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_keys constant text[] := '{agents}';
@@ -160,6 +137,8 @@ begin
       v_part.before_revision := coalesce(v_agent.revision, 0);
       v_part.before_saga_id := v_agent.last_save_id;
       v_part.before_mapping_version := v_agent.mapping_version;
+      v_part.before_context := '{}';
+      v_part.after_context := '{}';
       -- Defaults also under a stored configuration: it may be older than one of the fields.
       v_part.after_content := (v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch');
       -- The next revision where the configuration changes, the same one where it does not.
@@ -235,7 +214,8 @@ begin
 end
 $$;
 
--- These agents of a save have no assistant any more. Known of the assistant that the save named, not of a later one.
+-- These agents of a save have no assistant any more. Known of the assistant that the save named, not of a later one. A save that needs
+-- attention names none, and leaves the agents as they are.
 create function lockstep.close_agents(s public.sagas, p_missing jsonb) returns void
 language sql volatile set search_path = '' as $$
   update public.agents a set missing_since = coalesce(a.missing_since, clock_timestamp()), checked_at = clock_timestamp()
@@ -256,22 +236,5 @@ language sql stable set search_path = '' as $$
     on r.agent_id = (x ->> 'resourceId')::uuid and r.revision = (x ->> 'revision')::integer;
 $$;
 
-grant create on schema public, lockstep to lockstep_saves;
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-     where p.oid = any (array['public.begin_agents', 'lockstep.digest', 'lockstep.agent_json', 'lockstep.apply_agents',
-       'lockstep.close_agents', 'lockstep.rows_agents']::regproc[])
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    if v_function::text not like 'lockstep.%' then
-      execute format('grant execute on function %s to service_role', v_function);
-    end if;
-    execute format('alter function %s owner to lockstep_saves', v_function);
-  end loop;
-end
-$$;
-revoke create on schema public, lockstep from lockstep_saves;
+select lockstep.own_functions('lockstep_saves', exposed => '{begin_agents}',
+  internal => '{digest,agent_json,apply_agents,close_agents,rows_agents}');

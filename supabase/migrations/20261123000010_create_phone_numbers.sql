@@ -1,6 +1,5 @@
 -- Phone numbers.
 --
--- The recipe of the first migration: forced row-level security, everything revoked first, then only SELECT granted back.
 -- Every reference from one table of an organization to another carries the organization, so that the database itself refuses a row
 -- of one organization that points at a row of another. Lists are read by (organization, order, id): each order that the API
 -- offers has its index, and so has each foreign key.
@@ -29,24 +28,14 @@ create index phone_numbers_by_number on public.phone_numbers (org_id, number, id
 create index phone_numbers_attached on public.phone_numbers (org_id, number, id) where agent_id is not null;
 create index phone_numbers_by_agent on public.phone_numbers (org_id, agent_id, number, id);
 
-alter table public.phone_numbers enable row level security;
-alter table public.phone_numbers force row level security;
-revoke all on public.phone_numbers from public, anon, authenticated, service_role;
-grant select on public.phone_numbers to authenticated, service_role;
-create policy phone_numbers_own on public.phone_numbers for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-
+select lockstep.protect_tables('public.phone_numbers');
+select lockstep.let_users_read('public.phone_numbers');
 -- Which agent a number belongs to decides who answers it and who dials from it, so it goes through the one door as well.
-grant select, update (agent_id) on public.phone_numbers to lockstep_saves;
-create policy phone_numbers_saves_select on public.phone_numbers for select to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy phone_numbers_saves_update on public.phone_numbers for update to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
+select lockstep.let_saves('select, update (agent_id)', 'public.phone_numbers');
 
 -- Records which agent of an organization one of its own phone numbers belongs to; p_role null: none any more.
 -- outcome: ATTACHED | DETACHED | NO_ORGANIZATION | NO_PHONE_NUMBER | NO_AGENT
-create function public.attach_phone_number(p_org_id uuid, p_phone_number_id uuid, p_role text) returns jsonb
+create function lockstep.attach_phone_number(p_org_id uuid, p_phone_number_id uuid, p_role text) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_agent_id uuid;
@@ -73,9 +62,4 @@ begin
 end
 $$;
 
--- The order that a role without superuser can do, as for the save functions.
-grant create on schema public to lockstep_saves;
-revoke execute on function public.attach_phone_number(uuid, uuid, text) from public, anon, authenticated, service_role;
-grant execute on function public.attach_phone_number(uuid, uuid, text) to service_role;
-alter function public.attach_phone_number(uuid, uuid, text) owner to lockstep_saves;
-revoke create on schema public from lockstep_saves;
+select lockstep.own_functions('lockstep_saves', exposed => '{attach_phone_number}');

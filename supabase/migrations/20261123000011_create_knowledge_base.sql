@@ -1,5 +1,5 @@
 -- The documents of a knowledge base.
--- The recipe of the first migration, and of the phone numbers' for references and lists.
+-- The recipe of the phone numbers' for references and lists.
 
 create table public.knowledge_base_documents (
   id uuid primary key default gen_random_uuid(),
@@ -16,9 +16,5 @@ create table public.knowledge_base_documents (
 create index knowledge_base_documents_by_time on public.knowledge_base_documents (org_id, created_at desc, id desc);
 create index knowledge_base_documents_by_state on public.knowledge_base_documents (org_id, state, created_at desc, id desc);
 
-alter table public.knowledge_base_documents enable row level security;
-alter table public.knowledge_base_documents force row level security;
-revoke all on public.knowledge_base_documents from public, anon, authenticated, service_role;
-grant select on public.knowledge_base_documents to authenticated, service_role;
-create policy knowledge_base_documents_own on public.knowledge_base_documents for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
+select lockstep.protect_tables('public.knowledge_base_documents');
+select lockstep.let_users_read('public.knowledge_base_documents');

@@ -38,12 +38,14 @@ const KIND = `
     content jsonb not null,
     revision integer not null,
     saga_id uuid not null,
+    context jsonb not null default '{}',
     missing boolean not null default false,
+    stuck boolean not null default false,
     primary key (org_id, key)
   );
   grant select, insert, update, delete on lockstep.probe to lockstep_saves;
 
-  create function public.begin_probe(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+  create function lockstep.begin_probe(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
   language plpgsql security definer set search_path = '' as $$
   declare
     v_keys constant text[] := '{probe,probe.file}';
@@ -54,7 +56,7 @@ const KIND = `
     if v_answer is null then
       select array_agg(row(p_saga_id, p_org_id, w ->> 'key', w ->> 'key', coalesce(r.resource_id, gen_random_uuid()), r.remote_id, false,
           r.content, coalesce(r.revision, 0), r.saga_id, case when r.key is null then null else 1 end,
-          w -> 'content', coalesce(r.revision, 0) + 1)::lockstep.saga_parts)
+          w -> 'content', coalesce(r.revision, 0) + 1, coalesce(r.context, '{}'), coalesce(w -> 'context', '{}'))::lockstep.saga_parts)
         into v_parts from jsonb_array_elements(p_request -> 'parts') as w
         left join lockstep.probe r on r.org_id = p_org_id and r.key = w ->> 'key';
       v_answer := lockstep.begin_saga(p_org_id, p_saga_id, p_owner, 'probe', v_keys, p_request, v_parts, null);
@@ -67,12 +69,12 @@ const KIND = `
   create function lockstep.apply_probe(s public.sagas, p_parts jsonb) returns jsonb
   language plpgsql set search_path = '' as $$
   begin
-    insert into lockstep.probe (org_id, key, resource_id, remote_id, content, revision, saga_id)
-      select p.org_id, p.key, p.resource_id, a ->> 'remoteId', p.after_content, p.after_revision, s.id
+    insert into lockstep.probe (org_id, key, resource_id, remote_id, content, revision, saga_id, context)
+      select p.org_id, p.key, p.resource_id, a ->> 'remoteId', p.after_content, p.after_revision, s.id, p.after_context
         from lockstep.saga_parts p join jsonb_array_elements(p_parts) as a on a ->> 'key' = p.key
         where p.saga_id = s.id
       on conflict (org_id, key) do update set remote_id = excluded.remote_id, content = excluded.content,
-        revision = excluded.revision, saga_id = excluded.saga_id;
+        revision = excluded.revision, saga_id = excluded.saga_id, context = excluded.context, stuck = false;
     delete from lockstep.probe where org_id = s.org_id and content = '{"removed": true}';
     return lockstep.rows_probe(s);
   end
@@ -80,7 +82,7 @@ const KIND = `
 
   create function lockstep.close_probe(s public.sagas, p_missing jsonb) returns void
   language sql set search_path = '' as $$
-    update lockstep.probe set missing = true where org_id = s.org_id and p_missing ? key;
+    update lockstep.probe set missing = missing or p_missing ? key, stuck = s.status = 'NEEDS_ATTENTION' where org_id = s.org_id;
   $$;
 
   create function lockstep.rows_probe(s public.sagas) returns jsonb
@@ -88,10 +90,7 @@ const KIND = `
     select coalesce(jsonb_agg(key order by key), '[]') from lockstep.probe where org_id = s.org_id and saga_id = s.id;
   $$;
 
-  alter function public.begin_probe(uuid, uuid, text, jsonb) owner to lockstep_saves;
-  alter function lockstep.apply_probe(public.sagas, jsonb) owner to lockstep_saves;
-  alter function lockstep.close_probe(public.sagas, jsonb) owner to lockstep_saves;
-  alter function lockstep.rows_probe(public.sagas) owner to lockstep_saves;
+  select lockstep.own_functions('lockstep_saves', exposed => '{begin_probe}', internal => '{apply_probe,close_probe,rows_probe}');
 `;
 
 const FAR = 3_600_000;
@@ -302,10 +301,15 @@ async function organization(): Promise<{ orgId: string; remote: Remote }> {
   return { orgId, remote };
 }
 
-async function begin(orgId: string, sagaId: string, keys = Object.keys(WANTED)): Promise<OpenSaga> {
+async function begin(
+  orgId: string,
+  sagaId: string,
+  keys = Object.keys(WANTED),
+  context: JsonObject = {},
+): Promise<OpenSaga> {
   const request = {
     ...{ requestHash: 'h', cause: 'USER', leaseMs: FAR, deadlineMs: 2 * FAR, mappingVersion: 1 },
-    parts: keys.map((key) => ({ key, content: WANTED[key] })),
+    parts: keys.map((key) => ({ key, content: WANTED[key], context })),
   };
   const [row] = await supabase.sql<{ answer: OpenSaga & { outcome: string } }[]>`
     select public.begin_probe(${orgId}, ${sagaId}, 'one', ${JSON.stringify(request)}::text::jsonb) as answer`;
@@ -373,8 +377,9 @@ async function undoByHand(orgId: string, sagaId: string, remote: Remote): Promis
   await supabase.sql`update public.sagas set not_before = now() where id = ${sagaId}`;
   const settled = await settleSaga(
     {
-      ...{ journal, kind: kindOf(remote, new Life()), settings: SETTINGS },
-      unreliable: async () => null,
+      ...{ journal, settings: SETTINGS, account: async () => 'vapi' },
+      kinds: [{ name: 'probe', open: () => kindOf(remote, new Life()) }],
+      voice: { listAssistants: async () => ({ kind: 'ok', value: [{ id: 'any', orgId: 'vapi' }] }) },
     },
     orgId,
     sagaId,
@@ -471,6 +476,39 @@ describe.each(SCENARIOS)('$what', ({ parts, refuses, ops, status }) => {
       expect(remote.writes.slice(0, pivot)).toEqual(expect.arrayContaining(['POST tool', 'PATCH agent']));
     }
     expect(remote.writes.filter((write) => write === 'POST tool').length).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('the kind of a saga', () => {
+  const rows = (orgId: string) => supabase.sql<{ key: string; stuck: boolean; context: JsonObject }[]>`
+    select key, stuck, context from lockstep.probe where org_id = ${orgId} order by key`;
+
+  test('is told that the saga needs attention, and again when an operator has ended it', async () => {
+    const { orgId } = await organization();
+    const { saga } = await begin(orgId, randomUUID());
+    const ref = { orgId, sagaId: saga.id, epoch: saga.epoch };
+    const failure = { reason: 'OUTCOME_UNKNOWN' as const, message: 'Stuck.', retryable: false };
+    const halt = { results: saga.results, failure, ambiguous: false, lateMs: 0 };
+    expect((await journal.needsAttention(ref, halt)).outcome).toBe('NEEDS_ATTENTION');
+    expect((await rows(orgId)).map(({ stuck }) => stuck)).toEqual([true, true]);
+    const end = { results: saga.results, missing: [], lateMs: 0 };
+    expect((await journal.settle(ref, 'ROLLED_BACK', end)).outcome).toBe('ROLLED_BACK');
+    expect((await rows(orgId)).map(({ stuck }) => stuck)).toEqual([false, false]);
+  });
+
+  test('receives with each image the context that was rendered, and the one to render', async () => {
+    const { orgId } = await organization();
+    const seen = { parts: [{ key: 'agent', remoteId: 'agent of before', observed: {} }], lateMs: 0 };
+    const commit = (sagaId: string) =>
+      journal.commit({ orgId, sagaId, epoch: 1 }, { ...seen, ambiguous: false });
+    const [first, second] = [randomUUID(), randomUUID()];
+    const begun = await begin(orgId, first, ['agent'], { tool: 'one' });
+    expect(begun.images).toMatchObject([{ before: { context: {} }, after: { context: { tool: 'one' } } }]);
+    expect((await commit(first)).outcome).toBe('COMMITTED');
+    const { images } = await begin(orgId, second, ['agent']);
+    expect(images).toMatchObject([{ before: { context: { tool: 'one' } }, after: { context: {} } }]);
+    await supabase.sql`update public.sagas set lease_until = now() where id = ${second}`;
+    expect(await journal.takeover(orgId, second, 'two', FAR)).toMatchObject({ outcome: 'TAKEN', images });
   });
 });
 

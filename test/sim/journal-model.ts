@@ -6,7 +6,7 @@ import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from 
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
-import { AGENTS } from '../../src/services/agents/participant.ts';
+import { AGENTS } from '../../src/domain/agents/save.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,
@@ -303,10 +303,11 @@ export class JournalModel {
                 revision: agent.revision,
                 sagaId: agent.lastSaveId,
                 mappingVersion: agent.mappingVersion,
+                context: {},
               },
         beforeRevision,
         // The next revision where the configuration changes, the same one where it does not.
-        after: { content, revision: isKept ? beforeRevision : beforeRevision + 1 },
+        after: { content, revision: isKept ? beforeRevision : beforeRevision + 1, context: {} },
       });
     }
     if (stale) return { outcome: 'REVISION_CONFLICT', agents: current.map(agentJson) };

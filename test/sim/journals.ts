@@ -62,7 +62,8 @@ export async function realJournal(supabase: TestSupabase): Promise<JournalUnderT
             from public.agent_revisions where org_id = any (${orgIds}::uuid[])),
           'images', (select coalesce(jsonb_agg(jsonb_build_object('sagaId', saga_id, 'orgId', org_id, 'key', key,
               'resource', resource, 'resourceId', resource_id, 'remoteId', remote_id, 'before', before_content,
-              'beforeRevision', before_revision, 'after', after_content, 'afterRevision', after_revision)
+              'beforeRevision', before_revision, 'after', after_content, 'afterRevision', after_revision,
+              'beforeContext', case when before_content is not null then before_context end, 'afterContext', after_context)
               order by saga_id, key), '[]')
             from lockstep.saga_parts where org_id = any (${orgIds}::uuid[])),
           'observed', (select coalesce(jsonb_agg(jsonb_build_object('agentId', agent_id, 'orgId', org_id,
@@ -159,6 +160,8 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
             beforeRevision: row.beforeRevision,
             after: row.after.content,
             afterRevision: row.after.revision,
+            beforeContext: row.before?.context ?? null,
+            afterContext: row.after.context,
           })),
         observed: [...agents].sort(by('id')).flatMap((agent) => {
           const document = model.observedOf(agent.id);

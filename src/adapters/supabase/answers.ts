@@ -54,9 +54,10 @@ const image = z.object({
       revision: z.number(),
       sagaId: z.string(),
       mappingVersion: z.number(),
+      context: object<JsonObject>(),
     })
     .nullable(),
-  after: z.object({ content: object<JsonObject>(), revision: z.number() }),
+  after: z.object({ content: object<JsonObject>(), revision: z.number(), context: object<JsonObject>() }),
 });
 const open = { saga, images: z.array(image), deployment: z.string() };
 

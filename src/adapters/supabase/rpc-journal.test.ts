@@ -145,9 +145,12 @@ const image = z.strictObject({
   ...{ key: z.string(), resource: z.string(), resourceId: uuid },
   ...{ remoteId: z.string().nullable(), recreate: z.boolean() },
   before: z
-    .strictObject({ content: config, revision: z.int(), sagaId: uuid, mappingVersion: z.int() })
+    .strictObject({
+      ...{ content: config, revision: z.int(), sagaId: uuid, mappingVersion: z.int() },
+      context: z.strictObject({}),
+    })
     .nullable(),
-  after: z.strictObject({ content: config, revision: z.int() }),
+  after: z.strictObject({ content: config, revision: z.int(), context: z.strictObject({}) }),
 });
 
 test('the shapes of these tests are those of the port (checked by the compiler)', () => {
@@ -238,7 +241,10 @@ describe('against real functions', () => {
           before: null,
           recreate: false,
         },
-        after: { content: { ...defaultConfig(name), systemPrompt: CONFIG.systemPrompt }, revision: 1 },
+        after: {
+          content: { ...defaultConfig(name), systemPrompt: CONFIG.systemPrompt },
+          ...{ revision: 1, context: {} },
+        },
       })),
     );
     expect(uuid.parse(outcome.deployment)).toBe(outcome.deployment);
@@ -263,7 +269,7 @@ describe('against real functions', () => {
     expect(z.array(image).parse(next.images)).toMatchObject([
       {
         ...{ key: 'OUTBOUND', remoteId: `${ref.sagaId}-OUTBOUND` },
-        before: { revision: 1, sagaId: ref.sagaId, mappingVersion: 1 },
+        before: { revision: 1, sagaId: ref.sagaId, mappingVersion: 1, context: {} },
         after: { revision: 1 },
       },
     ]);

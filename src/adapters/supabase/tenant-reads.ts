@@ -1,13 +1,14 @@
 import type { PostgrestError } from '@supabase/supabase-js';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
-import type {
-  AgentRecord,
-  FieldDrift,
-  SaveFailure,
-  SaveKind,
-  SaveRecord,
-  SaveStatus,
-  TransactionResult,
+import {
+  AGENTS,
+  type AgentRecord,
+  type FieldDrift,
+  type SaveFailure,
+  type SaveKind,
+  type SaveRecord,
+  type SaveStatus,
+  type TransactionResult,
 } from '../../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../../domain/appointments/appointment.ts';
 import type { CallDirection, CallOutcome, CallRecord } from '../../domain/calls/call.ts';
@@ -79,6 +80,24 @@ export function createTenantReads(
       const { data, error, status } = await supabase.from('agent_saves').select().eq('id', id).maybeSingle();
       if (error !== null) throw readError(error, status);
       return data === null ? null : saveOf(data as SaveRow);
+    },
+    operation: async (id) => {
+      const { data, error, status } = await supabase
+        .from('sagas')
+        .select('id, kind, status, started_at, finished_at')
+        .eq('id', id)
+        .maybeSingle();
+      if (error !== null) throw readError(error, status);
+      if (data === null) return null;
+      return {
+        operation: {
+          id: data.id,
+          status: data.status as SaveStatus,
+          startedAt: data.started_at,
+          finishedAt: data.finished_at,
+        },
+        isSave: data.kind === AGENTS,
+      };
     },
     openSave: async () => {
       const { data, error, status } = await supabase

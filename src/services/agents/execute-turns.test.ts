@@ -63,8 +63,8 @@ function start(world: World) {
             remoteId: `assistant ${role}`,
             recreate: false,
           },
-          before: { content: CONFIG, revision: 1, sagaId: 'x', mappingVersion: 1 },
-          after: { content: CONFIG, revision: 1 },
+          before: { content: CONFIG, revision: 1, sagaId: 'x', mappingVersion: 1, context: {} },
+          after: { content: CONFIG, revision: 1, context: {} },
         })),
       };
     },

@@ -97,6 +97,7 @@ function image(role: Role, exists: boolean): PartImage {
     revision: 3,
     sagaId: '00000000-0000-4000-8000-0000000000e0',
     mappingVersion: 1,
+    context: {},
   };
   return {
     key: role,
@@ -105,7 +106,10 @@ function image(role: Role, exists: boolean): PartImage {
     remoteId: exists ? assistantId(role) : null,
     recreate: false,
     before: exists ? before : null,
-    after: { content: contentOf({ ...CONFIG, systemPrompt: `${role}, anew` }), revision: exists ? 4 : 1 },
+    after: {
+      ...{ content: contentOf({ ...CONFIG, systemPrompt: `${role}, anew` }), revision: exists ? 4 : 1 },
+      context: {},
+    },
   };
 }
 
@@ -1050,7 +1054,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     await run.answer();
     expect(run.reported()).toEqual([
       {
-        ...{ level: 'info', event: 'save.ended', by: 'request', outcome: 'committed' },
+        ...{ level: 'info', event: 'save.ended', saga: 'agents', by: 'request', outcome: 'committed' },
         ...{ saveId: run.saveId(), orgId: ORG, roles: ['INBOUND'], kind: 'USER' },
         ...{ status: 'COMMITTED', epoch: 1, ambiguous: false, revisions: { INBOUND: 4 }, openMs: 0 },
         ms: { waiting: 50, begin: 30, vapi: 200, commit: 20, total: 300 },
@@ -1058,7 +1062,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     ]);
     expect(run.measured).toEqual([
       {
-        ...{ by: 'request', ending: 'committed', totalMs: 300 },
+        ...{ saga: 'agents', by: 'request', ending: 'committed', totalMs: 300 },
         phases: new Map([
           ['waiting', 50],
           ['begin', 30],

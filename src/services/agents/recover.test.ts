@@ -4,8 +4,9 @@ import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage, SagaRecord } from '../../domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { Assistants } from '../../ports/voice-provider.ts';
+import { recoverSagas } from '../saga/recovery.ts';
 import { recoveryLeaseMs } from '../saga/settings.ts';
-import { recoverAbandonedSaves } from './recover.ts';
+import { AGENT_SAGA } from './participant.ts';
 
 test('counts and logs a save that cannot be carried on, and still looks at the others of the round', async () => {
   const looked: string[] = [];
@@ -27,8 +28,8 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count: (event: string) => counted.push(event) },
     log: { error: (fields: object) => logged.push(fields), warn() {}, info() {} },
-  } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  await recoverAbandonedSaves(journal, {} as Assistants, ports);
+  } as unknown as Parameters<typeof recoverSagas>[3];
+  await recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports);
   expect(looked).toEqual(['broken', 'other']);
   expect(counted).toEqual(['save.stuck']);
   expect(logged).toMatchObject([{ saveId: 'broken', orgId: 'org-1', event: 'save.stuck' }]);
@@ -41,10 +42,10 @@ describe('a save that was taken over', () => {
     ...{ failure: null, startedAt: '2026-01-01T00:00:00.000Z', finishedAt: null },
   });
   const content = { ...defaultConfig('INBOUND'), systemPrompt: 'P' } as unknown as JsonObject;
-  const before = { content, revision: 1, sagaId: 'x', mappingVersion: 1 };
+  const before = { content, revision: 1, sagaId: 'x', mappingVersion: 1, context: {} };
   const image: PartImage = {
     ...{ key: 'INBOUND', resource: 'agent', resourceId: 'agent', remoteId: 'assistant', recreate: false },
-    ...{ before, after: { content, revision: 2 } },
+    ...{ before, after: { content, revision: 2, context: {} } },
   };
 
   /** Recovers one save whose takeover takes so long. */
@@ -89,8 +90,8 @@ describe('a save that was taken over', () => {
       meter: { count() {} },
       log: { error() {}, warn() {}, info() {} },
       owner: 'me',
-    } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-    return { round: await recoverAbandonedSaves(journal, voice, ports), requests, calls };
+    } as unknown as Parameters<typeof recoverSagas>[3];
+    return { round: await recoverSagas(journal, voice, [AGENT_SAGA], ports), requests, calls };
   }
 
   test('is finished, as ambiguous: what its last owner sent may still arrive', async () => {
@@ -127,7 +128,10 @@ test('looks at the other saves of the round if the database does not answer one 
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count() {} },
     log: { error() {}, warn() {}, info() {} },
-  } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  expect(await recoverAbandonedSaves(journal, {} as Assistants, ports)).toEqual({ taken: 0, finished: 0 });
+  } as unknown as Parameters<typeof recoverSagas>[3];
+  expect(await recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports)).toEqual({
+    taken: 0,
+    finished: 0,
+  });
   expect(looked).toEqual(['away', 'other']);
 });

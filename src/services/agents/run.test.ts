@@ -9,7 +9,7 @@ import type { Log } from '../../ports/system.ts';
 import type { Assistants, ListQuery, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { type HeldSaga, type RunPorts, SagaRun } from '../saga/run.ts';
 import { lateTimeMs } from '../saga/settings.ts';
-import { agentSaga } from './participant.ts';
+import { AGENT_SAGA } from './participant.ts';
 import { renderAssistant } from './render.ts';
 
 const uuid = (nth: number) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`;
@@ -25,11 +25,11 @@ const content = (systemPrompt: string) => config(systemPrompt) as unknown as Jso
 
 /** An image of an agent that this save makes, or of one that exists under this id. */
 function image(role: Role, remoteId: string | null = null): PartImage {
-  const before = { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 };
+  const before = { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1, context: {} };
   return {
     ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
     before: remoteId === null ? null : before,
-    after: { content: content('new'), revision: remoteId === null ? 1 : 4 },
+    after: { content: content('new'), revision: remoteId === null ? 1 : 4, context: {} },
   };
 }
 
@@ -156,7 +156,7 @@ async function run(world: World) {
     log,
     settings: SETTINGS,
   };
-  const save = new SagaRun(ports, agentSaga(voice), {
+  const save = new SagaRun(ports, AGENT_SAGA.open(voice), {
     ...{ orgId: ORG, saga: record(status), images, deployment: DEPLOYMENT },
     ...{
       leaseFrom: { wall: now, monotonic: now },

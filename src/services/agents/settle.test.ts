@@ -6,8 +6,9 @@ import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { lateTimeMs } from '../saga/settings.ts';
+import { settleSaga } from '../saga/settle.ts';
+import { AGENT_SAGA } from './participant.ts';
 import { renderAssistant } from './render.ts';
-import { settleSave } from './settle.ts';
 
 const uuid = (nth: number) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`;
 const [DEPLOYMENT, ORG, SAVE, EARLIER, ACCOUNT] = [uuid(1), uuid(2), uuid(3), uuid(4), uuid(5)];
@@ -22,8 +23,10 @@ const content = (systemPrompt: string) => config(systemPrompt) as unknown as Jso
 const image = (role: Role, remoteId: string | null): PartImage => ({
   ...{ key: role, resource: 'agent', resourceId: AGENTS[role], remoteId, recreate: false },
   before:
-    remoteId === null ? null : { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1 },
-  after: { content: content('new'), revision: 4 },
+    remoteId === null
+      ? null
+      : { content: content('old'), revision: 3, sagaId: EARLIER, mappingVersion: 1, context: {} },
+  after: { content: content('new'), revision: 4, context: {} },
 });
 const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): ProviderAssistant => ({
   ...renderAssistant(1, config(prompt), {
@@ -97,8 +100,8 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
       return world.reply?.(id) ?? (value === undefined ? { kind: 'gone' } : { kind: 'ok', value });
     },
   } as unknown as Assistants;
-  const ports = { journal, voice, settings: SETTINGS, account: async () => account };
-  const settlement = await settleSave(ports, ORG, SAVE, to);
+  const ports = { journal, voice, kinds: [AGENT_SAGA], settings: SETTINGS, account: async () => account };
+  const settlement = await settleSaga(ports, ORG, SAVE, to);
   return { settlement, settled, looked, halted };
 }
 
