@@ -162,6 +162,10 @@ describe('against the stand-in', () => {
     })),
     'empty-body': [{ fault: { kind: 'empty-body' }, reply: unknown('UNREADABLE_BODY'), applied: true }],
     'garbled-body': [{ fault: { kind: 'garbled-body' }, reply: unknown('UNREADABLE_BODY'), applied: true }],
+    'slow-body': [
+      { fault: { kind: 'slow-body', ms: 50 }, reply: { kind: 'ok' }, applied: true },
+      { fault: { kind: 'slow-body', ms: 60_000 }, reply: timedOut, applied: true },
+    ],
     'hang-before': [{ fault: { kind: 'hang-before' }, reply: timedOut, applied: false }],
     'hang-after': [{ fault: { kind: 'hang-after' }, reply: timedOut, applied: true }],
     late: [
