@@ -5,8 +5,11 @@ import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts
 /** The words of a save: statuses, results, failures, and an agent as the database holds it. */
 
 export type SaveStatus = SagaStatus;
-/** Who asked: a user, or the sweep on behalf of the organization's drift policy. */
-export type SaveKind = 'USER' | 'REVERT' | 'ADOPT';
+/**
+ * Who asked: a user, or the sweep on behalf of the organization's drift policy. RENDER: nobody; the same configuration is rendered
+ * differently now.
+ */
+export type SaveKind = 'USER' | 'REVERT' | 'ADOPT' | 'RENDER';
 
 export const SAVE_FAILURE_REASONS = [
   'VAPI_REJECTED',
