@@ -60,11 +60,13 @@ export function checkDependencies(manifest: Manifest, lock: Lock): string[] {
     .map(([path, entry]) => ({ ...entry, path, name: entry.name ?? nameOf(path) }));
 
   for (const [name, wanted] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
-    if (!/^\d+\.\d+\.\d+(-[\w.-]+)?$/.test(wanted))
+    // `npm:package@version`: a package under another name, for two versions of it.
+    const [, alias, version = ''] = /^(?:npm:(.+)@)?(.+)$/.exec(wanted) ?? [];
+    if (!/^\d+\.\d+\.\d+(-[\w.-]+)?$/.test(version))
       problems.push(`${name} is wanted as "${wanted}", not as one version`);
-    const version = lock.packages[`node_modules/${name}`]?.version;
-    if (version !== wanted)
-      problems.push(`${name} is wanted as ${wanted} and locked as ${version ?? 'nothing'}`);
+    const found = lock.packages[`node_modules/${name}`];
+    if (found?.version !== version || found.name !== alias)
+      problems.push(`${name} is wanted as ${wanted} and locked as ${lockedAs(found)}`);
   }
 
   for (const { path, name, version, resolved, integrity, link, optionalDependencies } of locked) {
@@ -115,6 +117,11 @@ export function checkDependencies(manifest: Manifest, lock: Lock): string[] {
     }
   }
   return problems;
+}
+
+function lockedAs(found: LockedPackage | undefined): string {
+  if (found === undefined) return 'nothing';
+  return found.name === undefined ? `${found.version}` : `npm:${found.name}@${found.version}`;
 }
 
 /** As Node looks for it: beside the package that asks, then in each folder above. */

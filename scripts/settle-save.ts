@@ -7,15 +7,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createServiceClient } from '../src/adapters/supabase/clients.ts';
-import { createRpcJournal } from '../src/adapters/supabase/rpc-journal.ts';
+import { createAnyJournal } from '../src/adapters/supabase/rpc-journal.ts';
 import { createRpcVapiAccount } from '../src/adapters/supabase/rpc-vapi-account.ts';
 import { createLogger } from '../src/adapters/system/logger.ts';
 import { createVoiceProvider } from '../src/adapters/vapi/got-voice-provider.ts';
 import { isUuid } from '../src/domain/uuid.ts';
 import { loadEnv, VAPI_BASE_URL } from '../src/env.ts';
 import { DatabaseError } from '../src/ports/agents/save-journal.ts';
-import { settleSave } from '../src/services/agents/settle.ts';
-import { settleWhenPossible } from '../src/services/saga/settle.ts';
+import { settleSaga, settleWhenPossible } from '../src/services/saga/settle.ts';
+import { SAGA_KINDS } from '../src/services/saga-kinds.ts';
 
 const EX_USAGE = 64;
 const EX_CONFIG = 78;
@@ -58,7 +58,8 @@ if (supabase === null || vapi.key === null) {
 const client = createServiceClient(supabase);
 try {
   const ports = {
-    journal: createRpcJournal(client),
+    journal: createAnyJournal(client),
+    kinds: SAGA_KINDS,
     voice: createVoiceProvider(vapi.key, {
       baseUrl: vapi.baseUrl ?? VAPI_BASE_URL,
       timeoutMs: settings.requestTimeoutMs,
@@ -68,13 +69,13 @@ try {
     // Asks, and leaves it to the server to say which one it is.
     account: () => createRpcVapiAccount(client)(''),
   };
-  const attempt = () => settleSave(ports, org, save, to);
+  const attempt = () => settleSaga(ports, org, save, to);
   const settlement = wait ? await settleWhenPossible(attempt, sleep, report) : await attempt();
   if (settlement.outcome === 'NOT_SETTLED') {
     report(settlement.reasons);
     process.exit(1);
   }
-  console.log(`Save ${settlement.save.id} is ${settlement.outcome}.`);
+  console.log(`Save ${settlement.saga.id} is ${settlement.outcome}.`);
 } catch (error) {
   if (!(error instanceof DatabaseError)) throw error;
   console.error(

@@ -7,7 +7,7 @@ import {
   type ServiceClient,
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
-import { createRpcJournal } from './adapters/supabase/rpc-journal.ts';
+import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
@@ -41,6 +41,7 @@ import { DatabaseWatch } from './services/database-watch.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import type { SagaSettings } from './services/saga/settings.ts';
+import { SAGA_KINDS } from './services/saga-kinds.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
 export interface AppConfig extends AgentJobSettings {
@@ -88,6 +89,7 @@ export function createApp(config: AppConfig): App {
   const { log, settings, vapi, breaker, pace } = config;
   const serviceClient = createServiceClient(config.supabase);
   const journal = createRpcJournal(serviceClient);
+  const sagas = createAnyJournal(serviceClient);
   const store = createRpcSweepStore(serviceClient);
   const verifier = createTokenVerifier(config.supabase);
   const metrics = createMetrics();
@@ -128,7 +130,7 @@ export function createApp(config: AppConfig): App {
     });
   const background = new AgentJobs(
     {
-      ...{ journal, store, executor: executorPorts, admission: pacer },
+      ...{ journal: sagas, kinds: SAGA_KINDS, store, executor: executorPorts, admission: pacer },
       voice: () => account.voice,
       pause: () => setImmediate(),
       save: saveForService,

@@ -62,6 +62,9 @@ export interface SagaRecord {
   finishedAt: string | null;
 }
 
+/** What a user sees of a saga of any kind. */
+export type OperationRecord = Pick<SagaRecord, 'id' | 'status' | 'startedAt' | 'finishedAt'>;
+
 /** What a saga found and what it wants, for one part: enough to finish it or to undo it. */
 export interface PartImage {
   key: string;

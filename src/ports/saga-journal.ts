@@ -24,6 +24,41 @@ export type TransitionOutcome<Row = unknown> =
     }
   | { outcome: 'NO_SAGA' };
 
+/** So many sagas of one organization that users asked for, in so many milliseconds. */
+export interface SagaLimit {
+  saves: number;
+  perMs: number;
+}
+
+/** What every kind of saga begins with. */
+export interface BeginSaga {
+  idempotencyKey: string | null;
+  requestHash: string;
+  /** Who or what asked for it. */
+  cause: string;
+  actor: string | null;
+  /**
+   * On the database's clock (ISO 8601): after this moment nothing begins, because the caller has given up. Absent: that clock is not
+   * known.
+   */
+  notAfter?: string | undefined;
+  /** Absent: the organization may begin as many sagas as it likes. */
+  limit?: SagaLimit | undefined;
+  leaseMs: number;
+  deadlineMs: number;
+  mappingVersion: number;
+}
+
+/** What the begin of any kind of saga can answer; each kind adds refusals of its own. */
+export type BeginSagaOutcome<Row> =
+  | ({ outcome: 'BEGUN' } & OpenSaga)
+  /** `rows`: as the saga left them. */
+  | { outcome: 'REPLAY' | 'REFUSED'; saga: SagaRecord; rows: Row[] }
+  | { outcome: 'NO_ORGANIZATION' | 'TOO_LATE' }
+  | { outcome: 'IDEMPOTENCY_CONFLICT'; sagaId: string }
+  | { outcome: 'IN_PROGRESS'; sagaId: string; status: SagaStatus; retryAfterMs: number | null }
+  | { outcome: 'RATE_LIMITED'; retryAfterMs: number };
+
 export interface CommittedPart {
   key: string;
   remoteId: string;

@@ -21,6 +21,16 @@ export const COUNTED = [
   'sweep.missing',
   'sweep.orphan_deleted',
   'sweep.unreferenced',
+  'knowledge.ready',
+  'knowledge.failed',
+  'knowledge.missing',
+  'knowledge.remade',
+  'knowledge.deleted',
+  'knowledge.published',
+  'knowledge.not_published',
+  'knowledge.tool_repaired',
+  'knowledge.orphan_deleted',
+  'knowledge.sweep_stopped',
   'database.key_refused',
   'database.unreachable',
 ] as const;
@@ -41,13 +51,15 @@ export type SaveEndedBy = (typeof SAVE_ENDED_BY)[number];
 /** How a save ended, or why it did not begin. */
 export const SAVE_ENDINGS = [
   ...(['committed', 'replayed', 'failed', 'pending', 'needs_attention', 'defect'] as const),
-  ...(['invalid', 'incomplete', 'no_agent', 'no_organization', 'revision_conflict'] as const),
+  ...(['refused', 'invalid', 'incomplete', 'no_agent', 'no_organization', 'revision_conflict'] as const),
   ...(['idempotency_conflict', 'in_progress', 'rate_limited', 'unavailable', 'not_configured'] as const),
 ] as const;
 export type SaveEnding = (typeof SAVE_ENDINGS)[number];
 
 export interface SaveMeter {
   ended(save: {
+    /** The kind of saga. */
+    saga: string;
     by: SaveEndedBy;
     ending: SaveEnding;
     totalMs: number;

@@ -3,7 +3,8 @@ import type { AgentRecord, SaveRecord } from '../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../domain/appointments/appointment.ts';
 import type { CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
-import type { PhoneNumberRecord } from '../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberRecord, PhoneNumberState } from '../domain/phone-numbers/phone-number.ts';
+import type { OperationRecord } from '../domain/saga.ts';
 import type { DriftPolicy } from './agents/sweep-store.ts';
 
 /** Too many reads of one organization at the same time. Nothing was read. */
@@ -63,6 +64,7 @@ export interface AppointmentFilter {
 export interface PhoneNumberFilter {
   agentId?: string | null | undefined;
   attached?: boolean | null | undefined;
+  states?: readonly PhoneNumberState[] | null | undefined;
 }
 
 export interface DocumentFilter {
@@ -78,9 +80,11 @@ export interface TenantReads {
   organization(): Promise<OrganizationRecord | null>;
   agents(): Promise<AgentRecord[]>;
   save(id: string): Promise<SaveRecord | null>;
+  /** A saga of any kind, and whether it is one of agents. */
+  operation(id: string): Promise<{ operation: OperationRecord; isSave: boolean } | null>;
   /** The save that is open now, and the roles that it names. */
   openSave(): Promise<{ save: SaveRecord; roles: AgentRole[] } | null>;
-  /** By number. */
+  /** By number; those without one first. */
   phoneNumbers(filter: PhoneNumberFilter, window: Window): Promise<PhoneNumberRecord[]>;
   /** By time of creation. */
   documents(filter: DocumentFilter, window: Window): Promise<DocumentRecord[]>;

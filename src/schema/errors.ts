@@ -1,7 +1,11 @@
 import type { ValidationIssue } from '../domain/agents/agent-config.ts';
 import {
+  AllowanceExceededError,
   type DomainError,
   IdempotencyConflictError,
+  OperationFailedError,
+  OperationInProgressError,
+  OperationPendingError,
   RateLimitedError,
   RevisionConflictError,
   SaveFailedError,
@@ -12,9 +16,10 @@ import {
   VoiceProviderNotConfiguredError,
 } from '../services/errors.ts';
 import { AgentRef, settled } from './agents/agent.ts';
-import { AgentSaveRef, SaveFailureReasonRef, SaveStatusRef } from './agents/save.ts';
+import { AgentSaveRef, SaveFailureReasonRef } from './agents/save.ts';
 import { builder } from './builder.ts';
 import { AGENTS_COST } from './cost.ts';
+import { OperationRef, SaveStatusRef } from './operations/operation.ts';
 
 const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
   fields: (t) => ({ message: t.exposeString('message') }),
@@ -96,6 +101,49 @@ builder.objectType(SavePendingError, {
   }),
 });
 
+builder.objectType(OperationInProgressError, {
+  name: 'OperationInProgressError',
+  interfaces: [ErrorRef],
+  description:
+    'Another operation that excludes this one is open, or has just ended with late requests still possible. ' +
+    'retryAfterMs is null where only a person can end it.',
+  fields: (t) => ({
+    operationId: t.exposeID('operationId'),
+    retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }),
+  }),
+});
+
+builder.objectType(OperationFailedError, {
+  name: 'OperationFailedError',
+  interfaces: [ErrorRef],
+  description: 'The operation is over and was not made: both systems are as they were.',
+  fields: (t) => ({
+    operation: t.expose('operation', { type: OperationRef }),
+    retryable: t.exposeBoolean('retryable', {
+      description: 'Worth another try, with a new idempotency key.',
+    }),
+  }),
+});
+
+builder.objectType(OperationPendingError, {
+  name: 'OperationPendingError',
+  interfaces: [ErrorRef],
+  description:
+    'The operation may still end either way. It continues in the background, unless its status is NEEDS_ATTENTION: then an ' +
+    'operator must settle it, and retryAfterMs is null.',
+  fields: (t) => ({
+    operation: t.expose('operation', { type: OperationRef }),
+    retryAfterMs: t.exposeInt('retryAfterMs', { nullable: true }),
+  }),
+});
+
+builder.objectType(AllowanceExceededError, {
+  name: 'AllowanceExceededError',
+  interfaces: [ErrorRef],
+  description: 'The organization has as many as the operator allows. Nothing was changed.',
+  fields: (t) => ({ allowance: t.exposeInt('allowance'), used: t.exposeInt('used') }),
+});
+
 builder.objectType(RateLimitedError, {
   name: 'RateLimitedError',
   interfaces: [ErrorRef],
@@ -123,6 +171,18 @@ export const SAVE_ERRORS = [
   IdempotencyConflictError,
   SaveFailedError,
   SavePendingError,
+  RateLimitedError,
+  UnavailableError,
+  VoiceProviderNotConfiguredError,
+];
+
+/** The ways in which an operation on a phone number or on a document can fail to be made; a mutation adds its own. */
+export const OPERATION_ERRORS = [
+  ValidationError,
+  OperationInProgressError,
+  IdempotencyConflictError,
+  OperationFailedError,
+  OperationPendingError,
   RateLimitedError,
   UnavailableError,
   VoiceProviderNotConfiguredError,

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { AGENTS } from '../domain/agents/save.ts';
 import {
   COUNTED,
   type Meter,
@@ -7,6 +8,7 @@ import {
   SAVE_PHASES,
   type SaveMeter,
 } from '../ports/telemetry.ts';
+import { SAGA_KINDS } from '../services/saga-kinds.ts';
 
 export interface Metrics {
   meter: Meter;
@@ -32,6 +34,12 @@ export function createMetrics(): Metrics {
     labelNames: ['by', 'outcome'] as const,
     registers: [registry],
   });
+  const operations = new Counter({
+    name: 'lockstep_operations_total',
+    help: 'As lockstep_saves_total, for every kind of saga, by kind.',
+    labelNames: ['kind', 'by', 'outcome'] as const,
+    registers: [registry],
+  });
   const seconds = new Histogram({
     name: 'lockstep_save_phase_seconds',
     help: 'What saves spend their time on. The phase "total" is the whole save.',
@@ -41,11 +49,18 @@ export function createMetrics(): Metrics {
   });
   // From the start: an increase from nothing to one is none that an alert could see.
   for (const event of COUNTED) events.inc({ event }, 0);
-  for (const by of SAVE_ENDED_BY) for (const outcome of SAVE_ENDINGS) saves.inc({ by, outcome }, 0);
+  for (const by of SAVE_ENDED_BY) {
+    for (const outcome of SAVE_ENDINGS) {
+      saves.inc({ by, outcome }, 0);
+      for (const { name: kind } of SAGA_KINDS) operations.inc({ kind, by, outcome }, 0);
+    }
+  }
   for (const phase of [...SAVE_PHASES, 'total']) seconds.zero({ phase });
   return {
     saves: {
-      ended: ({ by, ending, totalMs, phases }) => {
+      ended: ({ saga, by, ending, totalMs, phases }) => {
+        operations.inc({ kind: saga, by, outcome: ending });
+        if (saga !== AGENTS) return;
         saves.inc({ by, outcome: ending });
         for (const [phase, ms] of phases) seconds.observe({ phase }, ms / 1_000);
         seconds.observe({ phase: 'total' }, totalMs / 1_000);

@@ -1,6 +1,8 @@
 import type { AgentRole, ValidationIssue } from '../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain/agents/save.ts';
 
+import type { OperationRecord, SagaFailure, SagaStatus } from '../domain/saga.ts';
+
 /**
  * Expected failures: part of the interface, each a class of its own, with a message that is safe to show to the caller.
  * Anything else that is thrown is a defect, and is masked at the edge.
@@ -124,6 +126,76 @@ export class SavePendingError extends DomainError {
     super(pending(save.status));
     this.save = save;
     this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** What hinders this operation is an earlier one, and `status` is that one's. */
+function inTheWay(status: SagaStatus): string {
+  switch (status) {
+    case 'NEEDS_ATTENTION':
+      return (
+        'An earlier operation on the same resource (`operationId`) cannot end by itself: an operator must settle it. ' +
+        'Nothing was changed, and the resource cannot be changed until then.'
+      );
+    case 'COMMITTED':
+    case 'ROLLED_BACK':
+      return (
+        'The last operation on the same resource has ended, but one of its requests may still reach Vapi. ' +
+        'Nothing was changed; try again after `retryAfterMs`.'
+      );
+    case 'ROLLING_BACK':
+      return 'Another operation on the same resource is being undone. Nothing was changed; try again after `retryAfterMs`.';
+    case 'APPLYING':
+      return 'Another operation on the same resource is in progress. Nothing was changed; try again after `retryAfterMs`.';
+  }
+}
+
+export class OperationInProgressError extends DomainError {
+  readonly operationId: string;
+  readonly retryAfterMs: number | null;
+  constructor(operationId: string, status: SagaStatus, retryAfterMs: number | null) {
+    super(inTheWay(status));
+    this.operationId = operationId;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export class OperationFailedError extends DomainError {
+  readonly operation: OperationRecord;
+  readonly retryable: boolean;
+  constructor(operation: OperationRecord, failure: Pick<SagaFailure, 'message' | 'retryable'>) {
+    super(failure.message);
+    this.operation = operation;
+    this.retryable = failure.retryable;
+  }
+}
+
+export class OperationPendingError extends DomainError {
+  readonly operation: OperationRecord;
+  readonly retryAfterMs: number | null;
+  constructor(operation: OperationRecord, retryAfterMs: number | null) {
+    const ask = 'Query `operation` with the id of `operation` to learn how it ends.';
+    super(
+      operation.status === 'NEEDS_ATTENTION'
+        ? 'The operation cannot end by itself, so an operator must settle it. Query `operation` with the id of `operation`.'
+        : `The operation continues in the background, and may still end either way. ${ask}`,
+    );
+    this.operation = operation;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export class AllowanceExceededError extends DomainError {
+  readonly allowance: number;
+  readonly used: number;
+  /** `what`: in the plural, such as "phone numbers". */
+  constructor(what: string, allowance: number, used: number) {
+    super(
+      `Your organization may have ${allowance} ${what} and has ${used}. Nothing was changed. ` +
+        'Remove one, or ask the operator for a larger allowance.',
+    );
+    this.allowance = allowance;
+    this.used = used;
   }
 }
 

@@ -1,9 +1,8 @@
 -- Organizations and the journal of sagas. A saga is what one change wants to be true in both systems; its parts are the remote
 -- resources that it changes. Nothing here knows what kind of resource that is.
 --
--- Every table follows one recipe: forced row-level security, everything revoked first (a hosted project grants all
--- rights on new tables to anon, authenticated and service_role by default), then only SELECT granted back. What takes part in
--- a saga is written by the functions of the next migrations and by nothing else, not even by the service role.
+-- Every table and every function follows one recipe: see the functions after the schema. What takes part in a saga is written by the
+-- functions of the next migrations and by nothing else, not even by the service role.
 
 -- Refuses a project in which a name that Lockstep uses is taken, before anything is changed.
 do $$
@@ -14,7 +13,12 @@ begin
     from unnest(array['organizations', 'sagas', 'agents', 'agent_saves', 'agent_revisions', 'phone_numbers',
       'knowledge_base_documents', 'call_logs', 'appointments']) as n
    where to_regclass(format('public.%I', n)) is not null;
-  if to_regnamespace('lockstep') is not null then
+  -- An administrator may have made an empty one for a role that cannot create a schema.
+  if exists (select from pg_catalog.pg_namespace n where n.nspname = 'lockstep'
+    and (not pg_has_role(n.nspowner, 'USAGE')
+      or exists (select from pg_catalog.pg_class where relnamespace = n.oid)
+      or exists (select from pg_catalog.pg_proc where pronamespace = n.oid)))
+  then
     v_taken := concat_ws(', ', v_taken, 'the schema lockstep');
   end if;
   if v_taken is not null then
@@ -26,23 +30,144 @@ end
 $$;
 
 -- The private schema: what clients must never read. The REST API does not expose it (supabase/config.toml, api.schemas).
-create schema lockstep;
-revoke all on schema lockstep from public;
-
--- Owner of the functions that change sagas: no login, no bypass of row-level security. Roles belong to the cluster, so they may exist.
 do $$
 begin
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_saves') then
-    create role lockstep_saves nologin;
-  end if;
-  -- Looks across organizations for abandoned sagas, and can see nothing else.
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_recovery') then
-    create role lockstep_recovery nologin;
+  -- Not "if not exists": that needs the right to create schemas even where there is nothing to create.
+  if to_regnamespace('lockstep') is null then
+    create schema lockstep;
   end if;
 end
 $$;
--- Kept for later migrations: changing a function needs membership of its owner.
-grant lockstep_saves, lockstep_recovery to current_user;
+revoke all on schema lockstep from public;
+
+-- The recipes that every migration uses. They run with the rights of the role that applies the migrations, which keeps them. No other
+-- role may call them.
+
+-- Creates a role that owns functions: no login, no bypass of row-level security. Roles belong to the cluster, so it may exist.
+create function lockstep.make_role(p_name text) returns void
+language plpgsql volatile set search_path = '' as $$
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = p_name) then
+    execute format('create role %I nologin', p_name);
+  end if;
+  -- Changing a function needs membership of its owner, now and in later migrations; since Postgres 16, with the option SET.
+  if not pg_has_role(p_name, case when current_setting('server_version_num')::integer < 160000 then 'MEMBER' else 'SET' end) then
+    execute format('grant %I to current_user', p_name);
+  end if;
+exception when insufficient_privilege then
+  raise exception 'The role % must be a member of the role %, and may not create it or grant it to itself.', current_user, p_name
+    using errcode = 'insufficient_privilege',
+      hint = format('As an administrator: create role %1$I nologin (if it does not exist), and grant %1$I to %2$I.', p_name, current_user);
+end
+$$;
+
+-- Closes tables: forced row-level security, and no right for anybody. (A hosted project grants all rights on new tables to its
+-- clients.)
+create function lockstep.protect_tables(variadic p_tables regclass[]) returns void
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_table regclass;
+begin
+  foreach v_table in array p_tables loop
+    execute format('alter table %s enable row level security', v_table);
+    execute format('alter table %s force row level security', v_table);
+    execute format('revoke all on %s from public, anon, authenticated, service_role', v_table);
+  end loop;
+end
+$$;
+
+-- The rows of one organization. p_organization: an expression that returns its id.
+create function lockstep.rows_of(p_table regclass, p_organization text) returns text
+language sql stable set search_path = '' as $$
+  select format('%s = (select nullif(%s, '''')::uuid)',
+    case p_table when to_regclass('public.organizations') then 'id' else 'org_id' end, p_organization);
+$$;
+
+-- Signed-in users read their own organization's rows, and the service role reads all (support, the seed's check). Neither writes.
+-- The claim look-up stands in a sub-select, so that it is evaluated once a statement and not once a row; in two, because Supabase's
+-- advisor knows only the inner form.
+create function lockstep.let_users_read(variadic p_tables regclass[]) returns void
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_table regclass;
+begin
+  foreach v_table in array p_tables loop
+    execute format('grant select on %s to authenticated, service_role', v_table);
+    execute format('create policy %I on %s for select to authenticated using (%s)',
+      (select relname from pg_catalog.pg_class where oid = v_table) || '_own', v_table,
+      lockstep.rows_of(v_table, '(select auth.jwt()) -> ''app_metadata'' ->> ''org_id'''));
+  end loop;
+end
+$$;
+
+-- The functions of lockstep_saves reach only rows of the organization that the running function has entered. p_rights: what they may do
+-- with these rows, such as 'select, insert, update (name)'.
+create function lockstep.let_saves(p_rights text, variadic p_tables regclass[]) returns void
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_table regclass;
+begin
+  foreach v_table in array p_tables loop
+    execute format('grant %s on %s to lockstep_saves', p_rights, v_table);
+    execute format('create policy %1$I on %2$s to lockstep_saves using (%3$s) with check (%3$s)',
+      (select relname from pg_catalog.pg_class where oid = v_table) || '_saves', v_table,
+      lockstep.rows_of(v_table, '(select current_setting(''lockstep.org_id'', true))'));
+  end loop;
+end
+$$;
+
+-- Hands functions of the schema lockstep over to their owner. No client may call an internal one. An exposed one is callable by the
+-- service role, as public.<name>: a function with the same arguments that runs with the rights of its caller and only calls the other.
+-- So no function of another owner stands in the schema public, where that owner would need the right to create.
+create function lockstep.own_functions(p_owner regrole, exposed text[] default '{}', internal text[] default '{}')
+  returns void
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_name text;
+  v_oid oid;
+begin
+  execute format('grant create on schema lockstep to %s', p_owner);
+  foreach v_name in array exposed || internal loop
+    for v_oid in select oid from pg_catalog.pg_proc where pronamespace = 'lockstep'::regnamespace and proname = v_name loop
+      execute format('revoke all on function %s from public, anon, authenticated, service_role', v_oid::regprocedure);
+      if v_name = any (exposed) then
+        perform lockstep.expose_function(v_oid);
+      end if;
+      -- Last: whoever is not the owner may not be able to grant and revoke.
+      execute format('alter function %s owner to %s', v_oid::regprocedure, p_owner);
+    end loop;
+    if not found then
+      raise exception 'There is no function lockstep.%. Functions are created in the schema lockstep.', v_name;
+    end if;
+  end loop;
+  execute format('revoke create on schema lockstep from %s', p_owner);
+end
+$$;
+
+-- See own_functions. The body is stored parsed, so that its caller needs no right on the schema lockstep.
+create function lockstep.expose_function(p_oid oid) returns void
+language plpgsql volatile set search_path = '' as $$
+declare
+  v_function pg_catalog.pg_proc;
+  v_public text;
+begin
+  select * into v_function from pg_catalog.pg_proc where oid = p_oid;
+  v_public := format('public.%I(%s)', v_function.proname, pg_get_function_identity_arguments(p_oid));
+  execute format('create function %s returns %s language sql %s set search_path = '''' begin atomic select * from lockstep.%I(%s); end',
+    v_public, pg_get_function_result(p_oid),
+    case v_function.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end, v_function.proname,
+    (select string_agg('$' || n, ', ' order by n) from generate_series(1, v_function.pronargs) as n));
+  execute format('revoke all on function %s from public, anon, authenticated, service_role', v_public);
+  execute format('grant execute on function %s, %s to service_role', v_public, p_oid::regprocedure);
+end
+$$;
+
+revoke all on all functions in schema lockstep from public, anon, authenticated, service_role;
+
+-- Owner of the functions that change sagas.
+select lockstep.make_role('lockstep_saves');
+-- Looks across organizations for abandoned sagas, and can see nothing else.
+select lockstep.make_role('lockstep_recovery');
 
 create table public.organizations (
   id uuid primary key default gen_random_uuid(),
@@ -150,59 +275,17 @@ create table lockstep.deployment (
 );
 insert into lockstep.deployment default values;
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['public.organizations', 'public.sagas', 'lockstep.saga_parts', 'lockstep.organization_locks',
-    'lockstep.saga_keys', 'lockstep.fences', 'lockstep.deployment']
-  loop
-    execute format('alter table %s enable row level security', v_table);
-    execute format('alter table %s force row level security', v_table);
-    execute format('revoke all on %s from public, anon, authenticated, service_role', v_table);
-  end loop;
-end
-$$;
+select lockstep.protect_tables('public.organizations', 'public.sagas', 'lockstep.saga_parts', 'lockstep.organization_locks',
+  'lockstep.saga_keys', 'lockstep.fences', 'lockstep.deployment');
+select lockstep.let_users_read('public.organizations', 'public.sagas');
 
--- Signed-in users read their own organization's rows and change nothing. The claim look-up stands in a sub-select, so that it
--- is evaluated once a statement and not once a row; in two, because Supabase's advisor knows only the inner form.
-grant select on public.organizations, public.sagas to authenticated;
-
-create policy organizations_own on public.organizations for select to authenticated
-  using (id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy sagas_own on public.sagas for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-
--- The service role may look (support, the seed's check), never write.
-grant select on public.organizations, public.sagas to service_role;
-
--- The functions' role: only rows of the organization that the running function has named.
 grant usage on schema lockstep to lockstep_saves;
-grant select on public.organizations to lockstep_saves;
-grant select, insert, update on public.sagas, lockstep.organization_locks, lockstep.fences to lockstep_saves;
-grant select, insert on lockstep.saga_parts to lockstep_saves;
-grant select, insert, delete on lockstep.saga_keys to lockstep_saves;
+select lockstep.let_saves('select', 'public.organizations');
+select lockstep.let_saves('select, insert, update', 'public.sagas', 'lockstep.organization_locks', 'lockstep.fences');
+select lockstep.let_saves('select, insert', 'lockstep.saga_parts');
+select lockstep.let_saves('select, insert, delete', 'lockstep.saga_keys');
 grant select on lockstep.deployment to lockstep_saves;
-
-create policy organizations_saves on public.organizations for select to lockstep_saves
-  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy sagas_saves on public.sagas to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy saga_parts_saves on lockstep.saga_parts to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy saga_keys_saves on lockstep.saga_keys to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy fences_saves on lockstep.fences to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy deployment_saves on lockstep.deployment for select to lockstep_saves
-  using (only_one);
+create policy deployment_saves on lockstep.deployment for select to lockstep_saves using (only_one);
 
 -- Recovery sees of a lapsed saga which one it is, and nothing of what it contains.
 grant select (id, org_id, status, lease_until, not_before) on public.sagas to lockstep_recovery;

@@ -1,4 +1,5 @@
--- The one door: every transition of a saga is one function here, guarded by id, epoch and expected status.
+-- The one door: every transition of a saga is one function here, guarded by id, epoch and expected status. Clients call it as
+-- public.<name> (see lockstep.own_functions).
 --
 -- They are `security definer` and owned by lockstep_saves, which has no login and does not bypass row-level security: its
 -- policies compare org_id with the setting `lockstep.org_id`, which each function sets from its first argument for its own
@@ -7,7 +8,7 @@
 -- test/sim/journal-model.ts is the same machine in TypeScript; one conformance suite holds the two equal.
 --
 -- What a saga changes in the database is known to the functions of its kind, which the migration of a feature creates:
---   public.begin_<kind>(p_org_id, p_saga_id, p_owner, p_request) validates, and answers what begin_saga answers
+--   lockstep.begin_<kind>(p_org_id, p_saga_id, p_owner, p_request), exposed, validates, and answers what begin_saga answers
 --   lockstep.apply_<kind>(saga, parts) writes what was committed, and returns it as rows: all, or an exception
 --   lockstep.close_<kind>(saga, missing) notes, of a saga that was rolled back, which remote resources are gone; it is also called,
 --     with nothing missing, when a saga goes to NEEDS_ATTENTION, so that no visible row remains in a state that its saga has left
@@ -296,7 +297,7 @@ $$;
 
 -- Both systems have what the saga wants: makes it true in the database. p_request: parts (see commit_saga), ambiguous, lateMs.
 -- outcome: COMMITTED | STALE | NO_SAGA
-create function public.saga_commit(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
+create function lockstep.saga_commit(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -320,7 +321,7 @@ $$;
 -- p_request: failure { reason, message, retryable }, results, missing [key], ambiguous, lateMs, leaseMs, nothingApplied
 -- Ambiguous: the quarantine is stored and the lease given up; recovery undoes it later. nothingApplied: closed at once.
 -- outcome: ROLLING_BACK | ROLLED_BACK | STALE | NO_SAGA
-create function public.saga_abort(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
+create function lockstep.saga_abort(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -359,7 +360,7 @@ $$;
 
 -- Everything is undone: closes the saga. p_request: results, missing [key], ambiguous, lateMs
 -- outcome: ROLLED_BACK | STALE | NO_SAGA
-create function public.saga_rolled_back(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
+create function lockstep.saga_rolled_back(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -384,7 +385,7 @@ $$;
 -- only a person can end this saga now, and its keys stay taken.
 -- Ambiguous: not before its requests are applied or dead, because until then Vapi may still change under that person's hands.
 -- p_request: results, failure, ambiguous, lateMs. outcome: NEEDS_ATTENTION | STALE | NO_SAGA
-create function public.saga_needs_attention(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
+create function lockstep.saga_needs_attention(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -410,7 +411,7 @@ $$;
 -- Gives the lease up without a decision: recovery goes on, not before p_request.notBeforeMs from now. keepsLease: only records, so
 -- that whoever may take the saga over later knows that something of it is ambiguous.
 -- p_request: results, ambiguous, notBeforeMs, keepsLease?. outcome: HELD | STALE | NO_SAGA
-create function public.saga_hold(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
+create function lockstep.saga_hold(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -435,7 +436,7 @@ end
 $$;
 
 -- Abandoned sagas of all organizations, the longest untouched first: which they are, and nothing else.
-create function public.saga_due(p_limit integer) returns table (org_id uuid, saga_id uuid)
+create function lockstep.saga_due(p_limit integer) returns table (org_id uuid, saga_id uuid)
 language sql stable security definer set search_path = '' as $$
   select s.org_id, s.id from public.sagas s
    where s.status in ('APPLYING', 'ROLLING_BACK') and s.lease_until <= now() and (s.not_before is null or s.not_before <= now())
@@ -447,7 +448,7 @@ $$;
 -- taker finds out, and says at its end, whether the saga is ambiguous.
 -- quarantined: a stored quarantine is over. It counts once: the next taker must be told again by whoever held the saga.
 -- outcome: TAKEN | BUSY (another replica is at it) | NOT_DUE
-create function public.saga_takeover(p_org_id uuid, p_saga_id uuid, p_owner text, p_lease_ms bigint) returns jsonb
+create function lockstep.saga_takeover(p_org_id uuid, p_saga_id uuid, p_owner text, p_lease_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -484,7 +485,7 @@ $$;
 -- An operator ends a saga that needs attention, after looking at Vapi. p_status: COMMITTED or ROLLED_BACK.
 -- p_request: parts (COMMITTED, see commit_saga), results and missing [key] (ROLLED_BACK), lateMs.
 -- outcome: p_status | TOO_EARLY { notBeforeMs } | STALE | NO_SAGA
-create function public.saga_settle(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb
+create function lockstep.saga_settle(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_status text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -518,7 +519,7 @@ $$;
 -- A saga's images, for an operator who settles it. Before notBeforeMs are over, what Vapi shows proves nothing; before leaseMs
 -- are over, the saga has an owner that may still end it.
 -- outcome: FOUND | NO_SAGA
-create function public.saga_inspect(p_org_id uuid, p_saga_id uuid) returns jsonb
+create function lockstep.saga_inspect(p_org_id uuid, p_saga_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
@@ -538,29 +539,8 @@ begin
 end
 $$;
 
--- Ownership last, in the order that a role without superuser can do: revoke while we still own the functions (revoking from
--- public alone leaves what a project's default privileges gave to anon and authenticated), then hand them over. The new
--- owner needs CREATE on the schema for that moment.
-grant create on schema public to lockstep_saves, lockstep_recovery;
-grant create on schema lockstep to lockstep_saves;
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-     where p.pronamespace = 'lockstep'::regnamespace
-        or (p.pronamespace = 'public'::regnamespace and p.proname in ('saga_commit', 'saga_abort',
-          'saga_rolled_back', 'saga_needs_attention', 'saga_hold', 'saga_due', 'saga_takeover', 'saga_settle', 'saga_inspect'))
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    if v_function::text not like 'lockstep.%' then
-      execute format('grant execute on function %s to service_role', v_function);
-    end if;
-    execute format('alter function %s owner to %I', v_function,
-      case when v_function = 'public.saga_due(integer)'::regprocedure then 'lockstep_recovery' else 'lockstep_saves' end);
-  end loop;
-end
-$$;
-revoke create on schema public from lockstep_saves, lockstep_recovery;
-revoke create on schema lockstep from lockstep_saves;
+select lockstep.own_functions('lockstep_recovery', exposed => '{saga_due}');
+select lockstep.own_functions('lockstep_saves',
+  exposed => '{saga_commit,saga_abort,saga_rolled_back,saga_needs_attention,saga_hold,saga_takeover,saga_settle,saga_inspect}',
+  internal => '{enter,leave,ms,ms_until,retry_after_ms,saga_json,images_json,apply_saga,close_saga,saga_rows,release_keys,
+    begun_json,may_begin,begin_saga,commit_saga,enter_saga,may}');

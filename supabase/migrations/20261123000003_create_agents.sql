@@ -79,35 +79,12 @@ create table lockstep.observed (
 );
 create index observed_by_org on lockstep.observed (org_id);
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array array['public.agents', 'public.agent_revisions', 'lockstep.observed'] loop
-    execute format('alter table %s enable row level security', v_table);
-    execute format('alter table %s force row level security', v_table);
-  end loop;
-end
-$$;
-revoke all on public.agents, public.agent_revisions, public.agent_saves, lockstep.observed
-  from public, anon, authenticated, service_role;
-grant select on public.agents, public.agent_revisions, public.agent_saves to authenticated, service_role;
-grant select, insert, update on public.agents, lockstep.observed to lockstep_saves;
-grant select, insert on public.agent_revisions to lockstep_saves;
-
-create policy agents_own on public.agents for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy agent_revisions_own on public.agent_revisions for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy agents_saves on public.agents to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy agent_revisions_saves on public.agent_revisions to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
-create policy observed_saves on lockstep.observed to lockstep_saves
-  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
+select lockstep.protect_tables('public.agents', 'public.agent_revisions', 'lockstep.observed');
+select lockstep.let_users_read('public.agents', 'public.agent_revisions');
+select lockstep.let_saves('select, insert, update', 'public.agents', 'lockstep.observed');
+select lockstep.let_saves('select, insert', 'public.agent_revisions');
+revoke all on public.agent_saves from public, anon, authenticated, service_role;
+grant select on public.agent_saves to authenticated, service_role;
 
 create function lockstep.agent_json(a public.agents) returns jsonb
 language sql stable set search_path = '' as $$
@@ -130,7 +107,7 @@ $$;
 --   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
 -- expectedSaveId: as expectedRevision, for whoever must also notice a save that kept the revision (the sweep's repairs).
 -- outcome: as may_begin and begin_saga | NO_AGENT { role } | REVISION_CONFLICT { agents } | INCOMPLETE { missing }
-create function public.begin_agents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+create function lockstep.begin_agents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_keys constant text[] := '{agents}';
@@ -248,6 +225,10 @@ begin
     end if;
     insert into lockstep.observed (agent_id, org_id, document) values (v_agent.id, s.org_id, v_seen -> 'observed')
       on conflict (agent_id) do update set document = excluded.document;
+    if v_part.before_revision > 0 and v_agent.vapi_assistant_id is distinct from v_part.remote_id then
+      -- A saga of each number follows. Here, nothing waits for it.
+      update public.phone_numbers set repoint = true where org_id = s.org_id and agent_id = v_agent.id;
+    end if;
     v_agents := v_agents || lockstep.agent_json(v_agent);
   end loop;
   return v_agents;
@@ -276,22 +257,5 @@ language sql stable set search_path = '' as $$
     on r.agent_id = (x ->> 'resourceId')::uuid and r.revision = (x ->> 'revision')::integer;
 $$;
 
-grant create on schema public, lockstep to lockstep_saves;
-do $$
-declare
-  v_function regprocedure;
-begin
-  for v_function in
-    select p.oid::regprocedure from pg_catalog.pg_proc p
-     where p.oid = any (array['public.begin_agents', 'lockstep.digest', 'lockstep.agent_context', 'lockstep.agent_json',
-       'lockstep.apply_agents', 'lockstep.close_agents', 'lockstep.rows_agents']::regproc[])
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    if v_function::text not like 'lockstep.%' then
-      execute format('grant execute on function %s to service_role', v_function);
-    end if;
-    execute format('alter function %s owner to lockstep_saves', v_function);
-  end loop;
-end
-$$;
-revoke create on schema public, lockstep from lockstep_saves;
+select lockstep.own_functions('lockstep_saves', exposed => '{begin_agents}',
+  internal => '{digest,agent_context,agent_json,apply_agents,close_agents,rows_agents}');

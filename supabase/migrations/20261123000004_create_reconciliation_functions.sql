@@ -2,19 +2,10 @@
 --
 -- Looking is for roles that can only look; noting goes through lockstep_saves, one organization at a time, like a save.
 
-do $$
-begin
-  -- Looks across organizations at what should be in Vapi; can change nothing.
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_sweep') then
-    create role lockstep_sweep nologin;
-  end if;
-  -- Clears what is past its retention; the policies say what that is.
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_janitor') then
-    create role lockstep_janitor nologin;
-  end if;
-end
-$$;
-grant lockstep_sweep, lockstep_janitor to current_user;
+-- Looks across organizations at what should be in Vapi; can change nothing.
+select lockstep.make_role('lockstep_sweep');
+-- Clears what is past its retention; the policies say what that is.
+select lockstep.make_role('lockstep_janitor');
 
 -- Work that one replica does at a time.
 create table lockstep.leases (
@@ -22,9 +13,7 @@ create table lockstep.leases (
   owner text not null,
   until timestamptz not null
 );
-alter table lockstep.leases enable row level security;
-alter table lockstep.leases force row level security;
-revoke all on lockstep.leases from public, anon, authenticated, service_role;
+select lockstep.protect_tables('lockstep.leases');
 grant select, insert, update on lockstep.leases to lockstep_sweep;
 create policy leases_sweep on lockstep.leases to lockstep_sweep using (name <> '') with check (name <> '');
 
@@ -47,9 +36,7 @@ create table lockstep.sweeps (
   walked_at timestamptz not null,
   only_one boolean primary key default true check (only_one)
 );
-alter table lockstep.sweeps enable row level security;
-alter table lockstep.sweeps force row level security;
-revoke all on lockstep.sweeps from public, anon, authenticated, service_role;
+select lockstep.protect_tables('lockstep.sweeps');
 grant select, insert, update on lockstep.sweeps to lockstep_sweep;
 create policy sweeps_sweep on lockstep.sweeps to lockstep_sweep using (only_one) with check (only_one);
 
@@ -79,12 +66,9 @@ create index sagas_expiring on public.sagas (finished_at) where not forgotten;
 create index sagas_deletable on public.sagas (finished_at) where forgotten and not in_history;
 
 grant update (drift_policy) on public.organizations to lockstep_saves;
-create policy organizations_saves_update on public.organizations for update to lockstep_saves
-  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))
-  with check (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));
 
 -- Takes or renews a named lease. Returns 0 if the caller now owns it, otherwise the milliseconds until it lapses.
-create function public.lease_take(p_name text, p_owner text, p_ms bigint) returns bigint
+create function lockstep.lease_take(p_name text, p_owner text, p_ms bigint) returns bigint
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_now timestamptz := clock_timestamp();
@@ -103,7 +87,7 @@ end
 $$;
 
 -- Releases a named lease, so that another owner need not wait until it lapses. Does nothing if this owner does not hold it.
-create function public.lease_release(p_name text, p_owner text) returns void
+create function lockstep.lease_release(p_name text, p_owner text) returns void
 language sql volatile security definer set search_path = '' as $$
   update lockstep.leases set until = clock_timestamp() where name = p_name and owner = p_owner;
 $$;
@@ -119,7 +103,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- The agents behind these assistants, of all organizations: what Vapi should hold of each. Moves whole configurations: for few.
-create function public.sweep_lookup(p_assistant_ids text[]) returns jsonb
+create function lockstep.sweep_lookup(p_assistant_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'role', a.role, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
@@ -136,7 +120,7 @@ $$;
 
 -- As sweep_lookup, but with a hash in place of the documents: enough to see that Vapi holds what it should.
 -- news: the agent's row says something else than "in step", so an unchanged assistant is worth a write.
-create function public.sweep_listed(p_assistant_ids text[]) returns jsonb
+create function lockstep.sweep_listed(p_assistant_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
@@ -150,7 +134,7 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- Which assistants there should be, in pages by agent.
-create function public.sweep_page(p_after uuid, p_limit integer)
+create function lockstep.sweep_page(p_after uuid, p_limit integer)
   returns table (org_id uuid, agent_id uuid, assistant_id text, revision integer, save_id uuid, missing boolean)
 language sql stable security definer set search_path = '' as $$
   select a.org_id, a.id, a.vapi_assistant_id, a.revision, a.last_save_id, a.missing_since is not null
@@ -160,7 +144,7 @@ $$;
 
 -- Agents whose document would be rendered differently now, of all organizations, in pages by agent: their mapping version is older
 -- than this one, or their context has changed. Only agents that are in step: a missing one has no document, an edit is resolved first.
-create function public.agents_stale(p_mapping_version integer, p_after uuid, p_limit integer) returns jsonb
+create function lockstep.agents_stale(p_mapping_version integer, p_after uuid, p_limit integer) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object('orgId', s.org_id, 'agentId', s.id, 'role', s.role,
       'assistantId', s.vapi_assistant_id, 'revision', s.revision, 'saveId', s.last_save_id) order by s.id), '[]')
@@ -186,7 +170,7 @@ $$;
 -- Notes what the sweep saw: p_notes: [{ orgId, agentId, revision, saveId, state, drift?, adoptable? }].
 -- state: SAME | DRIFTED | MISSING | UNCONFIRMED (the sweep could not judge the agent). A note counts only if the agent is still at
 -- that revision and, unless it is UNCONFIRMED, no save is open or fenced. Answers the noted agents' ids.
-create function public.sweep_note(p_notes jsonb) returns jsonb
+create function lockstep.sweep_note(p_notes jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_note jsonb;
@@ -227,7 +211,7 @@ end
 $$;
 
 -- A walk that began p_ago_ms ago has come to its end: every agent that is not noted otherwise was in step then. Answers that moment.
-create function public.sweep_done(p_ago_ms bigint) returns timestamptz
+create function lockstep.sweep_done(p_ago_ms bigint) returns timestamptz
 language sql volatile security definer set search_path = '' as $$
   insert into lockstep.sweeps as w (walked_at) values (clock_timestamp() - p_ago_ms * interval '1 millisecond')
     on conflict (only_one) do update set walked_at = greatest(w.walked_at, excluded.walked_at)
@@ -237,7 +221,7 @@ $$;
 -- Of assistants that no agent refers to: those that the journal positively shows to have been made by a closed save of this
 -- deployment that did not keep them. A save that committed with every request answered kept all that it made: what carries its
 -- stamp besides is a copy by somebody's hand. p_candidates: [{ deployment, orgId, saveId, agentId, role, assistantId }] from the stamps.
-create function public.sweep_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
+create function lockstep.sweep_orphans(p_candidates jsonb, p_age_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_one jsonb;
@@ -271,7 +255,7 @@ $$;
 -- remote resource. Returns how many sagas it cleared or deleted, p_limit of each at most; it skips what another replica has locked.
 -- The bounds are variables because clock_timestamp() is volatile and cannot be an index condition, and the ids are fixed first
 -- because a join could run the locking query again.
-create function public.saga_cleanup(p_limit integer, p_keep_days integer) returns integer
+create function lockstep.saga_cleanup(p_limit integer, p_keep_days integer) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_now timestamptz := clock_timestamp();
@@ -302,7 +286,7 @@ end
 $$;
 
 -- What the sweep does with an edit made in the Vapi dashboard. False: there is no such organization.
-create function public.set_drift_policy(p_org_id uuid, p_policy text) returns boolean
+create function lockstep.set_drift_policy(p_org_id uuid, p_policy text) returns boolean
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_found boolean;
@@ -318,25 +302,7 @@ $$;
 revoke execute on function lockstep.is_busy(uuid, text) from public, anon, authenticated, service_role;
 grant execute on function lockstep.is_busy(uuid, text) to lockstep_saves, lockstep_sweep;
 grant execute on function lockstep.agent_context(uuid, jsonb) to lockstep_sweep;
-grant create on schema public to lockstep_saves, lockstep_sweep, lockstep_janitor;
-do $$
-declare
-  v_function regprocedure;
-  v_owner text;
-begin
-  for v_function, v_owner in
-    select p.oid::regprocedure, o.owner
-      from (values ('lease_take', 'lockstep_sweep'), ('lease_release', 'lockstep_sweep'),
-        ('sweep_lookup', 'lockstep_sweep'), ('sweep_listed', 'lockstep_sweep'), ('sweep_page', 'lockstep_sweep'),
-        ('sweep_done', 'lockstep_sweep'), ('agents_stale', 'lockstep_sweep'),
-        ('sweep_note', 'lockstep_saves'), ('sweep_orphans', 'lockstep_saves'),
-        ('set_drift_policy', 'lockstep_saves'), ('saga_cleanup', 'lockstep_janitor')) as o (name, owner)
-      join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    execute format('grant execute on function %s to service_role', v_function);
-    execute format('alter function %s owner to %I', v_function, v_owner);
-  end loop;
-end
-$$;
-revoke create on schema public from lockstep_saves, lockstep_sweep, lockstep_janitor;
+select lockstep.own_functions('lockstep_sweep',
+  exposed => '{lease_take,lease_release,sweep_lookup,sweep_listed,sweep_page,sweep_done,agents_stale}');
+select lockstep.own_functions('lockstep_saves', exposed => '{sweep_note,sweep_orphans,set_drift_policy}');
+select lockstep.own_functions('lockstep_janitor', exposed => '{saga_cleanup}');

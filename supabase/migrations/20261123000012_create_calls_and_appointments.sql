@@ -1,5 +1,5 @@
 -- Call logs and appointments.
--- The recipe of the first migration, and of the phone numbers' for references and lists.
+-- The recipe of the phone numbers' for references and lists.
 
 create table public.call_logs (
   id uuid primary key default gen_random_uuid(),
@@ -53,13 +53,5 @@ create index appointments_by_time on public.appointments (org_id, starts_at, id)
 create index appointments_by_status on public.appointments (org_id, status, starts_at, id);
 create index appointments_by_call on public.appointments (org_id, call_id, starts_at, id);
 
-alter table public.call_logs enable row level security;
-alter table public.call_logs force row level security;
-alter table public.appointments enable row level security;
-alter table public.appointments force row level security;
-revoke all on public.call_logs, public.appointments from public, anon, authenticated, service_role;
-grant select on public.call_logs, public.appointments to authenticated, service_role;
-create policy call_logs_own on public.call_logs for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
-create policy appointments_own on public.appointments for select to authenticated
-  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));
+select lockstep.protect_tables('public.call_logs', 'public.appointments');
+select lockstep.let_users_read('public.call_logs', 'public.appointments');

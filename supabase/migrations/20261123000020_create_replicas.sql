@@ -1,14 +1,7 @@
 -- How many replicas share the rate of the one Vapi account.
 
-do $$
-begin
-  -- Knows which replicas live, and nothing of any organization.
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_replicas') then
-    create role lockstep_replicas nologin;
-  end if;
-end
-$$;
-grant lockstep_replicas to current_user;
+-- Knows which replicas live, and nothing of any organization.
+select lockstep.make_role('lockstep_replicas');
 
 create table lockstep.replicas (
   id uuid primary key,
@@ -16,9 +9,7 @@ create table lockstep.replicas (
   joined_at timestamptz not null,
   seen_at timestamptz not null
 );
-alter table lockstep.replicas enable row level security;
-alter table lockstep.replicas force row level security;
-revoke all on lockstep.replicas from public, anon, authenticated, service_role;
+select lockstep.protect_tables('lockstep.replicas');
 grant usage on schema lockstep to lockstep_replicas;
 grant select, insert, update, delete on lockstep.replicas to lockstep_replicas;
 grant select on lockstep.sweeps to lockstep_replicas;
@@ -28,7 +19,7 @@ create policy replicas_all on lockstep.replicas to lockstep_replicas using (id i
 -- This replica lives. Answers { replicas, known, now, sweptAt }: how many do, and whether all the others have heard of this one;
 -- until they have, they still share the account among themselves. p_ttl_ms: how long a replica that is silent counts.
 -- now: this database's clock, in milliseconds since 1970. sweptAt: when the last complete sweep began; null: there was none.
-create function public.replica_beat(p_replica uuid, p_ttl_ms bigint) returns jsonb
+create function lockstep.replica_beat(p_replica uuid, p_ttl_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_now timestamptz;
@@ -47,21 +38,4 @@ begin
 end
 $$;
 
-grant create on schema public to lockstep_replicas;
-do $$
-declare
-  v_function regprocedure;
-  v_owner text;
-begin
-  for v_function, v_owner in
-    select p.oid::regprocedure, o.owner
-      from (values ('replica_beat', 'lockstep_replicas')) as o (name, owner)
-      join pg_catalog.pg_proc p on p.proname = o.name and p.pronamespace = 'public'::regnamespace
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', v_function);
-    execute format('grant execute on function %s to service_role', v_function);
-    execute format('alter function %s owner to %I', v_function, v_owner);
-  end loop;
-end
-$$;
-revoke create on schema public from lockstep_replicas;
+select lockstep.own_functions('lockstep_replicas', exposed => '{replica_beat}');

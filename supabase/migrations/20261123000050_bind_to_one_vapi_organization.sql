@@ -2,15 +2,8 @@
 -- every assistant missing, and make new ones there.
 alter table lockstep.deployment add column vapi_org_id text;
 
-do $$
-begin
-  -- Knows which Vapi organization that is, and nothing of any organization of ours.
-  if not exists (select from pg_catalog.pg_roles where rolname = 'lockstep_account') then
-    create role lockstep_account nologin;
-  end if;
-end
-$$;
-grant lockstep_account to current_user;
+-- Knows which Vapi organization that is, and nothing of any organization of ours.
+select lockstep.make_role('lockstep_account');
 grant usage on schema lockstep to lockstep_account;
 grant select, update (vapi_org_id) on lockstep.deployment to lockstep_account;
 create policy deployment_account_select on lockstep.deployment for select to lockstep_account using (id is not null);
@@ -18,7 +11,7 @@ create policy deployment_account_update on lockstep.deployment for update to loc
   using (vapi_org_id is null) with check (vapi_org_id is not null);
 
 -- Answers the Vapi organization of this database. p_seen: the one that a key was seen to read; it is kept where none is yet.
-create function public.vapi_account(p_seen text) returns text
+create function lockstep.vapi_account(p_seen text) returns text
 language plpgsql volatile security definer set search_path = '' as $$
 begin
   -- Whoever waits for another one's first look sees it kept, and keeps nothing.
@@ -27,8 +20,4 @@ begin
 end
 $$;
 
-grant create on schema public to lockstep_account;
-revoke execute on function public.vapi_account(text) from public, anon, authenticated, service_role;
-grant execute on function public.vapi_account(text) to service_role;
-alter function public.vapi_account(text) owner to lockstep_account;
-revoke create on schema public from lockstep_account;
+select lockstep.own_functions('lockstep_account', exposed => '{vapi_account}');

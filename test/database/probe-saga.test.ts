@@ -45,7 +45,7 @@ const KIND = `
   );
   grant select, insert, update, delete on lockstep.probe to lockstep_saves;
 
-  create function public.begin_probe(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
+  create function lockstep.begin_probe(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
   language plpgsql security definer set search_path = '' as $$
   declare
     v_keys constant text[] := '{probe,probe.file}';
@@ -90,10 +90,7 @@ const KIND = `
     select coalesce(jsonb_agg(key order by key), '[]') from lockstep.probe where org_id = s.org_id and saga_id = s.id;
   $$;
 
-  alter function public.begin_probe(uuid, uuid, text, jsonb) owner to lockstep_saves;
-  alter function lockstep.apply_probe(public.sagas, jsonb) owner to lockstep_saves;
-  alter function lockstep.close_probe(public.sagas, jsonb) owner to lockstep_saves;
-  alter function lockstep.rows_probe(public.sagas) owner to lockstep_saves;
+  select lockstep.own_functions('lockstep_saves', exposed => '{begin_probe}', internal => '{apply_probe,close_probe,rows_probe}');
 `;
 
 const FAR = 3_600_000;
@@ -380,8 +377,9 @@ async function undoByHand(orgId: string, sagaId: string, remote: Remote): Promis
   await supabase.sql`update public.sagas set not_before = now() where id = ${sagaId}`;
   const settled = await settleSaga(
     {
-      ...{ journal, kind: kindOf(remote, new Life()), settings: SETTINGS },
-      unreliable: async () => null,
+      ...{ journal, settings: SETTINGS, account: async () => 'vapi' },
+      kinds: [{ name: 'probe', open: () => kindOf(remote, new Life()) }],
+      voice: { listAssistants: async () => ({ kind: 'ok', value: [{ id: 'any', orgId: 'vapi' }] }) },
     },
     orgId,
     sagaId,

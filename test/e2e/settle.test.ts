@@ -13,8 +13,9 @@ import type { JsonObject } from '../../src/local/vapi/assistant-store.ts';
 import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
 import type { BeginUpdate } from '../../src/ports/agents/save-journal.ts';
 import { MAPPING_VERSION, renderAssistant } from '../../src/services/agents/render.ts';
-import { type Settlement, settleSave } from '../../src/services/agents/settle.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
+import { type Settlement, settleSaga } from '../../src/services/saga/settle.ts';
+import { SAGA_KINDS } from '../../src/services/saga-kinds.ts';
 import { CANARY_KEY, type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { both, prompt, saveWhenFree, strike } from '../support/faulty.ts';
 import { type AgentSave, expectAnswer, readAgents, readSave, save } from '../support/operations.ts';
@@ -66,8 +67,8 @@ function settle(
   });
   const client = createServiceClient(supabaseConfig(lockstep.supabase));
   const account = () => createRpcVapiAccount(client)('');
-  const ports = { journal: createRpcJournal(client), voice, settings: SETTINGS, account };
-  return settleSave(ports, of, saveId, status);
+  const ports = { journal: createRpcJournal(client), voice, kinds: SAGA_KINDS, settings: SETTINGS, account };
+  return settleSaga(ports, of, saveId, status);
 }
 
 const idOf = async (role: 'INBOUND' | 'OUTBOUND') =>
@@ -127,7 +128,7 @@ describe('a save that needs attention', () => {
       expect(await readSave(caller.client, id)).toMatchObject({ status: 'NEEDS_ATTENTION' });
 
       await putByHand(role, content);
-      expect(await settle(id, status)).toMatchObject({ outcome: status, save: { id, status } });
+      expect(await settle(id, status)).toMatchObject({ outcome: status, saga: { id, status } });
       const closed = await readSave(caller.client, id);
       const committed = status === 'COMMITTED';
       expect(closed).toMatchObject({
@@ -324,7 +325,7 @@ describe('an open save that recovery does not end', () => {
         outcome: 'NOT_SETTLED',
         reasons: [expect.stringContaining('INBOUND: Vapi holds other content'), expect.anything()],
       });
-      expect(await settle(id, 'ROLLED_BACK')).toMatchObject({ outcome: 'ROLLED_BACK', save: { id } });
+      expect(await settle(id, 'ROLLED_BACK')).toMatchObject({ outcome: 'ROLLED_BACK', saga: { id } });
       await saveWhenFree(caller, both(orgId, 'next'));
       await expectLockstep(lockstep, orgId);
     },

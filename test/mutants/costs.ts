@@ -63,6 +63,12 @@ export const COSTS = [
         'set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off',
         '',
       ],
+    ],
+  ),
+  ...plant(
+    'supabase/migrations/20261123000012_create_calls_and_appointments.sql',
+    ['test/fairness/plans.test.ts'],
+    [
       [
         'calls-without-index-of-agent-and-number',
         'Calls of an agent and a number are searched among all of the agent or of the number.',
@@ -72,7 +78,7 @@ export const COSTS = [
     ],
   ),
   ...plant(
-    'src/services/agents/execute.ts',
+    'src/services/saga/execute.ts',
     ['src/services/agents/execute.test.ts'],
     [
       [

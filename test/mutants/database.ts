@@ -6,7 +6,9 @@ const TABLES = 'supabase/migrations/20261123000001_create_organizations_and_saga
 const SAGA_FUNCTIONS = 'supabase/migrations/20261123000002_create_saga_functions.sql';
 const AGENTS = 'supabase/migrations/20261123000003_create_agents.sql';
 const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation_functions.sql';
-const OWN_DATA = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
+const PHONE_NUMBERS = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
+const KNOWLEDGE_BASE = 'supabase/migrations/20261123000011_create_knowledge_base.sql';
+const CALLS = 'supabase/migrations/20261123000012_create_calls_and_appointments.sql';
 const REPLICAS = 'supabase/migrations/20261123000020_create_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];
@@ -30,16 +32,28 @@ export const DATABASE: readonly Mutant[] = [
   ),
   ...plant(TABLES, ISOLATION, [
     [
-      'policy-organizations',
-      'Every user reads every organization.',
-      "create policy organizations_own on public.organizations for select to authenticated\n  using (id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy organizations_own on public.organizations for select to authenticated\n  using (true);',
+      'policy-users',
+      'Every user reads the rows of every organization.',
+      "for select to authenticated using (%s)'",
+      "for select to authenticated using ((%s) is not null)'",
     ],
     [
-      'policy-saves',
-      'Every user reads the saves of every organization.',
-      "create policy sagas_own on public.sagas for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy sagas_own on public.sagas for select to authenticated\n  using (true);',
+      'policy-users-metadata',
+      'A user names the organization whose rows are read.',
+      "(select auth.jwt()) -> ''app_metadata''",
+      "(select auth.jwt()) -> ''user_metadata''",
+    ],
+    [
+      'tables-not-forced',
+      'The owner of a table passes over row-level security.',
+      "    execute format('alter table %s force row level security', v_table);\n",
+      '',
+    ],
+    [
+      'tables-not-revoked',
+      'A table is open to the clients of the project.',
+      "    execute format('revoke all on %s from public, anon, authenticated, service_role', v_table);\n",
+      '',
     ],
     [
       'images-not-protected',
@@ -49,15 +63,33 @@ export const DATABASE: readonly Mutant[] = [
     ],
     [
       'clients-write',
-      'Signed-in users write the tables of saves.',
-      'grant select on public.organizations, public.sagas to authenticated;',
-      'grant select, update on public.organizations, public.sagas to authenticated;',
+      'Clients write the tables of every feature.',
+      "'grant select on %s to authenticated, service_role'",
+      "'grant select, update on %s to authenticated, service_role'",
     ],
     [
       'service-writes',
       'The service role writes the tables of saves past the one door.',
-      'grant select on public.organizations, public.sagas to service_role;',
-      'grant select, update on public.organizations, public.sagas to service_role;',
+      "select lockstep.let_users_read('public.organizations', 'public.sagas');",
+      "select lockstep.let_users_read('public.organizations', 'public.sagas');\ngrant update on public.sagas to service_role;",
+    ],
+    [
+      'functions-for-clients',
+      'Clients may execute the functions that change sagas.',
+      "execute format('revoke all on function %s from public, anon, authenticated, service_role', v_oid::regprocedure);",
+      "execute format('revoke all on function %s from anon, authenticated, service_role', v_oid::regprocedure);",
+    ],
+    [
+      'exposed-functions-for-clients',
+      'Signed-in users call the functions of the service role.',
+      "execute format('revoke all on function %s from public, anon, authenticated, service_role', v_public);",
+      "execute format('revoke all on function %s from public, anon, service_role', v_public);",
+    ],
+    [
+      'recipes-for-clients',
+      'Clients may execute the functions that migrations use.',
+      'revoke all on all functions in schema lockstep from public, anon, authenticated, service_role;',
+      'revoke all on all functions in schema lockstep from anon, authenticated, service_role;',
     ],
   ]),
   ...plant(
@@ -65,22 +97,22 @@ export const DATABASE: readonly Mutant[] = [
     [...DEPUTY, 'test/e2e/concurrency.test.ts', ...CONFORMANCE],
     [
       [
-        'saves-policy-saves',
-        'The save functions reach the saves of another organization.',
-        "create policy sagas_saves on public.sagas to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy sagas_saves on public.sagas to lockstep_saves\n  using (true)',
+        'saves-policy',
+        'The functions of sagas reach the rows of another organization.',
+        'to lockstep_saves using (%3$s) with check (%3$s)',
+        'to lockstep_saves using ((%3$s) is not null) with check (%3$s)',
+      ],
+      [
+        'saves-policy-check',
+        'The functions of sagas write rows for another organization.',
+        'to lockstep_saves using (%3$s) with check (%3$s)',
+        'to lockstep_saves using (%3$s) with check ((%3$s) is not null)',
       ],
       [
         'saves-policy-images',
-        'The save functions reach the images of another organization.',
-        "create policy saga_parts_saves on lockstep.saga_parts to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy saga_parts_saves on lockstep.saga_parts to lockstep_saves\n  using (true)',
-      ],
-      [
-        'saves-policy-locks',
-        'The save functions reach the lock of another organization.',
-        "create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-        'create policy organization_locks_saves on lockstep.organization_locks to lockstep_saves\n  using (true)',
+        'The functions of sagas reach the images of another organization.',
+        "select lockstep.let_saves('select, insert', 'lockstep.saga_parts');",
+        'grant select, insert on lockstep.saga_parts to lockstep_saves;\ncreate policy saga_parts_saves on lockstep.saga_parts to lockstep_saves using (org_id is not null);',
       ],
       [
         'key-of-two',
@@ -358,14 +390,6 @@ export const DATABASE: readonly Mutant[] = [
       "select current_setting('lockstep.org_id', true);",
     ],
   ]),
-  ...plant(SAGA_FUNCTIONS, ISOLATION, [
-    [
-      'functions-for-clients',
-      'Signed-in users can call the save functions.',
-      'revoke execute on function %s from public, anon, authenticated, service_role',
-      'revoke execute on function %s from public, anon, service_role',
-    ],
-  ]),
   ...plant(SAGA_FUNCTIONS, FAIRNESS, [
     [
       'limit-of-repairs',
@@ -556,36 +580,10 @@ export const DATABASE: readonly Mutant[] = [
       "'assistantId', r.vapi_assistant_id, 'revision', r.revision,",
     ],
   ]),
-  ...plant(AGENTS, ISOLATION, [
-    [
-      'policy-agents',
-      'Every user reads the agents of every organization.',
-      "create policy agents_own on public.agents for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy agents_own on public.agents for select to authenticated\n  using (true);',
-    ],
-    [
-      'policy-revisions',
-      'A user names the organization whose history is read.',
-      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->>",
-      "create policy agent_revisions_own on public.agent_revisions for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'user_metadata' ->>",
-    ],
-    [
-      'agents-not-forced',
-      'The owner of the table passes over row-level security.',
-      "    execute format('alter table %s force row level security', v_table);\n",
-      '',
-    ],
-  ]),
   ...plant(
     AGENTS,
     [...DEPUTY, 'test/e2e/concurrency.test.ts', ...CONFORMANCE],
     [
-      [
-        'saves-policy-agents',
-        'The save functions reach the agents of another organization.',
-        "create policy agents_saves on public.agents to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))\n  with check (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid));",
-        'create policy agents_saves on public.agents to lockstep_saves\n  using (true)\n  with check (true);',
-      ],
       [
         'agents-of-one-role',
         'An organization can get two agents of one role.',
@@ -722,49 +720,7 @@ export const DATABASE: readonly Mutant[] = [
       'set drift_policy = drift_policy where',
     ],
   ]),
-  ...plant(RECONCILIATION, DEPUTY, [
-    [
-      'policy-of-everybody',
-      'The drift policy of another organization is set.',
-      "create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-      'create policy organizations_saves_update on public.organizations for update to lockstep_saves\n  using (true)',
-    ],
-  ]),
-  ...plant(RECONCILIATION, ISOLATION, [
-    [
-      'sweep-for-clients',
-      'Signed-in users can call the functions of the sweep.',
-      'revoke execute on function %s from public, anon, authenticated, service_role',
-      'revoke execute on function %s from anon, service_role',
-    ],
-  ]),
-  ...plant(OWN_DATA, ISOLATION, [
-    [
-      'policy-calls',
-      'Every user reads the calls of every organization.',
-      "create policy call_logs_own on public.call_logs for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy call_logs_own on public.call_logs for select to authenticated\n  using (true);',
-    ],
-    [
-      'policy-appointments',
-      'Every user reads the appointments of every organization.',
-      "create policy appointments_own on public.appointments for select to authenticated\n  using (org_id = (select nullif((select auth.jwt()) -> 'app_metadata' ->> 'org_id', '')::uuid));",
-      'create policy appointments_own on public.appointments for select to authenticated\n  using (org_id is not null);',
-    ],
-    [
-      'documents-not-protected',
-      'The documents have no row-level security.',
-      'alter table public.knowledge_base_documents enable row level security;',
-      '',
-    ],
-  ]),
-  ...plant(OWN_DATA, DEPUTY, [
-    [
-      'attach-other-number',
-      'A number of another organization is attached to an agent.',
-      "create policy phone_numbers_saves_update on public.phone_numbers for update to lockstep_saves\n  using (org_id = (select nullif((select current_setting('lockstep.org_id', true)), '')::uuid))",
-      'create policy phone_numbers_saves_update on public.phone_numbers for update to lockstep_saves\n  using (true)',
-    ],
+  ...plant(PHONE_NUMBERS, DEPUTY, [
     [
       'attach-any-role',
       'A number is attached to the agent of another role.',
@@ -772,6 +728,30 @@ export const DATABASE: readonly Mutant[] = [
       'where org_id = p_org_id limit 1;',
     ],
     ['number-of-two', 'One number rings in two organizations.', 'unique (number),', 'check (true),'],
+  ]),
+  ...plant(KNOWLEDGE_BASE, ISOLATION, [
+    [
+      'documents-not-protected',
+      'The documents have no row-level security.',
+      "select lockstep.protect_tables('public.knowledge_base_documents');",
+      '',
+    ],
+  ]),
+  ...plant(CALLS, ISOLATION, [
+    [
+      'calls-not-protected',
+      'The calls have no row-level security.',
+      "select lockstep.protect_tables('public.call_logs', 'public.appointments');",
+      "select lockstep.protect_tables('public.appointments');",
+    ],
+    [
+      'policy-appointments',
+      'Every user reads the appointments of every organization.',
+      "select lockstep.let_users_read('public.call_logs', 'public.appointments');",
+      "select lockstep.let_users_read('public.call_logs');\ngrant select on public.appointments to authenticated;\ncreate policy appointments_own on public.appointments for select to authenticated using (org_id is not null);",
+    ],
+  ]),
+  ...plant(CALLS, DEPUTY, [
     [
       'call-of-other-agent',
       'A call of one organization can name an agent of another.',

@@ -202,7 +202,7 @@ export const OUTSIDE: readonly Mutant[] = [
       'retry: { limit: 0 },',
       'retry: { limit: 1, methods: ["GET", "PATCH", "DELETE"] },',
     ],
-    ['vapi-path', 'An id may name another resource.', 'if (!ASSISTANT_ID.test(id)) {', 'if (id === "") {'],
+    ['vapi-path', 'An id may name another resource.', 'if (!ID.test(id)) {', 'if (id === "") {'],
     ['vapi-unbounded', 'A body of any size is read.', 'if (transferred > most) tooLarge.abort();', ''],
     [
       'vapi-list-bound',
@@ -355,19 +355,19 @@ export const OUTSIDE: readonly Mutant[] = [
       [
         'foreign-stays',
         'A key of another account goes on.',
-        'this.#shut = key;\n    this.#active = null;',
-        'this.#shut = key;',
+        "this.#first = { state: 'foreign', key };\n    this.#active = null;",
+        "this.#first = { state: 'foreign', key };",
       ],
       [
         'foreign-open',
         'What began with a foreign key is still sent with it.',
-        'this.#shut = key;\n    this.#active = null;',
-        'this.#active = null;',
+        "this.#first = { state: 'foreign', key };",
+        "this.#first = { state: 'decided' };",
       ],
       [
         'unchecked-open',
         'Requests are sent with a key that has not been compared yet.',
-        'if (!this.#asked) this.#shut = this.#unchecked;',
+        "if (this.#first.state === 'unasked') this.#first = { state: 'withheld', key: this.#first.key };",
         '',
       ],
       [

@@ -415,7 +415,7 @@ export const SAGA: readonly Mutant[] = [
       '...{ parts, results, missing, lateMs: 0 },',
     ],
   ]),
-  ...plant('src/services/agents/settle.ts', SETTLE, [
+  ...plant('src/services/saga/settle.ts', SETTLE, [
     [
       'settle-any-account',
       'A save is settled by what another Vapi account shows.',

@@ -10,7 +10,6 @@ const RECOVERY = [
   'src/services/agents/recover-batches.test.ts',
   'src/services/agents/run.test.ts',
 ];
-const SETTLE = ['src/services/agents/settle.test.ts'];
 
 export const SAVES: readonly Mutant[] = [
   ...plant('src/services/saga/protocol.ts', PROTOCOL, [
@@ -207,18 +206,17 @@ export const SAVES: readonly Mutant[] = [
       ],
     ],
   ),
-  ...plant('src/services/saga/settle.ts', SETTLE, []),
-  ...plant('src/services/agents/execute.ts', EXECUTE, [
+  ...plant('src/services/saga/execute.ts', EXECUTE, [
     [
       'limit-without-actor',
       'The repairs of the sweep count against the saves per minute of the users.',
-      'if (admission === undefined || actor === undefined || actor === null) return undefined;',
-      'if (admission === undefined) return undefined;',
+      'return admission === undefined || actor === null',
+      'return admission === undefined',
     ],
     [
       'limit-never',
       'The saves of one organization are not limited per minute.',
-      'limit: limitOf(ports.admission, options),',
+      'limit: limitOf(ports.admission, start.actor),',
       'limit: undefined,',
     ],
     [
@@ -227,7 +225,6 @@ export const SAVES: readonly Mutant[] = [
       "if (begun.outcome !== 'BEGUN') unused();",
       '',
     ],
-
     ['late-turn-kept', 'A turn that comes after its caller was refused is lost.', 'unwanted.unused();', ''],
     [
       'late-save-in-progress',
@@ -259,13 +256,38 @@ export const SAVES: readonly Mutant[] = [
       'attempt >= BEGIN_ATTEMPTS',
       'attempt > BEGIN_ATTEMPTS',
     ],
-
     [
       'fate-forgotten',
       'After an attempt without an answer, a refusal counts as "nothing began".',
       'if (!sent) throw error;',
       'throw error;',
     ],
+    [
+      'hash-of-order',
+      'The order of the fields makes another request.',
+      'update(canonicalJson(request))',
+      'update(JSON.stringify(request))',
+    ],
+    [
+      'attention-retry',
+      'A caller is told to come back for a save that only a person can end.',
+      "retryAfterMs: saga.status === 'NEEDS_ATTENTION' ? null : PENDING_RETRY_MS };",
+      'retryAfterMs: PENDING_RETRY_MS };',
+    ],
+    [
+      'unreachable-limited',
+      'A caller is told of too many saves where the database is away.',
+      "kind: unreachable === true ? 'unavailable' : 'rate_limited'",
+      "kind: 'rate_limited'",
+    ],
+    [
+      'untracked',
+      'A shutdown does not wait for saves that go on after their answer.',
+      'ports.track(work);',
+      '',
+    ],
+  ]),
+  ...plant('src/services/agents/execute.ts', EXECUTE, [
     [
       'actor-forgotten',
       'The journal does not say who asked for a save.',
@@ -284,12 +306,6 @@ export const SAVES: readonly Mutant[] = [
       'The same key with another expectedRevision counts as the same request.',
       '    expectedRevision,\n    recreateIfMissing,\n  }));',
       '    recreateIfMissing,\n  }));',
-    ],
-    [
-      'hash-of-order',
-      'The order of the fields makes another request.',
-      'update(canonicalJson(request))',
-      'update(JSON.stringify(request))',
     ],
     [
       'two-organizations',
@@ -312,28 +328,8 @@ export const SAVES: readonly Mutant[] = [
     [
       'leave-not-passed',
       'recreateIfMissing does not reach the database.',
-      'recreateIfMissing: update.recreateIfMissing,\n    })),',
-      'recreateIfMissing: false,\n    })),',
-    ],
-
-    [
-      'attention-retry',
-      'A caller is told to come back for a save that only a person can end.',
-      "retryAfterMs: save.status === 'NEEDS_ATTENTION' ? null : PENDING_RETRY_MS };",
-      'retryAfterMs: PENDING_RETRY_MS };',
-    ],
-
-    [
-      'unreachable-limited',
-      'A caller is told of too many saves where the database is away.',
-      "kind: unreachable === true ? 'unavailable' : 'rate_limited'",
-      "kind: 'rate_limited'",
-    ],
-    [
-      'untracked',
-      'A shutdown does not wait for saves that go on after their answer.',
-      'ports.track(work);',
-      '',
+      'recreateIfMissing: update.recreateIfMissing,',
+      'recreateIfMissing: false,',
     ],
   ]),
   ...plant(

@@ -65,6 +65,18 @@ describe('the locked dependencies', () => {
       lock(),
     ],
     [
+      'a range under another name',
+      'other is wanted as "npm:added@^1.0.0", not as one version',
+      manifest({ dependencies: { other: 'npm:added@^1.0.0' } }),
+      lock({ 'node_modules/other': { name: 'added', version: '^1.0.0', license: 'MIT', integrity } }),
+    ],
+    [
+      'another package than wanted under a name',
+      'other is wanted as npm:added@1.0.0 and locked as npm:wrong@1.0.0',
+      manifest({ dependencies: { other: 'npm:added@1.0.0' } }),
+      lock({ 'node_modules/other': { name: 'wrong', version: '1.0.0', license: 'MIT', integrity } }),
+    ],
+    [
       'from somewhere else',
       'node_modules/added comes from git+ssh://git@example.com/a/b.git#c, not from the registry',
       manifest(),
@@ -150,6 +162,12 @@ describe('the locked dependencies', () => {
     ],
   ])('%s', (_what, problem, wanted, locked) => {
     expect(checkDependencies(wanted, locked)).toEqual([problem]);
+  });
+
+  test('one version of a package may be wanted under another name', () => {
+    const wanted = manifest({ dependencies: { other: 'npm:added@1.0.0' } });
+    const other = { name: 'added', version: '1.0.0', license: 'MIT', integrity };
+    expect(checkDependencies(wanted, lock({ 'node_modules/other': other }))).toEqual([]);
   });
 
   test('a choice of licences needs one that is allowed; tools may be under MPL-2.0', () => {

@@ -84,7 +84,7 @@ describe('npm run repair:owners', () => {
 
   test('restores rights that were changed while the roles stayed', async () => {
     await admin.unsafe(`
-      alter function public.begin_agents(uuid, uuid, text, jsonb) owner to postgres;
+      alter function lockstep.begin_agents(uuid, uuid, text, jsonb) owner to postgres;
       alter table public.agents no force row level security;
       revoke select on public.agent_saves from authenticated;
       grant truncate on public.call_logs to anon;

@@ -3,10 +3,11 @@ import type { AgentRecord } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../src/services/agents/build.ts';
 import { adoptOrRevert } from '../../src/services/agents/drift/settle-drift.ts';
+import { AGENT_SAGA } from '../../src/services/agents/participant.ts';
 import { renderAssistant } from '../../src/services/agents/render.ts';
-import { settleSave } from '../../src/services/agents/settle.ts';
 import { ValidationError } from '../../src/services/errors.ts';
 import { lateTimeMs } from '../../src/services/saga/settings.ts';
+import { settleSaga } from '../../src/services/saga/settle.ts';
 import type { Violation } from './checks.ts';
 import { portsOf, type SaveRow } from './journal-model.ts';
 import type { Act, FaultAct, Plan } from './plan.ts';
@@ -194,8 +195,8 @@ async function operate(world: World, save: SaveRow): Promise<void> {
     listAssistants: async () => ({ kind: 'ok', value: [{ id: 'of-somebody-else', orgId: 'vapi' }] }),
   };
   const ports = { journal: portsOf(world.model).journal, settings: world.settings };
-  const settlement = await settleSave(
-    { ...ports, voice: voice as never, account: async () => 'vapi' },
+  const settlement = await settleSaga(
+    { ...ports, kinds: [AGENT_SAGA], voice: voice as never, account: async () => 'vapi' },
     save.orgId,
     save.id,
     to,

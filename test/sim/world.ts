@@ -15,7 +15,8 @@ import {
   type SaveOptions,
   type SaveOutcome,
 } from '../../src/services/agents/execute.ts';
-import { recoverAbandonedSaves } from '../../src/services/agents/recover.ts';
+import { AGENT_SAGA } from '../../src/services/agents/participant.ts';
+import { recoverSagas } from '../../src/services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Checks, type SenderLease, type Violation, type Write } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
@@ -363,7 +364,7 @@ export class World {
     if (!life?.alive) return;
     const sender = new Sender();
     const ports = this.#ports(life, sender);
-    await recoverAbandonedSaves(ports.openJournal(null), ports.openVoiceProvider(KEY), ports);
+    await recoverSagas(ports.openJournal(null), ports.openVoiceProvider(KEY), [AGENT_SAGA], ports);
   }
 
   async sweep(name: string): Promise<void> {

@@ -1,5 +1,5 @@
 import type { PostgrestError } from '@supabase/supabase-js';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { AgentRecord } from '../../domain/agents/save.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import { DatabaseError, KeyRefusedError, ValueRefusedError } from '../../ports/database.ts';
@@ -61,6 +61,11 @@ export function createSagaJournal<Row>(supabase: ServiceClient, row: z.ZodType<R
       return rows.map((due) => ({ orgId: due.org_id, sagaId: due.saga_id }));
     },
   };
+}
+
+/** The journal of sagas of every kind, for whoever does not read the rows that they commit: recovery and operators. */
+export function createAnyJournal(supabase: ServiceClient): SagaJournal {
+  return createSagaJournal(supabase, z.unknown());
 }
 
 /** The journal of saves of agents. */

@@ -1,18 +1,19 @@
 import type { PostgrestError } from '@supabase/supabase-js';
 import { type AgentConfigPatch, type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
-import type {
-  AgentRecord,
-  FieldDrift,
-  SaveFailure,
-  SaveKind,
-  SaveRecord,
-  SaveStatus,
-  TransactionResult,
+import {
+  AGENTS,
+  type AgentRecord,
+  type FieldDrift,
+  type SaveFailure,
+  type SaveKind,
+  type SaveRecord,
+  type SaveStatus,
+  type TransactionResult,
 } from '../../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../../domain/appointments/appointment.ts';
 import type { CallDirection, CallOutcome, CallRecord } from '../../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
-import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberRecord, PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
 import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
 import { RefusedTokenError } from '../../ports/auth.ts';
 import type { TenantReads, Window } from '../../ports/tenant-reads.ts';
@@ -80,6 +81,24 @@ export function createTenantReads(
       if (error !== null) throw readError(error, status);
       return data === null ? null : saveOf(data as SaveRow);
     },
+    operation: async (id) => {
+      const { data, error, status } = await supabase
+        .from('sagas')
+        .select('id, kind, status, started_at, finished_at')
+        .eq('id', id)
+        .maybeSingle();
+      if (error !== null) throw readError(error, status);
+      if (data === null) return null;
+      return {
+        operation: {
+          id: data.id,
+          status: data.status as SaveStatus,
+          startedAt: data.started_at,
+          finishedAt: data.finished_at,
+        },
+        isSave: data.kind === AGENTS,
+      };
+    },
     openSave: async () => {
       const { data, error, status } = await supabase
         .from('agent_saves')
@@ -91,8 +110,10 @@ export function createTenantReads(
       const save = saveOf(data as SaveRow);
       return { save, roles: save.results.map((result) => result.role) };
     },
-    phoneNumbers: async ({ agentId, attached }, window) =>
-      (await list<'phone_numbers'>('phone_numbers', { agentId, attached }, window)).map(phoneNumberOf),
+    phoneNumbers: async ({ agentId, attached, states }, window) => {
+      const filter = { agentId, attached, values: states };
+      return (await list<'phone_numbers'>('phone_numbers', filter, window)).map(phoneNumberOf);
+    },
     documents: async ({ states }, window) =>
       (await list<'knowledge_base_documents'>('knowledge_base_documents', { values: states }, window)).map(
         documentOf,
@@ -181,6 +202,8 @@ function phoneNumberOf(row: Rows['phone_numbers']['Row']): PhoneNumberRecord {
     number: row.number,
     label: row.label,
     provider: row.provider,
+    state: row.state as PhoneNumberState,
+    failure: row.failure,
     agentId: row.agent_id,
     createdAt: row.created_at,
   };

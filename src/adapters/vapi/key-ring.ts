@@ -20,6 +20,19 @@ export interface KeyHooks {
   isActive(): boolean;
 }
 
+/** What is known of the first key. A key of another account than the database's counts as no key. */
+type FirstKey =
+  /** Vapi has not been asked about it yet. */
+  | { state: 'unasked'; key: Secret }
+  /** It is being compared with the database. Nothing is sent with it, because it may belong to another account. */
+  | { state: 'withheld'; key: Secret }
+  /** It is used although it could not be compared: Vapi refuses it, or (`isEmpty`) it reads no assistant at all. */
+  | { state: 'uncompared'; key: Secret; isEmpty: boolean }
+  /** It belongs to another account. It is never used. */
+  | { state: 'foreign'; key: Secret }
+  /** There is none, or it belongs to the account of the database. */
+  | { state: 'decided' };
+
 interface Ports {
   log: Log;
   meter: Meter;
@@ -31,7 +44,7 @@ interface Ports {
 
 /**
  * The master key and the next one. A save keeps the key that it began with, so requests in flight end with the old key, and saves that
- * begin after a rotation use the new one. A key of another Vapi organization than the database's counts as no key.
+ * begin after a rotation use the new one.
  */
 export class KeyRing {
   readonly #open: (key: Secret, hooks: KeyHooks) => VoiceProvider;
@@ -41,13 +54,7 @@ export class KeyRing {
   /** The Vapi organization that each key last read. It stays known for the active key after that key is revoked. */
   readonly #accounts = new WeakMap<Secret, string>();
   #active: Secret | null;
-  /** The first key, until it is compared with the database. */
-  #unchecked: Secret | null;
-  /** A key that is not used, because it belongs, or may belong, to another account. */
-  #shut: Secret | null = null;
-  #asked = false;
-  /** The first key read no assistant at all. */
-  #empty = false;
+  #first: FirstKey;
   /** The Vapi organization of the database, once known. */
   #account: string | null = null;
   /** One change of the active key at a time. */
@@ -57,7 +64,7 @@ export class KeyRing {
 
   constructor(active: Secret | null, open: (key: Secret, hooks: KeyHooks) => VoiceProvider, ports: Ports) {
     this.#active = active;
-    this.#unchecked = active;
+    this.#first = active === null ? { state: 'decided' } : { state: 'unasked', key: active };
     this.#open = open;
     this.#ports = ports;
   }
@@ -84,7 +91,7 @@ export class KeyRing {
         isActive: () => this.#active === key,
       });
       const given = around(behind, async (request) =>
-        this.#shut === key ? { kind: 'not_sent', code: 'KEY_UNCHECKED' } : request(),
+        this.#isWithheld(key) ? { kind: 'not_sent', code: 'KEY_UNCHECKED' } : request(),
       );
       voices = { given, behind };
       this.#voices.set(key, voices);
@@ -92,13 +99,17 @@ export class KeyRing {
     return voices;
   }
 
+  #isWithheld(key: Secret): boolean {
+    const first = this.#first;
+    return (first.state === 'withheld' || first.state === 'foreign') && first.key === key;
+  }
+
   /**
    * Compares the first key with the database as soon as an assistant identifies its account. Until then, nothing is sent with the
    * key. Discards a key of another account. Does nothing after that.
    */
   check(): Promise<void> {
-    if (!this.#asked) this.#shut = this.#unchecked;
-    this.#asked = true;
+    if (this.#first.state === 'unasked') this.#first = { state: 'withheld', key: this.#first.key };
     return this.#inTurn(() => this.#check());
   }
 
@@ -114,25 +125,26 @@ export class KeyRing {
   }
 
   async #check(): Promise<void> {
-    const key = this.#unchecked;
-    if (key === null) return;
+    const first = this.#first;
+    if (first.state === 'decided' || first.state === 'foreign') return;
+    const { key } = first;
     // Once is enough: the first assistant of an empty account also identifies it.
-    if (!this.#accounts.has(key) && !this.#empty) {
+    const isKnownEmpty = first.state === 'uncompared' && first.isEmpty;
+    if (!this.#accounts.has(key) && !isKnownEmpty) {
       const reply = await this.#look(key);
-      this.#empty = reply === 'ok' && !this.#accounts.has(key);
+      const isEmpty = reply === 'ok' && !this.#accounts.has(key);
       // A refused key cannot do harm, and saves must report the refusal.
-      if (this.#empty || reply === 'unauthorized') this.#shut = null;
+      if (isEmpty || reply === 'unauthorized') this.#first = { state: 'uncompared', key, isEmpty };
     }
     const seen = this.#accounts.get(key);
     if (seen === undefined) return;
     this.#account = await this.#ports.account(seen);
     if (this.#account === null) return;
-    this.#unchecked = null;
     if (seen === this.#account) {
-      this.#shut = null;
+      this.#first = { state: 'decided' };
       return;
     }
-    this.#shut = key;
+    this.#first = { state: 'foreign', key };
     this.#active = null;
     this.#ports.meter.count('vapi.key_foreign');
     this.#ports.log.error(
@@ -143,7 +155,8 @@ export class KeyRing {
 
   async #rotate(next: Secret): Promise<Rotation> {
     if (this.#active?.equals(next)) return 'ACTIVE';
-    this.#empty = false;
+    // An assistant may have been made since.
+    if (this.#first.state === 'uncompared') this.#first = { ...this.#first, isEmpty: false };
     await this.#check();
     const active = this.#active;
     if (active === null && this.#account === null) return 'UNDECIDED';

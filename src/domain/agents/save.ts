@@ -4,6 +4,9 @@ import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts
 
 /** The words of a save: statuses, results, failures, and an agent as the database holds it. */
 
+/** The kind of saga that changes agents. */
+export const AGENTS = 'agents';
+
 export type SaveStatus = SagaStatus;
 /**
  * Who asked: a user, or the sweep on behalf of the organization's drift policy. RENDER: nobody; the same configuration is rendered
@@ -90,7 +93,7 @@ export function saveOf({ kind: _agents, cause, results, failure, ...saga }: Saga
 }
 
 /** An agent has no pivot and can be created again, so that its outcome never stays unknown. */
-function failureOf({ reason, ...rest }: SagaFailure): SaveFailure {
+export function failureOf({ reason, ...rest }: SagaFailure): SaveFailure {
   switch (reason) {
     case 'RESOURCE_MISSING':
       return { reason: 'ASSISTANT_MISSING', ...rest };

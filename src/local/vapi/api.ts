@@ -1,15 +1,12 @@
 /**
- * Maps one request to the Vapi API to one answer and its effect on the store, synchronously and without I/O.
+ * Maps one request to the Vapi API to one answer and its effect on the account, synchronously and without I/O.
  * docs/vapi.md#errors describes the error bodies.
  */
-import {
-  type AssistantStore,
-  isObject,
-  type Json,
-  type JsonObject,
-  type ListQuery,
-} from './assistant-store.ts';
-import { validateAssistant } from './validate.ts';
+import { RESOURCES, type ResourceName, type VapiAccount } from './account.ts';
+import type { Endpoint } from './endpoint.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
+import { type NumberSearch, searchNumbers } from './phone-numbers.ts';
+import type { ListQuery, Resource } from './resource-store.ts';
 
 export interface ApiRequest {
   readonly method: string;
@@ -31,13 +28,13 @@ export interface AcceptedKey {
   readonly key: string;
   /** The name under which requests with this key are recorded. The key itself is never recorded. */
   readonly name: string;
-  /** The Vapi organization. Assistants of other organizations do not exist for this key (docs/vapi.md#key-is-one-organization). */
+  /** The Vapi organization. Resources of other organizations do not exist for this key (docs/vapi.md#key-is-one-organization). */
   readonly orgId: string;
 }
 
 export interface Answered {
   readonly answer: ApiAnswer;
-  /** True if the request changed the store. */
+  /** True if the request changed the account. */
   readonly applied: boolean;
 }
 
@@ -54,7 +51,7 @@ export function keyOf(
 
 /** `alter` changes a write after its validation, so that the store applies other content than the request had. */
 export function answerRequest(
-  store: AssistantStore,
+  account: VapiAccount,
   keys: readonly AcceptedKey[],
   request: ApiRequest,
   alter: Alter = (body) => body,
@@ -70,62 +67,111 @@ export function answerRequest(
   const key = keyOf(keys, request.authorization);
   if (!key) return refused(401, error(INVALID_KEY, 'Unauthorized', 401));
 
-  const { method } = request;
-  const [resource, id, ...rest] = request.path.split('/').filter((segment) => segment !== '');
+  const { method, path, query, body } = request;
+  const noRoute = refused(404, error(`Cannot ${method} ${path}`, 'Not Found', 404));
+  const segments = path.split('/').filter((segment) => segment !== '');
+  const route = segments.join('/');
+  if (method === 'GET' && Object.hasOwn(EMPTY, route)) return read(EMPTY[route] ?? []);
+  if (method === 'GET' && route === 'v2/phone-number') return search(account, key.orgId, query);
+  const [name = '', id, ...rest] = segments;
   const allowed = id === undefined ? ['GET', 'POST'] : ['GET', 'PATCH', 'DELETE'];
-  if (resource !== 'assistant' || rest.length > 0 || !allowed.includes(method)) {
-    return refused(404, error(`Cannot ${method} ${request.path}`, 'Not Found', 404));
-  }
+  if (!isResource(name) || rest.length > 0 || !allowed.includes(method)) return noRoute;
+  const endpoint = account.endpoints[name];
   return id === undefined
-    ? onCollection(store, key.orgId, request, request.body, alter)
-    : onOne(store, key.orgId, id, method, request.body, alter);
+    ? onCollection(endpoint, key.orgId, request, body, alter)
+    : onOne(endpoint, key.orgId, id, method, body, alter);
 }
 
 type Alter = (body: JsonObject) => JsonObject;
 
+const isResource = (name: string): name is ResourceName => RESOURCES.some((known) => known === name);
+
+/** What Vapi's own synchronisation tool asks for besides assistants and tools. The stand-in has none of them. */
+const NO_PAGE = { results: [], metadata: { itemsPerPage: 100, totalItems: 0, currentPage: 1 } };
+const EMPTY: Readonly<Record<string, Json>> = {
+  credential: [],
+  squad: [],
+  'structured-output': NO_PAGE,
+  eval: NO_PAGE,
+  'eval/simulation': [],
+  'eval/simulation/personality': [],
+  'eval/simulation/scenario': [],
+  'eval/simulation/suite': [],
+};
+
 function onCollection(
-  store: AssistantStore,
+  endpoint: Endpoint,
   orgId: string,
   { method, query }: ApiRequest,
-  body: string,
+  text: string,
   alter: Alter,
 ): Answered {
   if (method === 'GET') {
     const wanted = readListQuery(query);
-    return wanted.problems.length > 0 ? invalid(wanted.problems) : read(store.list(orgId, wanted.query));
+    if (wanted.problems.length > 0) return invalid(wanted.problems);
+    return read(endpoint.store.list(orgId, wanted.query).map((one) => shownBy(endpoint, one)));
   }
-  const sent = readWrite(body);
-  if ('refusal' in sent) return sent.refusal;
-  return { answer: { status: 201, body: store.create(orgId, alter(sent.fields)) }, applied: true };
+  const body = readBody(text);
+  if (typeof body === 'string') return bad(body);
+  const problems = endpoint.createProblems(body);
+  if (problems.length > 0) return invalid(problems);
+  const refusal = endpoint.refuseCreate?.(orgId, body);
+  if (refusal !== undefined) return bad(refusal);
+  return { answer: { status: 201, body: endpoint.store.create(orgId, alter(body)) }, applied: true };
 }
 
 function onOne(
-  store: AssistantStore,
+  endpoint: Endpoint,
   orgId: string,
   rawId: string,
   method: string,
-  body: string,
+  text: string,
   alter: Alter,
 ): Answered {
   // Vapi does not document its answer to an id that is not a UUID. Its framework's UUID check answers 400, and a 404
-  // here would make a client's bug look like a deleted assistant.
-  if (!UUID.test(rawId))
-    return refused(400, error('Validation failed (uuid is expected)', 'Bad Request', 400));
+  // here would make a client's bug look like a deleted resource.
+  if (!UUID.test(rawId)) return bad('Validation failed (uuid is expected)');
   const id = rawId.toLowerCase();
-  const missing = refused(404, error(`Couldn't Find Assistant. Id: ${id}`, 'Not Found', 404));
-  if (method === 'GET') {
-    const found = store.get(orgId, id);
-    return found ? read(found) : missing;
-  }
+  const { store, noun } = endpoint;
+  const current = store.get(orgId, id);
+  const missing = refused(404, error(`Couldn't Find ${noun}. Id: ${id}`, 'Not Found', 404));
+  if (method === 'GET') return current ? read(shownBy(endpoint, current)) : missing;
   if (method === 'DELETE') {
-    const deleted = store.delete(orgId, id);
-    return deleted ? { ...read(deleted), applied: true } : missing;
+    if (!current) return missing;
+    const refusal = endpoint.refuseDelete?.(current);
+    if (refusal) return refused(refusal.status, refusal.body);
+    store.delete(orgId, id);
+    endpoint.deleted?.(current);
+    return { ...read(shownBy(endpoint, current)), applied: true };
   }
   // Validation precedes the look-up, as in Vapi's framework: an invalid body is a 400 even for a missing id.
-  const sent = readWrite(body);
-  if ('refusal' in sent) return sent.refusal;
-  const patched = store.patch(orgId, id, alter(sent.fields));
-  return patched ? { ...read(patched), applied: true } : missing;
+  const body = readBody(text);
+  if (typeof body === 'string') return bad(body);
+  const problems = endpoint.patchProblems(body, current);
+  if (problems.length > 0) return invalid(problems);
+  if (!current) return missing;
+  const refusal = endpoint.refusePatch?.(current, body);
+  if (refusal !== undefined) return bad(refusal);
+  const patched = store.patch(orgId, id, alter(body)) ?? current;
+  return { ...read(shownBy(endpoint, patched)), applied: true };
+}
+
+function search(account: VapiAccount, orgId: string, params: URLSearchParams): Answered {
+  const own = ['search', 'page', 'sortOrder', 'sortBy'];
+  const { query, problems } = readListQuery(
+    new URLSearchParams([...params].filter(([name]) => !own.includes(name))),
+  );
+  const page = Number(params.get('page') ?? 1);
+  const text = params.get('search') ?? '';
+  const sortOrder = params.get('sortOrder') ?? 'DESC';
+  if (text.length > 100) problems.push('search must be shorter than or equal to 100 characters');
+  if (!(page >= 1)) problems.push('page must not be less than 1');
+  if (!['ASC', 'DESC'].includes(sortOrder)) {
+    problems.push('sortOrder must be one of the following values: ASC, DESC');
+  }
+  if (problems.length > 0) return invalid(problems);
+  const wanted: NumberSearch = { ...query, search: text, page, sortOrder };
+  return read(searchNumbers(account.numbers, orgId, wanted));
 }
 
 export function error(message: string | readonly string[], name: string, statusCode: number): JsonObject {
@@ -136,15 +182,11 @@ const INVALID_KEY =
   'Invalid Key. Hot tip, you may be using the private key instead of the public key, or vice versa.';
 
 const refused = (status: number, body: Json): Answered => ({ answer: { status, body }, applied: false });
+const bad = (message: string) => refused(400, error(message, 'Bad Request', 400));
 const invalid = (problems: readonly string[]) => refused(400, error(problems, 'Bad Request', 400));
 const read = (body: Json): Answered => ({ answer: { status: 200, body }, applied: false });
 
-function readWrite(body: string): { fields: JsonObject } | { refusal: Answered } {
-  const fields = readBody(body);
-  if (typeof fields === 'string') return { refusal: refused(400, error(fields, 'Bad Request', 400)) };
-  const problems = validateAssistant(fields);
-  return problems.length > 0 ? { refusal: invalid(problems) } : { fields };
-}
+const shownBy = (endpoint: Endpoint, resource: Resource) => endpoint.shown?.(resource) ?? resource;
 
 function readListQuery(params: URLSearchParams): { query: ListQuery; problems: string[] } {
   const query: Record<string, number> = {};

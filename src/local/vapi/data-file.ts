@@ -1,29 +1,37 @@
-/** The stand-in's data file: one change of the store per line, appended and synced before an answer goes out. */
+/** The stand-in's data file: one change of a store per line, appended and synced before an answer goes out. */
 import { type FileHandle, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { AssistantStore, StoreChange } from './assistant-store.ts';
+import { z } from 'zod';
+import { type AccountChange, RESOURCES, type VapiAccount } from './account.ts';
 
 export interface DataFile {
   /** Reserves the place of the change in the file at once. `flushed` resolves when it is on disk. */
-  append(change: StoreChange): void;
+  append(change: AccountChange): void;
   /** Resolves when everything appended so far is on disk, and rejects if it could not be written. */
   flushed(): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
- * Fills the store from the file, then rewrites the file with only the assistants that still exist.
+ * Fills the stores from the file, then rewrites the file with only the resources that still exist.
  * Drops an incomplete last line, which `kill -9` leaves and which was never answered. Throws on any other line that it cannot read.
  * A file belongs to the process that opened it last; appends of an earlier process are rejected.
  */
-export async function openDataFile(file: string, store: AssistantStore): Promise<DataFile> {
+export async function openDataFile(file: string, account: VapiAccount): Promise<DataFile> {
   await mkdir(dirname(file), { recursive: true });
-  for (const change of await readChanges(file)) store.replay(change);
-  await compact(file, store);
+  for (const change of await readChanges(file)) account.replay(change);
+  await compact(file, account);
   return appendTo(file, await open(file, 'a'));
 }
 
-async function readChanges(file: string): Promise<StoreChange[]> {
+const of = { of: z.enum(RESOURCES) };
+const changeLine = z.discriminatedUnion('op', [
+  z.object({ ...of, op: z.literal('put'), resource: z.looseObject({ id: z.string() }) }),
+  z.object({ ...of, op: z.literal('delete'), id: z.string() }),
+  z.object({ ...of, op: z.literal('clear') }),
+]);
+
+async function readChanges(file: string): Promise<AccountChange[]> {
   const text = await readFile(file, 'utf8').catch((problem: NodeJS.ErrnoException) => {
     if (problem.code === 'ENOENT') return '';
     throw problem;
@@ -31,19 +39,21 @@ async function readChanges(file: string): Promise<StoreChange[]> {
   const lines = text.split('\n');
   // The text after the last newline is empty or incomplete.
   lines.pop();
-  return lines.map((line, index): StoreChange => {
+  return lines.map((line, index): AccountChange => {
     try {
-      return JSON.parse(line);
+      return changeLine.parse(JSON.parse(line)) as AccountChange;
     } catch {
-      throw new Error(`${file}:${index + 1} is not a line of a stand-in's data file`);
+      throw new Error(
+        `${file}:${index + 1} is not a line of a stand-in's data file; delete the file to begin with an empty Vapi account`,
+      );
     }
   });
 }
 
-async function compact(file: string, store: AssistantStore): Promise<void> {
+async function compact(file: string, account: VapiAccount): Promise<void> {
   const handle = await open(`${file}.new`, 'w', 0o600);
   try {
-    for (const assistant of store.all()) await handle.write(line({ op: 'put', assistant }));
+    for (const change of account.content()) await handle.write(line(change));
     await handle.sync();
   } finally {
     await handle.close();
@@ -83,4 +93,4 @@ function appendTo(file: string, handle: FileHandle): DataFile {
   };
 }
 
-const line = (change: StoreChange) => `${JSON.stringify(change)}\n`;
+const line = (change: AccountChange) => `${JSON.stringify(change)}\n`;

@@ -67,6 +67,23 @@ describe('the data file', () => {
     await writeFile(dataFile, `{"op":\n${text}`);
     await expect(startVapiStandIn({ dataFile })).rejects.toThrow(/vapi\.jsonl:1 /);
     expect(await readFile(dataFile, 'utf8')).toContain(text);
+    await writeFile(dataFile, '{"op":"put","assistant":{"id":"of another format"}}\n');
+    await expect(startVapiStandIn({ dataFile })).rejects.toThrow(/delete the file/);
+  });
+
+  test('keeps phone numbers, and a number that waited for its activation becomes active after a restart', async () => {
+    const fields = { provider: 'vapi', numberDesiredAreaCode: '628', name: 'ls1.x' };
+    const waiting = await withStandIn(({ phoneNumbers }) => phoneNumbers.create(DEFAULT_VAPI_ORG_ID, fields));
+    expect(waiting).toMatchObject({ status: 'activating' });
+    const settings = { numberActivationMs: 0 };
+    const again = await startVapiStandIn({ key: KEY, dataFile, settings });
+    const active = again.phoneNumbers.all();
+    await again.stop();
+    expect(active).toMatchObject([
+      { ...fields, id: waiting.id, status: 'active', number: expect.any(String) },
+    ]);
+    // Its digits are on disk too.
+    expect(await withStandIn(({ phoneNumbers }) => phoneNumbers.all())).toEqual(active);
   });
 
   test('a second stand-in on the same port does not touch the file of the first; one on another port takes the file over and stops the first', async () => {

@@ -133,7 +133,7 @@ describe('PATCH', () => {
     const { status, body } = await call('PATCH', `/assistant/${id}`, read);
     expect(status).toBe(400);
     expect(body).toEqual({
-      message: ['id', 'orgId', 'createdAt', 'updatedAt', 'latestVersion', 'isServerUrlSecretSet'].map(
+      message: ['id', 'orgId', 'createdAt', 'updatedAt', 'isServerUrlSecretSet'].map(
         (name) => `property ${name} should not exist`,
       ),
       error: 'Bad Request',

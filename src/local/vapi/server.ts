@@ -1,22 +1,28 @@
 /**
- * The Vapi stand-in: a real HTTP server that behaves like the documented assistant API of Vapi, and fails as programmed.
+ * The Vapi stand-in: a real HTTP server that behaves like the documented API of Vapi for assistants, phone numbers, files and tools, and fails as programmed.
  *
  * It also serves `/__stand-in/…` to callers on this machine, without a key and without faults:
  * - `POST /__stand-in/faults` adds a fault (see `faults.ts`; 201 `{id}`), `GET` lists those not used up, `DELETE` clears
  * - `GET /__stand-in/requests` lists the received requests, `DELETE` clears them
- * - `POST /__stand-in/dashboard/:id` edits an assistant like the dashboard (shallow merge), `DELETE` deletes it
+ * - `POST /__stand-in/dashboard/:id` edits a resource of any kind like the dashboard (shallow merge), `DELETE` deletes it
+ * - `GET /__stand-in/settings` returns the settings (see `settings.ts`), `PATCH` changes those in the body
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
- * - `POST /__stand-in/reset` clears assistants, faults and requests
+ * - `POST /__stand-in/reset` clears resources, faults and requests, and restores the settings
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
+import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
-import { type Assistant, AssistantStore, type Json, type JsonObject } from './assistant-store.ts';
+import type { AssistantStore } from './assistant-store.ts';
 import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
+import type { Json, JsonObject } from './json.ts';
+import type { PhoneNumberStore } from './phone-numbers.ts';
+import type { Resource } from './resource-store.ts';
+import type { Settings, SettingsInput } from './settings.ts';
 
 /** The Vapi organization of a key without one. */
 export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
@@ -31,8 +37,10 @@ export interface VapiStandInOptions {
   readonly host?: string;
   /** The first accepted key; generated if absent. */
   readonly key?: string;
-  /** Keeps the assistants across restarts. Without it they are only in memory. */
+  /** Keeps the resources across restarts. Without it they are only in memory. */
   readonly dataFile?: string;
+  /** Until `configure` changes them, and again after `reset`. */
+  readonly settings?: SettingsInput;
   /** Epoch milliseconds. */
   readonly clock?: () => number;
   /** Makes UUIDs. */
@@ -62,7 +70,7 @@ interface RecordedRequest {
   readonly at: number;
   /** The sent status; null before the answer, and if there is none. */
   status: number | null;
-  /** The time at which it changed an assistant, epoch milliseconds; null if it did not. */
+  /** The time at which it changed a resource, epoch milliseconds; null if it did not. */
   appliedAt: number | null;
   fault: FaultKind | null;
 }
@@ -72,7 +80,10 @@ export interface VapiStandIn {
   readonly port: number;
   /** The first accepted key. */
   readonly key: string;
+  /** The assistants. */
   readonly store: AssistantStore;
+  readonly phoneNumbers: PhoneNumberStore;
+  readonly settings: Settings;
   /** Oldest first; the last 10,000. */
   readonly requests: readonly RecordedRequest[];
   readonly faults: Faults;
@@ -80,13 +91,15 @@ export interface VapiStandIn {
   setKeys(keys: readonly KeyInput[]): void;
   /** Refuses this key with 401 from now on. */
   revokeKey(key: string): void;
-  /** An edit in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
-  dashboardEdit(id: string, fields: JsonObject): Assistant;
+  /** Changes the settings that are given (see `settings.ts`). Throws for an unknown setting or value. */
+  configure(settings: SettingsInput): Settings;
+  /** An edit of any resource in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
+  dashboardEdit(id: string, fields: JsonObject): Resource;
   /** Throws for an unknown id. */
-  dashboardDelete(id: string): Assistant;
+  dashboardDelete(id: string): Resource;
   /** Applies all pending late writes in their order of arrival, and returns their number. */
   applyLate(): number;
-  /** Clears assistants, faults, requests and pending late writes. The keys stay. */
+  /** Clears resources, faults, requests and pending late writes, and restores the settings. The keys stay. */
   reset(): void;
   /** Closes every socket and drops pending late writes. May be called again. */
   stop(): Promise<void>;
@@ -101,9 +114,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   const delays = new Set<NodeJS.Timeout>();
   let keys: readonly AcceptedKey[] = named([{ key }]);
   let dataFile: DataFile | undefined;
-  const store = new AssistantStore({
+  const account = new VapiAccount({
     now: clock,
     ...(ids ? { id: ids } : {}),
+    ...(options.settings ? { settings: options.settings } : {}),
     onChange: (change) => dataFile?.append(change),
   });
 
@@ -178,7 +192,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     const apply = (): Answered => {
       const alter =
         strike?.kind === 'wrong-body' ? (fields: JsonObject) => altered(fields, strike) : undefined;
-      const answered = answerRequest(store, acceptedKeys, request, alter);
+      const answered = answerRequest(account, acceptedKeys, request, alter);
       if (answered.applied) record.appliedAt = clock();
       return answered;
     };
@@ -266,6 +280,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           return [200, standIn.dashboardEdit(id, z.record(z.string(), z.json()).parse(JSON.parse(text)))];
         case 'DELETE dashboard':
           return [200, standIn.dashboardDelete(id)];
+        case 'GET settings':
+          return [200, standIn.settings];
+        case 'PATCH settings':
+          return [200, standIn.configure(JSON.parse(text))];
         case 'PUT keys':
           standIn.setKeys(keyInputs.parse(JSON.parse(text)));
           return done;
@@ -288,7 +306,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   });
   // Only now: if a running stand-in uses the port, its data file must stay untouched.
   try {
-    if (options.dataFile !== undefined) dataFile = await openDataFile(options.dataFile, store);
+    if (options.dataFile !== undefined) dataFile = await openDataFile(options.dataFile, account);
   } catch (problem) {
     server.close();
     server.closeAllConnections();
@@ -312,17 +330,22 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
     key,
-    store,
+    store: account.assistants,
+    phoneNumbers: account.phoneNumbers,
+    get settings() {
+      return account.settings;
+    },
     requests,
     faults,
+    configure: (settings) => account.configure(settings),
     setKeys: (inputs) => {
       keys = named(inputs);
     },
     revokeKey: (revoked) => {
       keys = keys.filter((accepted) => accepted.key !== revoked);
     },
-    dashboardEdit: (id, fields) => store.dashboardEdit(id, fields) ?? unknown(id),
-    dashboardDelete: (id) => store.dashboardDelete(id) ?? unknown(id),
+    dashboardEdit: (id, fields) => account.dashboardEdit(id, fields) ?? unknown(id),
+    dashboardDelete: (id) => account.dashboardDelete(id) ?? unknown(id),
     applyLate: () => {
       const waiting = [...late];
       for (const [timer, run] of waiting) {
@@ -334,7 +357,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     reset: () => {
       for (const timer of late.keys()) clearTimeout(timer);
       late.clear();
-      store.clear();
+      account.reset();
       faults.clear();
       requests.length = 0;
     },
@@ -436,5 +459,5 @@ function delay(ms: number, timers: Set<NodeJS.Timeout>): Promise<void> {
 }
 
 function unknown(id: string): never {
-  throw new Error(`The stand-in has no assistant ${id}`);
+  throw new Error(`The stand-in has no resource ${id}`);
 }

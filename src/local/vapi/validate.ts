@@ -3,14 +3,14 @@
  * described here (docs/vapi.md#unknown-properties). Accepts any string as the name of a model, a voice or a language, because
  * those lists grow weekly.
  */
-import type { JsonObject } from './assistant-store.ts';
 import { model } from './fields/model.ts';
 import { jsonSchema, metadata, server, texts } from './fields/shared.ts';
 import { transcriber } from './fields/transcriber.ts';
 import { regexOptions, voice } from './fields/voice.ts';
+import type { JsonObject } from './json.ts';
 import {
+  bodyProblems,
   bool,
-  checkShape,
   either,
   free,
   list,
@@ -22,6 +22,7 @@ import {
   tagged,
   text,
   url,
+  withoutNulls,
 } from './rules.ts';
 
 const voicemail = {
@@ -241,12 +242,5 @@ const assistant = shape({ ...FIELDS, ...LEGACY_FIELDS });
  * that `latestVersion` is one of them is an assumption.
  */
 export function validateAssistant(fields: JsonObject): string[] {
-  const problems: string[] = [];
-  // null unsets a top-level field (docs/vapi.md#null-unsets). Nobody knows whether Vapi accepts it deeper, so the stand-in refuses it
-  // there: a client must not depend on it.
-  const given = Object.entries(fields).filter(
-    ([name, value]) => value !== null || !Object.hasOwn(assistant.keys, name),
-  );
-  checkShape(assistant, Object.fromEntries(given), '', problems);
-  return problems;
+  return bodyProblems(assistant, withoutNulls(assistant, fields));
 }

@@ -2,11 +2,8 @@ import { SAVE_FAILURE_REASONS, type SaveRecord, type TransactionResult } from '.
 import { isUuid } from '../../domain/uuid.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { READ_COST } from '../cost.ts';
+import { OperationRef } from '../operations/operation.ts';
 import { AgentRoleRef } from './agent.ts';
-
-export const SaveStatusRef = builder.enumType('SaveStatus', {
-  values: ['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION'] as const,
-});
 
 export const SaveFailureReasonRef = builder.enumType('SaveFailureReason', { values: SAVE_FAILURE_REASONS });
 
@@ -29,11 +26,8 @@ const TransactionResultRef = builder.objectRef<TransactionResult>('TransactionRe
 });
 
 export const AgentSaveRef = builder.objectRef<SaveRecord>('AgentSave').implement({
+  interfaces: [OperationRef],
   fields: (t) => ({
-    id: t.exposeID('id'),
-    status: t.expose('status', { type: SaveStatusRef }),
-    startedAt: t.expose('startedAt', { type: 'DateTime' }),
-    finishedAt: t.expose('finishedAt', { type: 'DateTime', nullable: true }),
     results: t.expose('results', { type: [TransactionResultRef] }),
   }),
 });

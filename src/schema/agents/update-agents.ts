@@ -5,8 +5,8 @@ import { answerOf, type SaveAnswer } from '../../services/agents/answer.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../services/agents/build.ts';
 import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
 import { parseSaveInput } from '../../services/agents/parse-save-input.ts';
-import { SaveReport } from '../../services/agents/report.ts';
 import { ValidationError } from '../../services/errors.ts';
+import { SagaReport } from '../../services/saga/report.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { AGENTS_COST, SAVE_COST } from '../cost.ts';
 import { SAVE_ERRORS } from '../errors.ts';
@@ -144,7 +144,9 @@ function parsed(ports: AppContext['executorPorts'], orgId: string, input: unknow
     return parseSaveInput(input);
   } catch (error) {
     if (error instanceof ValidationError) {
-      new SaveReport(ports, { orgId, roles: [], kind: 'USER' }).ended('request', { kind: 'invalid' });
+      new SagaReport(ports, { orgId, saga: 'agents', roles: [], kind: 'USER' }).ended('request', {
+        kind: 'invalid',
+      });
     }
     throw error;
   }

@@ -3,7 +3,7 @@ import { defaultConfig } from '../../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveRecord, SaveStatus } from '../../domain/agents/save.ts';
 import * as errors from '../errors.ts';
 import { answerOf } from './answer.ts';
-import { outcomeOf, type SaveOutcome } from './execute.ts';
+import type { SaveOutcome } from './execute.ts';
 
 function record(status: SaveStatus, failure: SaveRecord['failure'] = null): SaveRecord {
   return {
@@ -159,20 +159,6 @@ test('a conflict with expectedRevision 0 says that the agent exists, and at whic
   expect(() => answerOf(conflict, [{ role: 'INBOUND', expectedRevision: 4 }])).toThrow(
     'saved in the meantime',
   );
-});
-
-describe('outcomeOf: a save as an answer', () => {
-  test.each<[SaveStatus, SaveRecord['failure'], object]>([
-    ['COMMITTED', null, { kind: 'committed', agents: [agent] }],
-    ['ROLLED_BACK', failure, { kind: 'failed', failure }],
-    ['ROLLED_BACK', null, { kind: 'failed', failure: { reason: 'VAPI_UNAVAILABLE', retryable: true } }],
-    ['APPLYING', null, { kind: 'pending', retryAfterMs: 1_000 }],
-    ['ROLLING_BACK', failure, { kind: 'pending', retryAfterMs: 1_000 }],
-    ['NEEDS_ATTENTION', failure, { kind: 'pending', retryAfterMs: null }],
-  ])('%s, %j', (status, why, outcome) => {
-    const save = record(status, why);
-    expect(outcomeOf(save, [agent])).toMatchObject({ ...outcome, save });
-  });
 });
 
 test('an error that does not begin as a refusal by Vapi names no field, whatever it says', () => {

@@ -67,6 +67,7 @@ function start({ settings, key = true, leaseMs = 0, cleanups = [], limited = fal
         return Math.abs(next);
       },
     },
+    kinds: [],
     voice: () => (key ? (voice as unknown as Assistants) : null),
     executor: {
       ...{ clock, log, meter: { count() {} }, owner: 'this process' },
@@ -89,7 +90,7 @@ function start({ settings, key = true, leaseMs = 0, cleanups = [], limited = fal
     pause: async () => {},
     save: () => Promise.reject(new Error('not part of this test')),
     onSwept: (at: string) => calls.push({ sweptAt: at }),
-  } as unknown as AgentJobPorts<unknown>;
+  } as unknown as AgentJobPorts;
   const jobs = new AgentJobs(ports, { ...SETTINGS, ...settings });
   const job = (name: string): Job => {
     const found = jobs.jobs.find((one) => one.name === name);

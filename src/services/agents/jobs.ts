@@ -1,16 +1,17 @@
 import type { SaveKind } from '../../domain/agents/save.ts';
 import type { Admission } from '../../ports/admission.ts';
-import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
 import type { Job, JobEnd } from '../../ports/jobs.ts';
+import type { SagaJournal } from '../../ports/saga-journal.ts';
 import type { Assistants } from '../../ports/voice-provider.ts';
 import { takingTurns } from '../admission/taking-turns.ts';
-import type { RecoveryRound } from '../saga/recovery.ts';
+import type { SagaPorts } from '../saga/execute.ts';
+import type { SagaDefinition } from '../saga/participant.ts';
+import { type RecoveryRound, recoverSagas } from '../saga/recovery.ts';
 import { lateTimeMs } from '../saga/settings.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import { type SweepReport, sweep } from './drift/sweep.ts';
-import type { ExecutorPorts, SaveOutcome } from './execute.ts';
-import { recoverAbandonedSaves } from './recover.ts';
+import type { SaveOutcome } from './execute.ts';
 
 /** Pause after a sweep that failed or was skipped, milliseconds. */
 const SWEEP_RETRY_MS = 10_000;
@@ -20,12 +21,15 @@ const SWEEP_WAIT_MS = 30_000;
 const CLEANUP_INTERVAL_MS = 600_000;
 const CLEANUP_BATCH = 500;
 
-export interface AgentJobPorts<Db> {
-  journal: SaveJournal;
+export interface AgentJobPorts<Voice extends Assistants = Assistants> {
+  /** Of sagas of every kind. */
+  journal: SagaJournal;
+  /** The kinds of sagas that recovery can carry on. */
+  kinds: readonly SagaDefinition<Voice>[];
   store: SweepStore;
   /** The provider of the active key. Null: there is no key, so recovery and the sweep are skipped. */
-  voice(): Assistants | null;
-  executor: Omit<ExecutorPorts<Db>, 'openJournal' | 'openVoiceProvider'>;
+  voice(): Voice | null;
+  executor: SagaPorts;
   /** The rate limiter. Absent: the rate is not limited. */
   admission: Admission | undefined;
   /** Lets the other work of the process run before it resolves. */
@@ -45,12 +49,12 @@ export interface AgentJobSettings {
 }
 
 /** The background work that agents need: recovery of abandoned saves, the sweep for drift, and the cleanup of old saves. */
-export class AgentJobs<Db> {
-  readonly #ports: AgentJobPorts<Db>;
+export class AgentJobs<Voice extends Assistants = Assistants> {
+  readonly #ports: AgentJobPorts<Voice>;
   readonly #settings: AgentJobSettings;
   #cleanedAt: number;
 
-  constructor(ports: AgentJobPorts<Db>, settings: AgentJobSettings) {
+  constructor(ports: AgentJobPorts<Voice>, settings: AgentJobSettings) {
     this.#ports = ports;
     this.#settings = settings;
     this.#cleanedAt = ports.executor.clock.monotonic();
@@ -83,9 +87,9 @@ export class AgentJobs<Db> {
 
   /** One round of recovery. Null: there is no key. Throws `DatabaseError`. */
   async recover(stopping: AbortSignal): Promise<RecoveryRound | null> {
-    const { journal, executor } = this.#ports;
+    const { journal, kinds, executor } = this.#ports;
     const voice = this.#ports.voice();
-    return voice === null ? null : recoverAbandonedSaves(journal, voice, executor, stopping);
+    return voice === null ? null : recoverSagas(journal, voice, kinds, executor, stopping);
   }
 
   /** One sweep. Null: there is no key. Throws `DatabaseError`. */

@@ -1,16 +1,29 @@
 import { type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
+import { AGENTS } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
 import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
-import type { Found, Inspected, Page, Part, SagaIdentity, SagaKind, Written } from '../saga/participant.ts';
+import type {
+  Found,
+  Inspected,
+  Page,
+  Part,
+  SagaDefinition,
+  SagaIdentity,
+  SagaKind,
+  Written,
+} from '../saga/participant.ts';
 import { differences, observedForm, stampOf } from './compare.ts';
 import { renderAssistant } from './render.ts';
 
-/** The kind of saga that changes agents. */
-export const AGENTS = 'agents';
+export const AGENT_SAGA: SagaDefinition<Assistants> = {
+  name: AGENTS,
+  about: (images) => ({ roles: images.map(({ key }) => key) }),
+  open: agentSaga,
+};
 
 /** How an agent lives in Vapi: as an assistant that holds the whole managed document and the stamp of its save. */
-export function agentSaga(voice: Assistants): SagaKind {
+function agentSaga(voice: Assistants): SagaKind {
   return {
     words: {
       notMade: 'The save was not made.',

@@ -3,7 +3,8 @@ import { VirtualClock } from '../../../test/support/virtual-clock.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { Assistants } from '../../ports/voice-provider.ts';
 import type { ExecutorPorts } from '../agents/execute.ts';
-import { recoverAbandonedSaves } from './recover.ts';
+import { recoverSagas } from '../saga/recovery.ts';
+import { AGENT_SAGA } from './participant.ts';
 
 /** A database with so many abandoned saves. What `takeover` answers true to is no longer due. */
 function abandoned(saves: number, takeover: (saveId: string) => boolean) {
@@ -30,7 +31,8 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     ...{ owner: 'me', log, meter: { count: () => {} } },
   } as unknown as ExecutorPorts<null>;
-  const round = (stopping?: AbortSignal) => recoverAbandonedSaves(journal, {} as Assistants, ports, stopping);
+  const round = (stopping?: AbortSignal) =>
+    recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports, stopping);
   return { round, asked, most: () => mostRunning };
 }
 
@@ -87,11 +89,11 @@ function lasting(saves: { dueAt: number; lastsMs: number }[]) {
     ...{ clock, owner: 'me', log, meter: { count: () => {} } },
     settings: { leaseMs: 17_000, requestTimeoutMs: 10_000 },
   } as unknown as ExecutorPorts<null>;
-  const round = recoverAbandonedSaves(journal, {} as Assistants, ports);
+  const round = recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports);
   return { clock, round, endedAt };
 }
 
-test('the slowest save keeps no other one waiting: 200 end within 1.5 times what twenty at a time need', async () => {
+test('the slowest save delays no other: 200 saves end within 1.5 times what batches of twenty need', async () => {
   const { clock, round, endedAt } = lasting(
     Array.from({ length: 200 }, (_, index) => ({ dueAt: 0, lastsMs: index % 50 === 0 ? 30_000 : 1_000 })),
   );

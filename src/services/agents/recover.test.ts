@@ -4,8 +4,9 @@ import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage, SagaRecord } from '../../domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { Assistants } from '../../ports/voice-provider.ts';
+import { recoverSagas } from '../saga/recovery.ts';
 import { recoveryLeaseMs } from '../saga/settings.ts';
-import { recoverAbandonedSaves } from './recover.ts';
+import { AGENT_SAGA } from './participant.ts';
 
 test('counts and logs a save that cannot be carried on, and still looks at the others of the round', async () => {
   const looked: string[] = [];
@@ -27,8 +28,8 @@ test('counts and logs a save that cannot be carried on, and still looks at the o
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count: (event: string) => counted.push(event) },
     log: { error: (fields: object) => logged.push(fields), warn() {}, info() {} },
-  } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  await recoverAbandonedSaves(journal, {} as Assistants, ports);
+  } as unknown as Parameters<typeof recoverSagas>[3];
+  await recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports);
   expect(looked).toEqual(['broken', 'other']);
   expect(counted).toEqual(['save.stuck']);
   expect(logged).toMatchObject([{ saveId: 'broken', orgId: 'org-1', event: 'save.stuck' }]);
@@ -89,18 +90,18 @@ describe('a save that was taken over', () => {
       meter: { count() {} },
       log: { error() {}, warn() {}, info() {} },
       owner: 'me',
-    } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-    return { round: await recoverAbandonedSaves(journal, voice, ports), requests, calls };
+    } as unknown as Parameters<typeof recoverSagas>[3];
+    return { round: await recoverSagas(journal, voice, [AGENT_SAGA], ports), requests, calls };
   }
 
-  test('is finished, as ambiguous: what its last owner sent may still arrive', async () => {
+  test('is committed as ambiguous, because requests of its last owner may still be applied', async () => {
     const { round, requests, calls } = await recover(1_000);
     expect(round).toEqual({ taken: 1, finished: 1 });
     expect(requests).toEqual(['assistant']);
     expect(calls).toMatchObject([{ name: 'commit', request: { ambiguous: true } }]);
   });
 
-  test('is written only while the lease lasts, counted from before it was asked for', async () => {
+  test('is written only while the lease lasts, counted from before the takeover', async () => {
     const leaseMs = recoveryLeaseMs({
       ...{ leaseMs: 30_000, requestTimeoutMs: 10_000, lateMs: 0, deadlineMs: 0, answerMs: 0 },
     });
@@ -127,7 +128,10 @@ test('looks at the other saves of the round if the database does not answer one 
     settings: { leaseMs: 30_000, requestTimeoutMs: 10_000 },
     meter: { count() {} },
     log: { error() {}, warn() {}, info() {} },
-  } as unknown as Parameters<typeof recoverAbandonedSaves>[2];
-  expect(await recoverAbandonedSaves(journal, {} as Assistants, ports)).toEqual({ taken: 0, finished: 0 });
+  } as unknown as Parameters<typeof recoverSagas>[3];
+  expect(await recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports)).toEqual({
+    taken: 0,
+    finished: 0,
+  });
   expect(looked).toEqual(['away', 'other']);
 });

@@ -6,8 +6,9 @@ import type { PartImage, SagaRecord, SagaStatus } from '../../domain/saga.ts';
 import type { SaveJournal } from '../../ports/agents/save-journal.ts';
 import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
 import { lateTimeMs } from '../saga/settings.ts';
+import { settleSaga } from '../saga/settle.ts';
+import { AGENT_SAGA } from './participant.ts';
 import { renderAssistant } from './render.ts';
-import { settleSave } from './settle.ts';
 
 const uuid = (nth: number) => `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}`;
 const [DEPLOYMENT, ORG, SAVE, EARLIER, ACCOUNT] = [uuid(1), uuid(2), uuid(3), uuid(4), uuid(5)];
@@ -104,8 +105,8 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
       return world.reply?.(id) ?? (value === undefined ? { kind: 'gone' } : { kind: 'ok', value });
     },
   } as unknown as Assistants;
-  const ports = { journal, voice, settings: SETTINGS, account: async () => account };
-  const settlement = await settleSave(ports, ORG, SAVE, to);
+  const ports = { journal, voice, kinds: [AGENT_SAGA], settings: SETTINGS, account: async () => account };
+  const settlement = await settleSaga(ports, ORG, SAVE, to);
   return { settlement, settled, looked, halted };
 }
 
@@ -160,7 +161,7 @@ describe('committed', () => {
 });
 
 describe('rolled back', () => {
-  test('if Vapi holds the old content of every agent, whoever’s stamp it carries', async () => {
+  test('if Vapi holds the old content of every agent, whatever stamp it has', async () => {
     const { settled } = await settle('ROLLED_BACK', {
       assistants: [holding('a', 'old', { metadata: { lockstep: 'destroyed' } })],
     });
@@ -226,7 +227,7 @@ describe('nothing is settled', () => {
     },
   );
 
-  test('of a save that a server works on, or that another one takes over meanwhile', async () => {
+  test('of a save that a server works on, or that another server takes over meanwhile', async () => {
     const working = await settle('ROLLED_BACK', { status: 'APPLYING', leaseMs: 4_500 });
     expect(working).toMatchObject({ settlement: { retryAfterMs: 4_500 }, looked: [], halted: [] });
     const taken = await settle('ROLLED_BACK', { status: 'APPLYING', isTaken: true });
@@ -238,7 +239,7 @@ describe('nothing is settled', () => {
     expect({ settled, looked }).toEqual({ settled: [], looked: [] });
   });
 
-  test('while a request of the save may still be applied: Vapi is not even asked', async () => {
+  test('while a request of the save may still be applied, and Vapi is not asked', async () => {
     const answer = await settle('ROLLED_BACK', { notBeforeMs: 1_500, assistants: [holding('a', 'old')] });
     expect(answer).toMatchObject({ ...refusal('try again in 2 s'), looked: [] });
   });

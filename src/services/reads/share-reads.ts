@@ -35,6 +35,7 @@ export function shareReads(
     organization: shared('organization', (reads) => reads.organization()),
     agents: shared('agents', (reads) => reads.agents()),
     save: shared('save', (reads, id: string) => reads.save(id)),
+    operation: shared('operation', (reads, id: string) => reads.operation(id)),
     openSave: shared('openSave', (reads) => reads.openSave()),
     phoneNumbers: shared('phoneNumbers', (reads, ...list: Parameters<TenantReads['phoneNumbers']>) =>
       reads.phoneNumbers(...list),

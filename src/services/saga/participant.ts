@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
-import type { ProviderReply } from '../../ports/voice-provider.ts';
+import type { ProviderReply, VoiceProvider } from '../../ports/voice-provider.ts';
 import type { PartPlan } from './protocol.ts';
 
 /**
@@ -88,4 +88,13 @@ export interface Participant {
 /** A kind of saga: the participants of its parts, and its words. */
 export interface SagaKind extends Participant {
   readonly words: SagaWords;
+}
+
+/** How sagas of one kind are carried out, whoever does it: the request, recovery or an operator. */
+export interface SagaDefinition<Voice = VoiceProvider> {
+  /** Names the functions of the kind in the database. */
+  readonly name: string;
+  /** Further fields of the line in the log, of a saga that was taken over. */
+  about?(images: PartImage[]): Record<string, unknown>;
+  open(voice: Voice): SagaKind;
 }

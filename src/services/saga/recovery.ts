@@ -1,6 +1,8 @@
 import { DatabaseError } from '../../ports/database.ts';
 import type { SagaJournal, TakenSaga } from '../../ports/saga-journal.ts';
-import type { SagaKind } from './participant.ts';
+import { outcomeOf, type SagaPorts } from './execute.ts';
+import type { SagaDefinition, SagaKind } from './participant.ts';
+import { SagaReport } from './report.ts';
 import { instant, type RunEnd, type RunJournal, type RunPorts, SagaRun } from './run.ts';
 import { recoveryLeaseMs } from './settings.ts';
 
@@ -14,6 +16,36 @@ const LOOK_AGAIN_MS = 1_000;
 export interface RecoveryRound {
   taken: number;
   finished: number;
+}
+
+/**
+ * One round of recovery for sagas of these kinds. One of another kind is counted and logged as stuck, and stays for a build that knows
+ * its kind. Throws `DatabaseError`.
+ */
+export function recoverSagas<Voice extends object>(
+  journal: SagaJournal,
+  voice: Voice,
+  kinds: readonly SagaDefinition<Voice>[],
+  ports: SagaPorts,
+  stopping?: AbortSignal,
+): Promise<RecoveryRound> {
+  return recoverAbandonedSagas(
+    journal,
+    (orgId, { saga, images }) => {
+      const definition = kinds.find(({ name }) => name === saga.kind);
+      if (definition === undefined) throw new Error(`no participant is known for sagas of kind ${saga.kind}`);
+      const report = new SagaReport(ports, {
+        ...{ orgId, saga: saga.kind, ...definition.about?.(images), kind: saga.cause },
+      });
+      return {
+        kind: definition.open(report.voice(voice)),
+        journal: report.journal(journal),
+        ended: (end) => report.ended('recovery', outcomeOf(end.saga, end.rows)),
+      };
+    },
+    ports,
+    stopping,
+  );
 }
 
 /** How a saga that was taken over is carried on. */

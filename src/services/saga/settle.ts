@@ -1,6 +1,7 @@
 import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
 import type { CommittedPart, SagaJournal } from '../../ports/saga-journal.ts';
-import type { Inspected, SagaKind } from './participant.ts';
+import type { Assistants } from '../../ports/voice-provider.ts';
+import type { Inspected, SagaDefinition } from './participant.ts';
 import { isClosed } from './protocol.ts';
 import { lateTimeMs, type SagaSettings } from './settings.ts';
 import { stampedResources } from './stamped.ts';
@@ -34,19 +35,21 @@ const OWNER = 'settle';
  * earlier owner can record anything more. This is refused while an owner is at work, and while a request may still be applied.
  * Throws `DatabaseError`.
  */
-export async function settleSaga(
+export async function settleSaga<Voice extends Pick<Assistants, 'listAssistants'>>(
   ports: {
     journal: SagaJournal;
-    kind: SagaKind;
+    voice: Voice;
+    /** The kinds of sagas that this build knows. */
+    kinds: readonly SagaDefinition<Voice>[];
     settings: SagaSettings;
-    /** Why what Vapi shows proves nothing, such as a key of another Vapi organization; null: it proves something. */
-    unreliable(): Promise<string | null>;
+    /** The Vapi organization that the database belongs to; null: not known. */
+    account(): Promise<string | null>;
   },
   orgId: string,
   sagaId: string,
   status: 'COMMITTED' | 'ROLLED_BACK',
 ): Promise<Settlement> {
-  const { journal, kind, settings } = ports;
+  const { journal, settings } = ports;
   const inspected = await journal.inspect(orgId, sagaId);
   if (inspected.outcome === 'NO_SAGA') return { outcome: 'NOT_SETTLED', reasons: ['there is no such save'] };
   const { saga, images, deployment } = inspected;
@@ -57,10 +60,13 @@ export async function settleSaga(
   // Before the first look: what Vapi shows now may be overwritten before it is settled.
   if ((inspected.notBeforeMs ?? 0) > 0) return tooEarly(inspected.notBeforeMs ?? 0);
 
-  const unreliable = await ports.unreliable();
+  const unreliable = await otherAccount(ports.voice, await ports.account());
   if (unreliable !== null) return { outcome: 'NOT_SETTLED', reasons: [unreliable] };
   if (saga.status !== 'NEEDS_ATTENTION') return takeFromRecovery();
 
+  const definition = ports.kinds.find(({ name }) => name === saga.kind);
+  if (definition === undefined) throw new Error(`no participant is known for sagas of kind ${saga.kind}`);
+  const kind = definition.open(ports.voice);
   const identity = { deployment, orgId, sagaId, mappingVersion: saga.mappingVersion };
   const parts: CommittedPart[] = [];
   const results: PartResult[] = [];
@@ -94,14 +100,22 @@ export async function settleSaga(
       continue;
     }
     const found = reply?.kind === 'ok' ? reply.value : null;
+    if (part.removes) {
+      const isGone = found === null;
+      if (isGone !== (status === 'COMMITTED')) {
+        reasons.push(
+          `${image.key}: ${isGone ? 'it does not exist in Vapi any more' : 'it still exists in Vapi'}`,
+        );
+      }
+      parts.push({ key: image.key, remoteId: image.remoteId ?? '', observed: {} });
+      if (result !== undefined) results.push(undone(result));
+      continue;
+    }
     const reason = status === 'COMMITTED' ? differsFromNew(found) : differsFromOld(image, found, created);
     if (reason !== null) reasons.push(`${image.key}: ${reason}`);
     if (found !== null) parts.push({ key: image.key, remoteId: found.remoteId, observed: found.observed });
     if (image.remoteId !== null && (created || found === null)) missing.push(image.key);
-    if (result !== undefined) {
-      const error = result.error ?? 'Not kept: an operator ended the save.';
-      results.push({ ...result, vapiSynced: false, dbUpdated: false, error });
-    }
+    if (result !== undefined) results.push(undone(result));
   }
   if (reasons.length > 0) return { outcome: 'NOT_SETTLED', reasons };
 
@@ -148,6 +162,11 @@ function isNotSettled(settlement: unknown): settlement is NotSettled {
   return (settlement as NotSettled).outcome === 'NOT_SETTLED';
 }
 
+function undone(result: PartResult): PartResult {
+  const error = result.error ?? 'Not kept: an operator ended the save.';
+  return { ...result, vapiSynced: false, dbUpdated: false, error };
+}
+
 function differsFromNew(found: Inspected | null): string | null {
   if (found === null) return 'it does not exist in Vapi';
   return told(found.differsFromAfter);
@@ -180,4 +199,20 @@ function inUse(ms: number): NotSettled {
 
 function told(differing: string[]): string | null {
   return differing.length === 0 ? null : `Vapi holds other content at ${differing.join(', ')}`;
+}
+
+/** Why what this key reads is not known to be the Vapi organization of this database; null: it is. */
+async function otherAccount(
+  voice: Pick<Assistants, 'listAssistants'>,
+  account: string | null,
+): Promise<string | null> {
+  const listed = await voice.listAssistants({ limit: 1 });
+  if (listed.kind !== 'ok') return `Vapi could not be asked (${listed.kind})`;
+  const seen = listed.value[0]?.['orgId'];
+  if (account === null)
+    return 'the database does not know yet which Vapi account it belongs to: start the server';
+  if (seen === undefined) {
+    return 'the key shows no assistant at all, so it may be of another Vapi account; make any assistant there to tell';
+  }
+  return seen === account ? null : 'the key reads another Vapi account than the one of this database';
 }

@@ -15,7 +15,7 @@ const ours = () => renderAssistant(MAPPING_VERSION, config, stamp, {});
 const edited = (fields: JsonObject): JsonObject => ({ ...ours(), ...fields });
 
 describe('adoptablePatch', () => {
-  test('is the change whose rendering is what Vapi holds', () => {
+  test('returns the change whose rendering is what Vapi holds', () => {
     expect(adoptablePatch(config, edited({ name: 'New' }), stamp, {})).toEqual({ name: 'New' });
     expect(
       adoptablePatch(
@@ -46,7 +46,7 @@ describe('adoptablePatch', () => {
     });
   });
 
-  test('keeps foreign metadata, and lets it go again', () => {
+  test('adopts foreign metadata, and its removal', () => {
     const foreign = { ...(ours()['metadata'] as JsonObject), crm: 7 };
     expect(adoptablePatch(config, edited({ metadata: foreign }), stamp, {})).toEqual({
       extraMetadata: { crm: 7 },
@@ -152,7 +152,7 @@ describe('adoptablePatch', () => {
     );
   });
 
-  test('no edit, no change', () => {
+  test('returns no change if nothing was edited', () => {
     expect(adoptablePatch(config, ours(), stamp, {})).toBeNull();
   });
 });

@@ -134,7 +134,7 @@ describe('ADOPT', () => {
     expect((outcome as ValidationError).issues[0]?.message).toContain(message);
   });
 
-  test('is refused as unavailable, or as too much, if Vapi cannot be read', async () => {
+  test('is refused as unavailable or rate limited if Vapi cannot be read', async () => {
     const unreadable = (reply: Extract<Verdict, { kind: 'unreadable' }>['reply']): Verdict => ({
       ...{ kind: 'unreadable', reply },
     });
@@ -151,7 +151,7 @@ describe('ADOPT', () => {
   });
 });
 
-test('concerns the agent of the role that the caller names, and no other', async () => {
+test('changes only the agent of the role that the caller names', async () => {
   const { looked, saves } = await ask({ role: 'OUTBOUND', resolution: 'REVERT' }, { kind: 'same' });
   expect(looked).toEqual(['assistant OUTBOUND']);
   expect(saves).toMatchObject([

@@ -1,11 +1,19 @@
-import type { AgentRole } from '../../domain/agents/agent-config.ts';
-import type { SaveKind, SaveRecord } from '../../domain/agents/save.ts';
+import type { SagaRecord } from '../../domain/saga.ts';
 import type { Clock, Log } from '../../ports/system.ts';
-import type { SaveEndedBy, SaveEnding, SaveMeter, SavePhase } from '../../ports/telemetry.ts';
-import { type Assistants, around } from '../../ports/voice-provider.ts';
-import type { RunJournal } from '../saga/run.ts';
+import {
+  SAVE_ENDINGS,
+  type SaveEndedBy,
+  type SaveEnding,
+  type SaveMeter,
+  type SavePhase,
+} from '../../ports/telemetry.ts';
+import { around } from '../../ports/voice-provider.ts';
+import type { RunJournal } from './run.ts';
 
-/** One line in the log and one count for every answer about a save, and for every end after the answer. No content of an agent. */
+/**
+ * One line in the log and one count for every answer about a saga, and for every end after the answer. No content of any resource.
+ * The names say "save" for every kind of saga, because operators' alerts rely on them.
+ */
 
 interface ReportPorts {
   clock: Pick<Clock, 'monotonic'>;
@@ -13,25 +21,29 @@ interface ReportPorts {
   saves?: SaveMeter | undefined;
 }
 
-interface Reported {
+/** Which saga it is, for the log. */
+export interface Reported {
   orgId: string;
-  roles: AgentRole[];
-  kind: SaveKind;
+  /** Names the kind of saga. */
+  saga: string;
+  /** Who or what asked for it. */
+  kind: string;
+  [name: string]: unknown;
 }
 
-/** What a report takes from the executor's outcome. */
-interface Ended {
-  kind: SaveEnding;
-  save?: SaveRecord;
-  /** The save that this one met. */
-  saveId?: string;
+/** How a saga ended, or why it did not begin. */
+export interface Ended {
+  kind: string;
+  saga?: SagaRecord;
+  /** The saga that this one met. */
+  sagaId?: string;
   replay?: true;
 }
 
 /** Worth a look by an operator if it happens often. */
 const WARNED: readonly SaveEnding[] = ['failed', 'pending', 'needs_attention', 'unavailable', 'defect'];
 
-export class SaveReport {
+export class SagaReport {
   readonly #ports: ReportPorts;
   readonly #about: Reported;
   readonly #from: number;
@@ -64,24 +76,24 @@ export class SaveReport {
     };
   }
 
-  voice(voice: Assistants): Assistants {
+  voice<Api extends object>(voice: Api): Api {
     return around(voice, (request) => this.time('vapi', request));
   }
 
-  ended(by: SaveEndedBy, outcome: Ended, saveId?: string): void {
+  ended(by: SaveEndedBy, outcome: Ended, sagaId?: string): void {
     const { clock, log, saves } = this.#ports;
     const ending = endingOf(outcome);
     const totalMs = clock.monotonic() - this.#from;
     const phases = new Map<SavePhase, number>();
     for (const [phase, watch] of this.#watches) phases.set(phase, watch.ms());
-    saves?.ended({ by, ending, totalMs, phases });
+    saves?.ended({ saga: this.#about.saga, by, ending, totalMs, phases });
     const fields = {
       event: eventOf(ending),
-      saveId: outcome.saveId ?? saveId,
+      saveId: outcome.sagaId ?? sagaId,
       ...this.#about,
       by,
       outcome: ending,
-      ...(outcome.save === undefined ? {} : recorded(outcome.save)),
+      ...(outcome.saga === undefined ? {} : recorded(outcome.saga)),
       ms: {
         ...Object.fromEntries([...phases].map(([phase, ms]) => [phase, Math.round(ms)])),
         total: Math.round(totalMs),
@@ -92,8 +104,8 @@ export class SaveReport {
   }
 }
 
-function recorded(save: SaveRecord): object {
-  const { id, status, epoch, ambiguous, failure, results, startedAt, finishedAt } = save;
+function recorded(saga: SagaRecord): object {
+  const { id, status, epoch, ambiguous, failure, results, startedAt, finishedAt } = saga;
   return {
     saveId: id,
     status,
@@ -101,16 +113,18 @@ function recorded(save: SaveRecord): object {
     ambiguous,
     ...(failure === null ? {} : { reason: failure.reason }),
     ...(status === 'COMMITTED'
-      ? { revisions: Object.fromEntries(results.map(({ role, revision }) => [role, revision])) }
+      ? { revisions: Object.fromEntries(results.map(({ key, revision }) => [key, revision])) }
       : {}),
-    // By the database's clock: how long the organization could make no other save.
+    // By the database's clock: how long nothing else could change the same resources.
     ...(finishedAt === null ? {} : { openMs: Date.parse(finishedAt) - Date.parse(startedAt) }),
   };
 }
 
-function endingOf({ kind, save, replay }: Ended): SaveEnding {
+function endingOf({ kind, saga, replay }: Ended): SaveEnding {
   if (replay === true) return 'replayed';
-  return kind === 'pending' && save?.status === 'NEEDS_ATTENTION' ? 'needs_attention' : kind;
+  if (kind === 'pending' && saga?.status === 'NEEDS_ATTENTION') return 'needs_attention';
+  // A refusal of one kind of saga alone has no count of its own, unless it is listed.
+  return SAVE_ENDINGS.find((known) => known === kind) ?? 'refused';
 }
 
 function eventOf(ending: SaveEnding): 'save.ended' | 'save.pending' | 'save.refused' {

@@ -1,0 +1,49 @@
+/**
+ * Everything about the stand-in that a test or a demonstration can switch. Most of it is what nobody outside Vapi knows
+ * (docs/vapi.md#unknown): the default is the assumption that the code makes, the other values are what Vapi could do instead.
+ */
+import { z } from 'zod';
+
+const ms = z.number().min(0);
+
+const settingsSchema = z.strictObject({
+  /** For how long lists leave out a new resource. */
+  listLagMs: ms.default(0),
+
+  /** Time from the purchase of a number until it has digits and is active. 0: the answer to the purchase has them. */
+  numberActivationMs: ms.default(3_000),
+  /**
+   * What becomes of a bought number when that time is over: `active`; `never` stays activating; `blocked`; `half-provisioned` is
+   * active and has no digits; `sip-only` is active and has a SIP address instead, as numbers without an area code always have.
+   */
+  numberActivation: z.enum(['active', 'never', 'blocked', 'half-provisioned', 'sip-only']).default('active'),
+  /** Area codes that a purchase is refused for. */
+  areaCodesWithoutStock: z.array(z.string()).default(['212']),
+  /** The area codes that such a refusal suggests. */
+  suggestedAreaCodes: z.array(z.string()).default(['562', '662', '716']),
+  /** How many bought numbers a Vapi organization can have. Lower it to try that a release does not give a place back. */
+  freeNumbers: z.number().int().min(0).default(5),
+  /** Numbers that an import is refused for, because the carrier's account does not have them. The default is Twilio's own test number. */
+  numbersNotAtCarrier: z.array(z.string()).default(['+15005550001']),
+  /** Whether GET and lists hide the middle of the digits. The answer to a POST never does. */
+  maskDigits: z.boolean().default(false),
+  /** What null does to a field of a number in a PATCH. */
+  numberNull: z.enum(['removes', 'stored', 'refused']).default('removes'),
+  /** Whether a PATCH of a number must repeat the provider. */
+  numberProviderInPatch: z.enum(['optional', 'required']).default('optional'),
+  /** Whether answers about a number have the headers of its server. */
+  numberServerHeaders: z.enum(['shown', 'hidden']).default('shown'),
+  /** What a number does with the id of an assistant that does not exist. */
+  unknownAssistantId: z.enum(['accepted', 'refused']).default('accepted'),
+  /** What the deletion of an assistant does to the numbers that refer to it. */
+  numbersOfDeletedAssistant: z.enum(['kept', 'detached']).default('kept'),
+});
+
+export type Settings = z.output<typeof settingsSchema>;
+/** Absent settings keep their value. */
+export type SettingsInput = Partial<z.input<typeof settingsSchema>>;
+
+/** Throws `ZodError` for an unknown setting or value. */
+export function changedSettings(before: Settings | undefined, input: SettingsInput): Settings {
+  return settingsSchema.parse({ ...before, ...input });
+}
