@@ -73,6 +73,7 @@ export type Database = {
           adoptable: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context: NonNullable<Json>
           created_at: string
           drift: NonNullable<Json>
           id: string
@@ -90,6 +91,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id: string
@@ -107,6 +109,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at?: string
           config?: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id?: string
@@ -565,6 +568,10 @@ export type Database = {
       }
     }
     Functions: {
+      agents_stale: {
+        Args: { p_after: string; p_limit: number; p_mapping_version: number }
+        Returns: Json
+      }
       begin_agents: {
         Args: {
           p_org_id: string

@@ -39,10 +39,15 @@ const made = (
   minutes: number,
   stamp: { saveId?: string; agentId?: string; revision?: number } = {},
 ): ProviderAssistant => ({
-  ...renderAssistant(1, config('new'), {
-    ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
-    ...{ saveId: SAVE, revision: 1, ...stamp },
-  }),
+  ...renderAssistant(
+    1,
+    config('new'),
+    {
+      ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
+      ...{ saveId: SAVE, revision: 1, ...stamp },
+    },
+    {},
+  ),
   ...{ id, createdAt: new Date(START + minutes * 60_000).toISOString() },
 });
 

@@ -29,10 +29,15 @@ const image = (role: Role, remoteId: string | null): PartImage => ({
   after: { content: content('new'), revision: 4, context: {} },
 });
 const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): ProviderAssistant => ({
-  ...renderAssistant(1, config(prompt), {
-    ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
-    ...(prompt === 'old' ? { saveId: EARLIER, revision: 3 } : { saveId: SAVE, revision: 4 }),
-  }),
+  ...renderAssistant(
+    1,
+    config(prompt),
+    {
+      ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
+      ...(prompt === 'old' ? { saveId: EARLIER, revision: 3 } : { saveId: SAVE, revision: 4 }),
+    },
+    {},
+  ),
   ...{ id, orgId: ACCOUNT, ...over },
 });
 
