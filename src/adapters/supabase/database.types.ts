@@ -376,10 +376,11 @@ export type Database = {
           in_history: boolean
           kind: string
           lease_until: string | null
+          look_at: string | null
           mapping_version: number
-          not_before: string | null
           org_id: string
           owner: string | null
+          quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -399,10 +400,11 @@ export type Database = {
           in_history?: boolean
           kind: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version: number
-          not_before?: string | null
           org_id: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -422,10 +424,11 @@ export type Database = {
           in_history?: boolean
           kind?: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version?: number
-          not_before?: string | null
           org_id?: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>
           started_at?: string
@@ -475,7 +478,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -495,7 +498,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
