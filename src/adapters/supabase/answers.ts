@@ -101,7 +101,7 @@ export function transitionAnswer<Row extends z.ZodType>(row: Row) {
       outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
       saga,
       rows: z.array(row).optional(),
-      notBeforeMs: waitMs.optional(),
+      notBeforeMs: z.number().optional(),
     }),
   ]);
 }
@@ -118,7 +118,7 @@ export const takeoverAnswer = z.discriminatedUnion('outcome', [
 ]);
 
 export const inspectAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: waitMs, leaseMs: waitMs }),
+  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: z.number(), leaseMs: waitMs }),
   z.object({ outcome: z.literal('NO_SAGA') }),
 ]);
 

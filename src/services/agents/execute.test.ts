@@ -404,7 +404,10 @@ describe('a lease that leaves no room', () => {
     });
     const { outcome } = await save.answer();
     expect(save.requests).toHaveLength(1);
-    expect(save.calls.at(-1)).toMatchObject({ name: 'hold', request: { ambiguous: true, notBeforeMs: 0 } });
+    expect(save.calls.at(-1)).toMatchObject({
+      name: 'hold',
+      request: { ambiguous: true, quarantineMs: 0, lookAfterMs: 0 },
+    });
     expect(outcome).toMatchObject({ kind: 'pending' });
   });
 
@@ -548,7 +551,7 @@ describe('waiting for Vapi', () => {
     });
     await save.answer();
     expect(save.calls.filter(({ name }) => name === 'hold')).toMatchObject([
-      { request: { ambiguous: true, notBeforeMs: 0, keepsLease: true } },
+      { request: { ambiguous: true, quarantineMs: 0, lookAfterMs: 0, keepsLease: true } },
     ]);
     expect(save.requests[0]?.at).toBeLessThan(recordedAt[0] ?? 0);
     expect(save.requests[1]?.at).toBeGreaterThanOrEqual((recordedAt[0] ?? 0) + 1_000);
@@ -579,7 +582,7 @@ describe('waiting for Vapi', () => {
     expect(save.requests.map(({ method }) => method)).toEqual(['POST']);
     expect(save.calls.at(-1)).toMatchObject({
       name: 'hold',
-      request: { ambiguous: true, notBeforeMs: lateTimeMs(SETTINGS) },
+      request: { ambiguous: true, quarantineMs: lateTimeMs(SETTINGS) },
     });
     expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId(), status: 'APPLYING' } });
   });
