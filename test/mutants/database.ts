@@ -168,8 +168,20 @@ export const DATABASE: readonly Mutant[] = [
     [
       'hold-without-quarantine',
       'A creation that was handed over is taken over at once.',
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint < 0",
+    ],
+    [
+      'hold-lowers-quarantine',
+      'A hand-over ends the quarantine that is under way.',
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end)",
+      "quarantine_until = case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end",
+    ],
+    [
+      'hold-looks-at-once',
+      'Recovery repeats at once what Vapi has just refused because of its limit.',
+      "look_at = v_now + lockstep.ms((p_request ->> 'lookAfterMs')::bigint)",
+      'look_at = v_now',
     ],
     [
       'hold-closed',
@@ -192,14 +204,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-before-quarantine',
       'A save is taken over before its quarantine is over.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
       "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-before-lease',
       'A save is taken over while its owner still writes.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-      "and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-waits',
@@ -210,8 +222,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-quarantined',
       'A creation counts as quarantined although it never waited.',
-      'v_quarantined := v_saga.not_before is not null;',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
       'v_quarantined := true;',
+    ],
+    [
+      'takeover-quarantined-again',
+      'A quarantine counts also for what was sent after it.',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
+      'v_quarantined := v_saga.quarantine_until is not null;',
     ],
     [
       'takeover-deadline',
@@ -288,8 +306,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'abort-no-quarantine',
       'An undo of an ambiguous save begins at once.',
-      'not_before = case when v_ambiguous then v_now',
-      'not_before = case when false then v_now',
+      'case when v_ambiguous then v_now +',
+      'case when false then v_now +',
     ],
     [
       'abort-at-once-ambiguous',
@@ -330,8 +348,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'rolled-back-unambiguous',
       'A rollback forgets that its undo got no answer.',
-      "not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
-      'not_before = null, finished_at',
+      "lease_until = null,\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
+      'lease_until = null,\n        finished_at',
     ],
     [
       'rolled-back-without-missing',
@@ -342,19 +360,19 @@ export const DATABASE: readonly Mutant[] = [
     [
       'attention-without-quarantine',
       'An operator may settle while a request may still be applied.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      'not_before = case when false',
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      'case when false',
     ],
     [
       'attention-forgets-takeover',
       'A save that was taken over and needs attention may be settled at once.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      "not_before = case when (p_request ->> 'ambiguous')::boolean",
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      "case when (p_request ->> 'ambiguous')::boolean",
     ],
     [
       'settle-too-early',
       'An operator settles while a request may still be applied.',
-      'if v_answer is null and v_saga.not_before > clock_timestamp() then',
+      'if v_answer is null and v_saga.quarantine_until > clock_timestamp() then',
       'if false then',
     ],
     [
@@ -492,8 +510,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'commit-every-revision',
       'A save without changes makes a revision.',
-      'v_part.before_revision + (v_part.before_content is distinct from v_part.after_content)::integer',
-      'v_part.before_revision + 1',
+      '(v_agent.id is null or v_part.after_content <> v_stored)::integer',
+      'true::integer',
     ],
     [
       'missing-of-any-assistant',
@@ -540,8 +558,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-defaults-last',
       'A save sets every field that it does not name to its default.',
-      "(v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch')",
-      "coalesce(v_agent.config, '{}') || (v_update -> 'defaults') || (v_update -> 'patch')",
+      "v_stored := (v_update -> 'defaults') || coalesce(v_agent.config, '{}');",
+      "v_stored := coalesce(v_agent.config, '{}') || (v_update -> 'defaults');",
     ],
     [
       'begin-without-defaults',
@@ -724,17 +742,22 @@ export const DATABASE: readonly Mutant[] = [
     [
       'attach-any-role',
       'A number is attached to the agent of another role.',
-      'where org_id = p_org_id and role = p_role;',
+      'where org_id = p_org_id and role = v_role;',
       'where org_id = p_org_id limit 1;',
     ],
-    ['number-of-two', 'One number rings in two organizations.', 'unique (number),', 'check (true),'],
+    [
+      'number-of-two',
+      'One number rings in two organizations.',
+      'create unique index phone_numbers_number_key',
+      'create index phone_numbers_number_key',
+    ],
   ]),
   ...plant(KNOWLEDGE_BASE, ISOLATION, [
     [
       'documents-not-protected',
       'The documents have no row-level security.',
-      "select lockstep.protect_tables('public.knowledge_base_documents');",
-      '',
+      "select lockstep.protect_tables('public.knowledge_base_documents', 'lockstep.document_contents', 'lockstep.query_tools');",
+      "select lockstep.protect_tables('lockstep.document_contents', 'lockstep.query_tools');",
     ],
   ]),
   ...plant(CALLS, ISOLATION, [
@@ -803,14 +826,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'hold-forgets-ambiguity',
       'A release of the lease forgets that a request got no answer.',
-      "ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,\n        not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
+      "then lease_until else v_now end,\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,",
+      'then lease_until else v_now end,',
     ],
     [
       'hold-keeps-lease',
       'A save whose lease was released is not due until the lease lapses.',
-      'then lease_until\n          else clock_timestamp() end,',
-      'then lease_until\n          else lease_until end,',
+      'then lease_until else v_now end,',
+      'then lease_until else lease_until end,',
     ],
     [
       'hold-drops-lease',
@@ -821,7 +844,7 @@ export const DATABASE: readonly Mutant[] = [
     [
       'inspect-at-once',
       'An operator is not told that a request may still be applied.',
-      "'notBeforeMs', case when v_saga.not_before is null then null else lockstep.ms_until(v_saga.not_before) end,\n        'leaseMs'",
+      "'notBeforeMs', lockstep.ms_until(v_saga.quarantine_until),\n        'leaseMs'",
       "'notBeforeMs', null,\n        'leaseMs'",
     ],
     [
@@ -831,16 +854,10 @@ export const DATABASE: readonly Mutant[] = [
       "'leaseMs', null",
     ],
     [
-      'takeover-keeps-quarantine',
-      'A quarantine counts twice.',
-      'ambiguous = not v_once, not_before = null,',
-      'ambiguous = not v_once,',
-    ],
-    [
       'takeover-not-ambiguous',
       'What the last owners sent counts as answered.',
-      'owner = p_owner, ambiguous = not v_once, not_before',
-      'owner = p_owner, not_before',
+      'owner = p_owner, ambiguous = not v_once,\n',
+      'owner = p_owner,\n',
     ],
     [
       'takeover-once-always',
@@ -1014,7 +1031,7 @@ export const DATABASE: readonly Mutant[] = [
       [
         'recovery-sees-all',
         'The role of recovery sees open saves that have an owner.',
-        '    and lease_until <= now()\n    and (not_before is null or not_before <= now())\n  );',
+        '    and lease_until <= now()\n    and coalesce(greatest(quarantine_until, look_at) <= now(), true)\n  );',
         '  );',
       ],
     ],

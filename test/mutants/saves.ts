@@ -539,10 +539,16 @@ export const SAVES: readonly Mutant[] = [
     [...RUN, ...RECOVERY],
     [
       [
+        'undo-keeps-new-fields',
+        'An undo leaves the fields that a newer mapping version has written.',
+        'return { ...cleared, ...this.#document(before) };',
+        'return this.#document(before);',
+      ],
+      [
         'undo-with-own-revision',
         'An undo puts the old content back with the revision of the save that failed.',
-        'return this.#document(mappingVersion, content, { saveId, revision });',
-        'return this.#document(mappingVersion, content, { saveId, revision: this.#image.after.revision + 0 * revision });',
+        'return { ...cleared, ...this.#document(before) };',
+        'return { ...cleared, ...this.#document({ ...before, revision: this.#image.after.revision }) };',
       ],
     ],
   ),
