@@ -9,7 +9,7 @@ import {
 } from './adapters/supabase/clients.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
-import { createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
+import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
 import { createTenantReads } from './adapters/supabase/tenant-reads.ts';
 import { systemClock as clock, systemIds as ids, systemRandom as random } from './adapters/system/system.ts';
@@ -18,6 +18,7 @@ import type { BreakerSettings } from './adapters/vapi/guarded-voice-provider.ts'
 import type { Rotation } from './adapters/vapi/key-ring.ts';
 import { VapiAccount } from './adapters/vapi/vapi-account.ts';
 import { type AppContext, createContextFactory } from './context.ts';
+import type { SaveKind } from './domain/agents/save.ts';
 import type { Secret } from './domain/secret.ts';
 import type { Log } from './ports/system.ts';
 import type { EdgeOptions } from './server/edge.ts';
@@ -30,10 +31,12 @@ import { createServer } from './server/server.ts';
 import { Shutdown } from './server/shutdown.ts';
 import { Heartbeat } from './services/admission/heartbeat.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
+import type { TransactionalAgentUpdate } from './services/agents/build.ts';
 import { lookNow } from './services/agents/drift/look-now.ts';
 import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
+import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
@@ -71,6 +74,8 @@ export interface App {
   recover(): Promise<RecoveryRound | null>;
   /** One sweep, now. Null: there is no key to work with. */
   sweep(): Promise<SweepReport | null>;
+  /** Renders stale agents anew, one round, now. Null: there is no key to work with. */
+  render(): Promise<RenderReport | null>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -117,21 +122,31 @@ export function createApp(config: AppConfig): App {
     track: (work) => shutdown.track(work),
     ...{ clock, ids, random, log, meter, settings, owner },
   };
+  /** Nobody asked for it: a repair of the sweep, or an agent that is rendered anew. */
+  const saveForService = (update: TransactionalAgentUpdate, kind: SaveKind) =>
+    executeTransactionalAgentUpdate(serviceClient, [update], account.active, {
+      kind,
+      ports: executorPorts,
+    });
   const background = new AgentJobs(
     {
       ...{ journal: sagas, kinds: SAGA_KINDS, store, executor: executorPorts, admission: pacer },
       voice: () => account.voice,
       pause: () => setImmediate(),
-      save: (update, kind) =>
-        executeTransactionalAgentUpdate(serviceClient, [update], account.active, {
-          kind,
-          ports: executorPorts,
-        }),
+      save: saveForService,
       onSwept: (at) => {
         heartbeat.sweptAt = at;
       },
     },
     config,
+  );
+  const rendering = new RenderJob(
+    {
+      ...{ store, renders: createRpcRenderStore(serviceClient), admission: pacer },
+      ...{ clock, log, meter, owner, save: saveForService },
+      voice: () => account.voice,
+    },
+    config.recoveryIntervalMs,
   );
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
 
@@ -168,12 +183,13 @@ export function createApp(config: AppConfig): App {
       pacer?.share(0, 0);
       if (pacer !== undefined) runner.start(heartbeat.job);
       if (vapi.key !== null) runner.start(account.job);
-      for (const job of background.jobs) runner.start(job);
+      for (const job of [...background.jobs, rendering.job]) runner.start(job);
     },
     checkKey: () =>
       account.check().catch((error: unknown) => log.error({ err: error }, 'the key could not be compared')),
     recover: () => background.recover(stopping),
     sweep: () => background.sweep(stopping),
+    render: () => rendering.round(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

@@ -184,8 +184,9 @@ create table public.sagas (
   request_hash text not null,
   -- Whose functions apply and close it: lockstep.apply_<kind> and so on.
   kind text not null check (kind ~ '^[a-z][a-z_]*$'),
-  -- Who or what asked for it: a user, or the sweep, which puts our content back or adopts theirs.
-  cause text not null check (cause in ('USER', 'REVERT', 'ADOPT')),
+  -- Who or what asked for it: a user; the sweep, which puts our content back or adopts theirs; or nobody (RENDER): the same content is
+  -- rendered differently now.
+  cause text not null check (cause in ('USER', 'REVERT', 'ADOPT', 'RENDER')),
   actor text,
   status text not null check (status in ('APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION')),
   -- Fencing token: rises with every takeover; a transition with an older one is refused.

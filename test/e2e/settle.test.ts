@@ -346,6 +346,7 @@ describe('an open save that recovery does not end', () => {
         begun.mappingVersion,
         image.after.content as unknown as AgentConfig,
         of,
+        image.after.context,
       );
       return lockstep.vapi.store.create(DEFAULT_VAPI_ORG_ID, document as never).id;
     });

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { AgentRecord, FieldDrift, SaveKind } from '../../src/domain/agents/save.ts';
+import { AGENTS } from '../../src/domain/agents/save.ts';
 import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
 import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../../src/domain/saga.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
-import { AGENTS } from '../../src/domain/agents/save.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,
@@ -280,13 +280,15 @@ export class JournalModel {
       if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0))
         stale = true;
       if (update.expectedSaveId != null && update.expectedSaveId !== agent?.lastSaveId) stale = true;
-      const after = { ...update.defaults, ...agent?.config, ...update.patch } as AgentConfig;
+      const stored = { ...update.defaults, ...agent?.config };
+      const after = { ...stored, ...update.patch } as AgentConfig;
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
       if (isMissing && !update.recreateIfMissing) missing.push(update.role);
       const beforeRevision = agent?.revision ?? 0;
+      // A default that the stored configuration lacks is no change.
+      const isKept = agent !== undefined && jsonEqual(stored, after);
       const content = contentOf(after);
-      const isKept = agent !== undefined && jsonEqual(contentOf(agent.config), content);
       images.push({
         sagaId: saveId,
         orgId,
@@ -536,6 +538,8 @@ export class JournalModel {
         revision: agent.revision,
         saveId: agent.lastSaveId,
         config: agent.config,
+        mappingVersion: agent.mappingVersion,
+        context: {},
         observed: this.#observed.get(agent.id) ?? null,
         missing: agent.missingSince !== null,
         policy: this.#organizations.get(agent.orgId)?.driftPolicy ?? 'REVERT',
@@ -555,6 +559,7 @@ export class JournalModel {
           assistantId: agent.assistantId,
           revision: agent.revision,
           saveId: agent.lastSaveId,
+          mappingVersion: agent.mappingVersion,
           hash:
             observed === undefined ? null : createHash('sha256').update(jsonbText(observed)).digest('hex'),
           news: agent.missingSince !== null || agent.unconfirmed || agent.drift.length > 0,

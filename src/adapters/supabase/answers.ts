@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AGENT_ROLES, type AgentConfig, type AgentConfigPatch } from '../../domain/agents/agent-config.ts';
+import { AGENT_ROLES, type AgentConfigPatch, upcast } from '../../domain/agents/agent-config.ts';
 import type { FieldDrift } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import { SAGA_FAILURE_REASONS } from '../../domain/saga.ts';
@@ -62,18 +62,20 @@ const image = z.object({
 const open = { saga, images: z.array(image), deployment: z.string() };
 
 /** An agent as a row of a committed save. */
-export const agentRow = z.object({
-  id: z.string(),
-  role,
-  config: object<AgentConfig>(),
-  assistantId: z.string().nullable(),
-  revision: z.number(),
-  lastSyncedAt: z.string().nullable(),
-  checkedAt: z.string().nullable(),
-  drift: z.array(object<FieldDrift>()),
-  missing: z.boolean(),
-  adoptable: object<AgentConfigPatch>().nullable(),
-});
+export const agentRow = z
+  .object({
+    id: z.string(),
+    role,
+    config: object(),
+    assistantId: z.string().nullable(),
+    revision: z.number(),
+    lastSyncedAt: z.string().nullable(),
+    checkedAt: z.string().nullable(),
+    drift: z.array(object<FieldDrift>()),
+    missing: z.boolean(),
+    adoptable: object<AgentConfigPatch>().nullable(),
+  })
+  .transform((agent) => ({ ...agent, config: upcast(agent.role, agent.config) }));
 const agents = z.array(agentRow);
 
 export const beginAgentsAnswer = z.discriminatedUnion('outcome', [
@@ -123,6 +125,26 @@ export const inspectAnswer = z.discriminatedUnion('outcome', [
 export const dueAnswer = z.array(z.object({ org_id: z.string(), saga_id: z.string() }));
 
 export const sweepLookupAnswer = z.array(
+  z
+    .object({
+      orgId: z.string(),
+      agentId: z.string(),
+      role,
+      assistantId: z.string(),
+      revision: z.number(),
+      saveId: z.string(),
+      config: object(),
+      mappingVersion: z.number(),
+      context: object<JsonObject>(),
+      observed: object<JsonObject>().nullable(),
+      missing: z.boolean(),
+      policy: z.enum(DRIFT_POLICIES),
+      busy: z.boolean(),
+    })
+    .transform((agent) => ({ ...agent, config: upcast(agent.role, agent.config) })),
+);
+
+export const staleAgentsAnswer = z.array(
   z.object({
     orgId: z.string(),
     agentId: z.string(),
@@ -130,11 +152,6 @@ export const sweepLookupAnswer = z.array(
     assistantId: z.string(),
     revision: z.number(),
     saveId: z.string(),
-    config: object<AgentConfig>(),
-    observed: object<JsonObject>().nullable(),
-    missing: z.boolean(),
-    policy: z.enum(DRIFT_POLICIES),
-    busy: z.boolean(),
   }),
 );
 
@@ -145,6 +162,7 @@ export const sweepListedAnswer = z.array(
     assistantId: z.string(),
     revision: z.number(),
     saveId: z.string(),
+    mappingVersion: z.number(),
     hash: z.string().nullable(),
     news: z.boolean(),
     busy: z.boolean(),

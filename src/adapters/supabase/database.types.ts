@@ -73,6 +73,7 @@ export type Database = {
           adoptable: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context: NonNullable<Json>
           created_at: string
           drift: NonNullable<Json>
           id: string
@@ -90,6 +91,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id: string
@@ -107,6 +109,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at?: string
           config?: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id?: string
@@ -253,37 +256,52 @@ export type Database = {
       }
       knowledge_base_documents: {
         Row: {
+          attempts: number
+          check_at: string | null
           content_type: string
           created_at: string
           failure: string | null
           id: string
+          last_saga_id: string | null
           name: string
           org_id: string
+          processing_since: string | null
           size_bytes: number
           state: string
           vapi_file_id: string | null
+          was_ready: boolean
         }
         Insert: {
+          attempts?: number
+          check_at?: string | null
           content_type: string
           created_at?: string
           failure?: string | null
           id?: string
+          last_saga_id?: string | null
           name: string
           org_id: string
+          processing_since?: string | null
           size_bytes: number
           state: string
           vapi_file_id?: string | null
+          was_ready?: boolean
         }
         Update: {
+          attempts?: number
+          check_at?: string | null
           content_type?: string
           created_at?: string
           failure?: string | null
           id?: string
+          last_saga_id?: string | null
           name?: string
           org_id?: string
+          processing_since?: string | null
           size_bytes?: number
           state?: string
           vapi_file_id?: string | null
+          was_ready?: boolean
         }
         Relationships: [
           {
@@ -318,33 +336,69 @@ export type Database = {
       phone_numbers: {
         Row: {
           agent_id: string | null
+          area_code: string | null
+          attached_assistant_id: string | null
+          checked_at: string | null
           created_at: string
+          failure: string | null
           id: string
           label: string | null
-          number: string
+          last_saga_id: string | null
+          list_order: string
+          mapping_version: number
+          number: string | null
           org_id: string
           provider: string
+          released_at: string | null
+          repoint: boolean
+          requested_number: string | null
+          state: string
           vapi_phone_number_id: string | null
+          wanted_role: string | null
         }
         Insert: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id: string
           provider: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Update: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number?: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id?: string
           provider?: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state?: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Relationships: [
           {
@@ -514,8 +568,8 @@ export type Database = {
       }
     }
     Functions: {
-      attach_phone_number: {
-        Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
+      agents_stale: {
+        Args: { p_after: string; p_limit: number; p_mapping_version: number }
         Returns: Json
       }
       begin_agents: {
@@ -526,6 +580,53 @@ export type Database = {
           p_saga_id: string
         }
         Returns: Json
+      }
+      begin_documents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      begin_phone_numbers: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      begin_query_tool: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      document_content: {
+        Args: { p_document_id: string; p_org_id: string }
+        Returns: string
+      }
+      file_orphans: {
+        Args: { p_age_ms: number; p_candidates: Json }
+        Returns: Json
+      }
+      knowledge_base_due: { Args: { p_limit: number }; Returns: Json }
+      knowledge_base_note: { Args: { p_notes: Json }; Returns: Json }
+      knowledge_base_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: {
+          busy: boolean
+          document_id: string
+          file_id: string
+          org_id: string
+          wanted: boolean
+        }[]
       }
       lease_release: {
         Args: { p_name: string; p_owner: string }
@@ -538,6 +639,34 @@ export type Database = {
       list_page: {
         Args: { p_filter: Json; p_list: string; p_window: Json }
         Returns: Json[]
+      }
+      phone_number_activation_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_attachment_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_listed: { Args: { p_remote_ids: string[] }; Returns: Json }
+      phone_number_note: { Args: { p_notes: Json }; Returns: Json }
+      phone_number_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: Json
+      }
+      phone_number_stamps: { Args: { p_saga_ids: string[] }; Returns: Json }
+      query_tool_orphans: {
+        Args: { p_age_ms: number; p_candidates: Json }
+        Returns: Json
+      }
+      query_tool_repair: {
+        Args: { p_org_id: string; p_saga_id: string }
+        Returns: boolean
+      }
+      query_tools_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: {
+          busy: boolean
+          file_ids: string[]
+          mapping_version: number
+          org_id: string
+          saga_id: string
+          tool_id: string
+        }[]
       }
       replica_beat: {
         Args: { p_replica: string; p_ttl_ms: number }
@@ -619,6 +748,15 @@ export type Database = {
           p_org_id: string
           p_owner: string
           p_saga_id: string
+        }
+        Returns: Json
+      }
+      set_allowance: {
+        Args: {
+          p_bytes: number
+          p_documents: number
+          p_numbers: number
+          p_org_id: string
         }
         Returns: Json
       }

@@ -114,6 +114,10 @@ const model = z.strictObject({
 const config = z.strictObject({
   ...{ name: z.string(), systemPrompt: z.string(), firstMessage: z.string().nullable() },
   ...{ voice, model, language: z.string(), maxDurationSeconds: z.number() },
+  transferTo: z.array(
+    z.strictObject({ number: z.string(), description: z.string(), message: z.string().nullable() }),
+  ),
+  ...{ endCall: z.boolean(), voicemailMessage: z.string().nullable(), useKnowledgeBase: z.boolean() },
 });
 const time = z.iso.datetime({ offset: true });
 const uuid = z.guid();

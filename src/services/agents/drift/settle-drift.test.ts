@@ -17,6 +17,7 @@ const agent = (role: 'INBOUND' | 'OUTBOUND', over: Partial<AgentRecord> = {}): A
 const swept = (revision: number): SweepAgent => ({
   ...{ orgId: 'org', agentId: 'agent INBOUND', role: 'INBOUND', assistantId: 'assistant INBOUND', revision },
   ...{ saveId: 'save', config: CONFIG, observed: {}, missing: false, policy: 'REPORT', busy: false },
+  ...{ mappingVersion: 1, context: {} },
 });
 const DRIFT = [{ path: 'name', ours: 'a', theirs: 'b' }];
 const drifted = (adoptable: AgentConfigPatch | null = { name: 'b' }, revision = 5): Verdict => ({

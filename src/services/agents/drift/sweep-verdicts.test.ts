@@ -19,13 +19,18 @@ const STAMP = {
 };
 const ID = 'assistant-1';
 const written = (stamp = STAMP): ProviderAssistant => ({
-  ...renderAssistant(MAPPING_VERSION, CONFIG, stamp),
+  ...renderAssistant(MAPPING_VERSION, CONFIG, stamp, {}),
   id: ID,
 });
 const AGENT: SweepAgent = {
   ...{ orgId: STAMP.orgId, agentId: STAMP.agentId, role: 'INBOUND', assistantId: ID, revision: 7 },
-  ...{ saveId: STAMP.saveId, config: CONFIG, observed: observedForm(written()), missing: false },
-  ...{ policy: 'REVERT', busy: false },
+  ...{
+    saveId: STAMP.saveId,
+    config: CONFIG,
+    observed: observedForm(MAPPING_VERSION, written()),
+    missing: false,
+  },
+  ...{ policy: 'REVERT', busy: false, mappingVersion: MAPPING_VERSION, context: {} },
 };
 const row = (nth: number): SweepPageRow => ({
   ...{ orgId: STAMP.orgId, agentId: `agent-${String(nth).padStart(5, '0')}` },
@@ -38,11 +43,12 @@ const listedOf = ({
   assistantId,
   revision,
   saveId,
+  mappingVersion,
   observed,
   missing,
   busy,
 }: SweepAgent): ListedAgent => ({
-  ...{ orgId, agentId, assistantId, revision, saveId, news: missing, busy },
+  ...{ orgId, agentId, assistantId, revision, saveId, mappingVersion, news: missing, busy },
   hash: createHash('sha256')
     .update(jsonbText(observed ?? {}))
     .digest('hex'),
@@ -171,12 +177,12 @@ describe('a thousand agents with prompts of a hundred thousand characters', () =
   const all = Array.from({ length: 1_000 }, (_, nth) => {
     const stamp = { ...STAMP, agentId: `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}` };
     const assistant: ProviderAssistant = {
-      ...renderAssistant(MAPPING_VERSION, config, stamp),
+      ...renderAssistant(MAPPING_VERSION, config, stamp, {}),
       ...{ id: `long-${nth}`, createdAt: new Date(1_800_000_000_000 - nth).toISOString() },
     };
     const agent: SweepAgent = {
       ...{ ...AGENT, config, agentId: stamp.agentId, assistantId: assistant.id },
-      observed: observedForm(assistant),
+      observed: observedForm(MAPPING_VERSION, assistant),
     };
     return { assistant, agent };
   });

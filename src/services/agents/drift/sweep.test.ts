@@ -18,7 +18,7 @@ const agents = Array.from(
       assistantId: `assistant-${nth}`,
     },
     ...{ revision: 1, saveId: 'a save', config: CONFIG, observed: {} },
-    ...{ missing: false, policy: 'REVERT', busy: nth >= AGENTS },
+    ...{ missing: false, policy: 'REVERT', busy: nth >= AGENTS, mappingVersion: 1, context: {} },
   }),
 );
 
