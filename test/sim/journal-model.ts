@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { AgentRecord, FieldDrift, SaveKind } from '../../src/domain/agents/save.ts';
+import { AGENTS } from '../../src/domain/agents/save.ts';
 import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
 import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../../src/domain/saga.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
-import { AGENTS } from '../../src/domain/agents/save.ts';
 import { isClosed } from '../../src/services/saga/protocol.ts';
 import {
   abortStep,

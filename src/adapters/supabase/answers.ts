@@ -76,19 +76,26 @@ export const agentRow = z.object({
 });
 const agents = z.array(agentRow);
 
+/** What the begin of any kind of saga can answer. `row`: what a saga of the kind commits. */
+export function beginSagaAnswers<Row extends z.ZodType>(row: Row) {
+  return [
+    z.object({ outcome: z.literal('BEGUN'), ...open }),
+    z.object({ outcome: z.enum(['REPLAY', 'REFUSED']), saga, rows: z.array(row) }),
+    z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
+    z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), sagaId: z.string() }),
+    z.object({ outcome: z.literal('IN_PROGRESS'), sagaId: z.string(), status, retryAfterMs: waitMs }),
+    z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
+  ] as const;
+}
+
 export const beginAgentsAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('BEGUN'), ...open }),
-  z.object({ outcome: z.enum(['REPLAY', 'REFUSED']), saga, rows: agents }),
-  z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
-  z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), sagaId: z.string() }),
-  z.object({ outcome: z.literal('IN_PROGRESS'), sagaId: z.string(), status, retryAfterMs: waitMs }),
+  ...beginSagaAnswers(agentRow),
   z.object({ outcome: z.literal('NO_AGENT'), role }),
   z.object({ outcome: z.literal('REVISION_CONFLICT'), agents }),
   z.object({
     outcome: z.literal('INCOMPLETE'),
     missing: z.array(z.object({ role, field: z.string() })),
   }),
-  z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
 ]);
 
 /** `row`: what a saga of the caller's kind commits. */
