@@ -8,6 +8,7 @@ import {
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
+import { createPhoneNumberJournal } from './adapters/supabase/rpc-phone-numbers.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
@@ -38,6 +39,7 @@ import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
+import { type ChangePhoneNumber, changePhoneNumber } from './services/phone-numbers/change.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import type { SagaSettings } from './services/saga/settings.ts';
@@ -128,6 +130,16 @@ export function createApp(config: AppConfig): App {
       kind,
       ports: executorPorts,
     });
+  const numberJournal = createPhoneNumberJournal(serviceClient);
+  const changeNumber: ChangePhoneNumber = (orgId, change, options) =>
+    changePhoneNumber(serviceClient, orgId, change, account.active, {
+      ...options,
+      ports: {
+        ...executorPorts,
+        openJournal: () => numberJournal,
+        openVoiceProvider: (key) => account.voiceOf(key),
+      },
+    });
   const background = new AgentJobs(
     {
       ...{ journal: sagas, kinds: SAGA_KINDS, store, executor: executorPorts, admission: pacer },
@@ -159,6 +171,7 @@ export function createApp(config: AppConfig): App {
     get vapiApiKey() {
       return account.active;
     },
+    changePhoneNumber: changeNumber,
     reconciliation: {
       look: (orgId, assistantId) => lookNow({ store, limit, voice: () => account.voice }, orgId, assistantId),
       setDriftPolicy: (orgId, policy) => store.setDriftPolicy(orgId, policy),

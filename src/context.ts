@@ -5,6 +5,7 @@ import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
+import type { ChangePhoneNumber } from './services/phone-numbers/change.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
 import { type ReadGate, type SharedReads, shareReads } from './services/reads/share-reads.ts';
 
@@ -37,6 +38,8 @@ export interface AppContext<Service = unknown> {
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
   reconciliation: Reconciliation;
+  /** With the active key, which this does not show. */
+  changePhoneNumber: ChangePhoneNumber;
 }
 
 export interface ContextDeps<Service> {
@@ -49,6 +52,7 @@ export interface ContextDeps<Service> {
   vapiApiKey: Secret | null;
   executorPorts: ExecutorPorts<Service>;
   reconciliation: Reconciliation;
+  changePhoneNumber: ChangePhoneNumber;
   ids: Ids;
   log: Log;
 }
@@ -69,6 +73,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       vapiApiKey: deps.vapiApiKey,
       executorPorts: { ...deps.executorPorts, log },
       reconciliation: deps.reconciliation,
+      changePhoneNumber: deps.changePhoneNumber,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

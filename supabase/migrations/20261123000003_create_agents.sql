@@ -52,7 +52,7 @@ create index agent_revisions_by_assistant on public.agent_revisions (org_id, vap
 -- The sagas of agents, in the words of their clients: a part is an agent, its key is the role.
 create view public.agent_saves with (security_invoker = true) as
   select s.id, s.org_id, s.idempotency_key, s.request_hash, s.cause as kind, s.actor, s.status, s.epoch, s.owner, s.lease_until,
-    s.deadline_at, s.not_before, s.ambiguous, s.mapping_version,
+    s.deadline_at, greatest(s.quarantine_until, s.look_at) as not_before, s.ambiguous, s.mapping_version,
     (select coalesce(jsonb_agg(jsonb_build_object('role', r -> 'key', 'agentId', r -> 'resourceId', 'success', r -> 'success',
         'vapiSynced', r -> 'vapiSynced', 'dbUpdated', r -> 'dbUpdated', 'assistantId', r -> 'remoteId', 'error', r -> 'error',
         'revision', r -> 'revision') order by n), '[]')

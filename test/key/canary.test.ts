@@ -269,6 +269,7 @@ async function objects(caller: Caller): Promise<void> {
       track: () => {},
     },
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
+    changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,
     log,
   });

@@ -398,7 +398,6 @@ export class JournalModel {
         if (isClosed(save.status)) this.#noteMissing(save.id, request.missing);
         return [];
       },
-      notBefore: true,
     });
   }
 
@@ -507,7 +506,7 @@ export class JournalModel {
       saga: sagaJson(save),
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
-      notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
+      notBeforeMs: this.#msUntil(save.quarantineUntil ?? 0),
       leaseMs: save.leaseUntil === null ? null : this.#msUntil(save.leaseUntil),
     };
   }
@@ -708,7 +707,8 @@ export class JournalModel {
   /** When a caller who meets this open save should try again. */
   #retryAfterMs(save: SaveRow, now: number): number | null {
     if (save.status === 'NEEDS_ATTENTION') return null;
-    if (save.notBefore !== null && save.notBefore > now) return this.#msUntil(save.notBefore);
+    const notBefore = Math.max(save.quarantineUntil ?? 0, save.lookAt ?? 0);
+    if (notBefore > now) return this.#msUntil(notBefore);
     const left = save.epoch > 1 && save.leaseUntil !== null ? this.#msUntil(save.leaseUntil) : Infinity;
     return Math.max(250, Math.min(5_000, Math.floor((now - save.startedAt) / 2), left));
   }
@@ -740,26 +740,21 @@ export class JournalModel {
       /** Answers the agents that it changed. */
       write: (save: SaveRow) => AgentRecord[];
       outcome?: 'HELD';
-      notBefore?: true;
     },
   ): TransitionOutcome<AgentRecord> {
     this.#enter(ref.orgId);
     const save = this.#find(ref.orgId, ref.sagaId);
     if (save === undefined) return { outcome: 'NO_SAGA' };
-    const notBeforeMs = () => (save.notBefore === null ? null : this.#msUntil(save.notBefore));
     const taken = step(save);
     if (taken.kind === 'stale')
       return { outcome: 'STALE', saga: sagaJson(save), rows: this.#agentsLeftBy(save) };
     if (taken.kind === 'too early')
-      return { outcome: 'TOO_EARLY', saga: sagaJson(save), rows: [], notBeforeMs: notBeforeMs() };
-    if (taken.kind === 'repeated') {
       return {
-        outcome: save.status,
-        saga: sagaJson(save),
-        rows: this.#agentsLeftBy(save),
-        notBeforeMs: notBeforeMs(),
+        ...{ outcome: 'TOO_EARLY', saga: sagaJson(save), rows: [] },
+        notBeforeMs: this.#msUntil(save.quarantineUntil ?? 0),
       };
-    }
+    if (taken.kind === 'repeated')
+      return { outcome: save.status, saga: sagaJson(save), rows: this.#agentsLeftBy(save) };
     const from = save.status;
     // Written on a copy, because whatever fails in here is rolled back whole.
     const next = { ...save, ...taken.control };
@@ -772,7 +767,6 @@ export class JournalModel {
       outcome: take.outcome ?? save.status,
       saga: sagaJson(save),
       rows,
-      ...(take.notBefore ? { notBeforeMs: notBeforeMs() } : {}),
     };
   }
 

@@ -78,19 +78,26 @@ export const agentRow = z
   .transform((agent) => ({ ...agent, config: upcast(agent.role, agent.config) }));
 const agents = z.array(agentRow);
 
+/** What the begin of any kind of saga can answer. `row`: what a saga of the kind commits. */
+export function beginSagaAnswers<Row extends z.ZodType>(row: Row) {
+  return [
+    z.object({ outcome: z.literal('BEGUN'), ...open }),
+    z.object({ outcome: z.enum(['REPLAY', 'REFUSED']), saga, rows: z.array(row) }),
+    z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
+    z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), sagaId: z.string() }),
+    z.object({ outcome: z.literal('IN_PROGRESS'), sagaId: z.string(), status, retryAfterMs: waitMs }),
+    z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
+  ] as const;
+}
+
 export const beginAgentsAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('BEGUN'), ...open }),
-  z.object({ outcome: z.enum(['REPLAY', 'REFUSED']), saga, rows: agents }),
-  z.object({ outcome: z.enum(['NO_ORGANIZATION', 'TOO_LATE']) }),
-  z.object({ outcome: z.literal('IDEMPOTENCY_CONFLICT'), sagaId: z.string() }),
-  z.object({ outcome: z.literal('IN_PROGRESS'), sagaId: z.string(), status, retryAfterMs: waitMs }),
+  ...beginSagaAnswers(agentRow),
   z.object({ outcome: z.literal('NO_AGENT'), role }),
   z.object({ outcome: z.literal('REVISION_CONFLICT'), agents }),
   z.object({
     outcome: z.literal('INCOMPLETE'),
     missing: z.array(z.object({ role, field: z.string() })),
   }),
-  z.object({ outcome: z.literal('RATE_LIMITED'), retryAfterMs: z.number() }),
 ]);
 
 /** `row`: what a saga of the caller's kind commits. */
@@ -101,7 +108,7 @@ export function transitionAnswer<Row extends z.ZodType>(row: Row) {
       outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
       saga,
       rows: z.array(row).optional(),
-      notBeforeMs: waitMs.optional(),
+      notBeforeMs: z.number().optional(),
     }),
   ]);
 }
@@ -118,7 +125,7 @@ export const takeoverAnswer = z.discriminatedUnion('outcome', [
 ]);
 
 export const inspectAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: waitMs, leaseMs: waitMs }),
+  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: z.number(), leaseMs: waitMs }),
   z.object({ outcome: z.literal('NO_SAGA') }),
 ]);
 

@@ -430,10 +430,11 @@ export type Database = {
           in_history: boolean
           kind: string
           lease_until: string | null
+          look_at: string | null
           mapping_version: number
-          not_before: string | null
           org_id: string
           owner: string | null
+          quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -453,10 +454,11 @@ export type Database = {
           in_history?: boolean
           kind: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version: number
-          not_before?: string | null
           org_id: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -476,10 +478,11 @@ export type Database = {
           in_history?: boolean
           kind?: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version?: number
-          not_before?: string | null
           org_id?: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>
           started_at?: string
@@ -529,7 +532,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -549,7 +552,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null

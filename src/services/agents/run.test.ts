@@ -249,7 +249,19 @@ describe('a creation that was taken over', () => {
   test('waits for its quarantine before it looks', async () => {
     const { requests, last } = await run({ held: { quarantined: false } });
     expect(requests).toEqual([]);
-    expect(last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
+  });
+
+  test('is looked at again when Vapi no longer limits our requests, but not after more than a minute', async () => {
+    const limited = (retryAfterMs: number) =>
+      run({
+        reply: (method) => (method === 'POST' ? { kind: 'rate_limited', retryAfterMs } : undefined),
+      }).then(({ last }) => last);
+    const hold = { ambiguous: true, quarantineMs: 0 };
+    expect(await limited(40_000)).toMatchObject({ name: 'hold', request: { ...hold, lookAfterMs: 40_000 } });
+    expect(await limited(3_600_000)).toMatchObject({
+      ...{ name: 'hold', request: { ...hold, lookAfterMs: 60_000 } },
+    });
   });
 
   test('without an answer waits for a quarantine, and is ambiguous', async () => {
@@ -258,7 +270,7 @@ describe('a creation that was taken over', () => {
     expect(last).toMatchObject({
       name: 'hold',
       request: {
-        ...{ ambiguous: true, notBeforeMs: lateTimeMs(SETTINGS) },
+        ...{ ambiguous: true, quarantineMs: lateTimeMs(SETTINGS) },
         results: [{ vapiSynced: null, dbUpdated: false }],
       },
     });
@@ -317,7 +329,7 @@ describe('a change that was taken over', () => {
     const leave = [{ ...image('INBOUND', 'a'), recreate: true }];
     const early = await run({ images: leave, held: { quarantined: false } });
     expect(early.sent).toEqual(['PATCH a']);
-    expect(early.last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(early.last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
     const late = await run({ images: leave });
     expect(late.sent).toEqual(['PATCH a', 'POST']);
     expect(late.last).toMatchObject({ name: 'commit', request: { parts: [{ remoteId: 'made-1' }] } });
@@ -361,7 +373,7 @@ describe('a save that was taken over from its first owner, which sent at most on
   test('waits for a quarantine if Vapi shows no assistant with its stamp', async () => {
     const { sent, last } = await run(first);
     expect(sent).toEqual([]);
-    expect(last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
   });
 });
 

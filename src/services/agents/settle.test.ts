@@ -72,7 +72,7 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   };
   const journal = {
     inspect: async () => ({
-      ...{ outcome: 'FOUND', saga, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? null },
+      ...{ outcome: 'FOUND', saga, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? 0 },
       leaseMs: world.leaseMs ?? null,
     }),
     takeover: async () =>
