@@ -75,7 +75,7 @@ from (values
   ('00000000-0000-4000-8000-00000000000b', 'Neighbourhood guide.pdf', 'application/pdf', 225280, 'READY', 120),
   ('00000000-0000-4000-8000-00000000000b', 'Viewing rules.md', 'text/markdown', 3072, 'READY', 88),
   ('00000000-0000-4000-8000-00000000000b', 'Floor plans.pdf', 'application/pdf', 294912, 'FAILED', 30),
-  ('00000000-0000-4000-8000-00000000000b', 'Mortgage questions.txt', 'text/plain', 6144, 'PENDING', 0)
+  ('00000000-0000-4000-8000-00000000000b', 'Mortgage questions.txt', 'text/plain', 6144, 'UPLOADING', 0)
 ) as d (org_id, name, content_type, size_bytes, state, days)
 on conflict do nothing;
 

@@ -211,7 +211,7 @@ describe('filters', () => {
         from public.call_logs c where c.org_id = '${caller.orgId}';
       insert into public.knowledge_base_documents (org_id, name, content_type, size_bytes, state, failure)
         select '${caller.orgId}', 'Document ' || s, 'text/plain', 1, s, case when s = 'FAILED' then 'x' end
-        from unnest(array['PENDING', 'PROCESSING', 'READY', 'FAILED']) as s`);
+        from unnest(array['UPLOADING', 'PROCESSING', 'READY', 'FAILED']) as s`);
     [call = ''] = await idsIn(
       `select id from public.call_logs where org_id = '${caller.orgId}' order by started_at limit 1`,
     );
@@ -337,9 +337,9 @@ describe('filters', () => {
     [
       'documents of a state',
       () => [
-        'knowledgeBaseDocuments(filter: { states: [FAILED, PENDING] })',
+        'knowledgeBaseDocuments(filter: { states: [FAILED, UPLOADING] })',
         'knowledge_base_documents',
-        `state in ('FAILED', 'PENDING')`,
+        `state in ('FAILED', 'UPLOADING')`,
       ],
     ],
   ])('%s', async (_what, filter) => {
@@ -500,7 +500,7 @@ describe('reads each list in index order, from the start of the page', () => {
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i
         cross join lateral (select '2025-01-01'::timestamptz + i * interval '1 minute' as t) as x;
       insert into public.knowledge_base_documents (org_id, name, content_type, size_bytes, state, created_at)
-        select o::uuid, 'Document', 'text/plain', 1, (array['PENDING', 'READY'])[1 + i % 2], '2025-01-01'::timestamptz + i * interval '1 minute'
+        select o::uuid, 'Document', 'text/plain', 1, (array['UPLOADING', 'READY'])[1 + i % 2], '2025-01-01'::timestamptz + i * interval '1 minute'
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i;
       insert into public.phone_numbers (org_id, number, provider, state)
         select o.id::uuid, '+1' || o.digit || lpad(i::text, 8, '0'), 'vapi', 'ACTIVE'

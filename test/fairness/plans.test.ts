@@ -248,7 +248,7 @@ describe('a page', () => {
     [
       'documents of two states that there are not',
       'knowledge_base_documents',
-      { values: ['PENDING', 'FAILED'] },
+      { values: ['UPLOADING', 'FAILED'] },
     ],
   ])('of %s reads no more than it answers, in both directions', async (_what, list, filter) => {
     for (const ascending of [true, false]) {

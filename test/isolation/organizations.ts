@@ -82,7 +82,7 @@ export async function createOwner(app: TestApp, name: string): Promise<Owner> {
       name: `Document ${i} of ${name}`,
       content_type: 'text/plain',
       size_bytes: 1_000 + i,
-      state: (['PENDING', 'PROCESSING', 'READY', 'FAILED'] as const)[i] ?? 'READY',
+      state: (['UPLOADING', 'PROCESSING', 'READY', 'FAILED'] as const)[i] ?? 'READY',
       failure: i === 3 ? 'The file holds no text.' : null,
       created_at: `2026-03-0${i + 1}T10:${minute}:00Z`,
     })),

@@ -128,7 +128,7 @@ describe('the save functions', () => {
       abort: await journal.abort(ref, { ...rest, failure, leaseMs: 1_000, nothingApplied: true }),
       rolledBack: await journal.rolledBack(ref, rest),
       needsAttention: await journal.needsAttention(ref, { ...rest, failure }),
-      hold: await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 60_000 }),
+      hold: await journal.hold(ref, { results: [], ambiguous: true, quarantineMs: 60_000, lookAfterMs: 0 }),
       committed: await journal.settle(ref, 'COMMITTED', { parts, lateMs: 60_000 }),
       undone: await journal.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 60_000 }),
       inspect: await journal.inspect(b.orgId, open.id),
@@ -217,7 +217,8 @@ test('no function of the service role reveals or changes anything of A if it rec
     missing: ['INBOUND', 'OUTBOUND'],
     ambiguous: false,
     lateMs: 0,
-    notBeforeMs: 0,
+    quarantineMs: 0,
+    lookAfterMs: 0,
     nothingApplied: true,
   };
   let calls = 0;

@@ -168,8 +168,20 @@ export const DATABASE: readonly Mutant[] = [
     [
       'hold-without-quarantine',
       'A creation that was handed over is taken over at once.',
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint < 0",
+    ],
+    [
+      'hold-lowers-quarantine',
+      'A hand-over ends the quarantine that is under way.',
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end)",
+      "quarantine_until = case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end",
+    ],
+    [
+      'hold-looks-at-once',
+      'Recovery repeats at once what Vapi has just refused because of its limit.',
+      "look_at = v_now + lockstep.ms((p_request ->> 'lookAfterMs')::bigint)",
+      'look_at = v_now',
     ],
     [
       'hold-closed',
@@ -192,14 +204,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-before-quarantine',
       'A save is taken over before its quarantine is over.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
       "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-before-lease',
       'A save is taken over while its owner still writes.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-      "and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-waits',
@@ -210,8 +222,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-quarantined',
       'A creation counts as quarantined although it never waited.',
-      'v_quarantined := v_saga.not_before is not null;',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
       'v_quarantined := true;',
+    ],
+    [
+      'takeover-quarantined-again',
+      'A quarantine counts also for what was sent after it.',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
+      'v_quarantined := v_saga.quarantine_until is not null;',
     ],
     [
       'takeover-deadline',
@@ -288,8 +306,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'abort-no-quarantine',
       'An undo of an ambiguous save begins at once.',
-      'not_before = case when v_ambiguous then v_now',
-      'not_before = case when false then v_now',
+      'case when v_ambiguous then v_now +',
+      'case when false then v_now +',
     ],
     [
       'abort-at-once-ambiguous',
@@ -330,8 +348,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'rolled-back-unambiguous',
       'A rollback forgets that its undo got no answer.',
-      "not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
-      'not_before = null, finished_at',
+      "lease_until = null,\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
+      'lease_until = null,\n        finished_at',
     ],
     [
       'rolled-back-without-missing',
@@ -342,19 +360,19 @@ export const DATABASE: readonly Mutant[] = [
     [
       'attention-without-quarantine',
       'An operator may settle while a request may still be applied.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      'not_before = case when false',
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      'case when false',
     ],
     [
       'attention-forgets-takeover',
       'A save that was taken over and needs attention may be settled at once.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      "not_before = case when (p_request ->> 'ambiguous')::boolean",
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      "case when (p_request ->> 'ambiguous')::boolean",
     ],
     [
       'settle-too-early',
       'An operator settles while a request may still be applied.',
-      'if v_answer is null and v_saga.not_before > clock_timestamp() then',
+      'if v_answer is null and v_saga.quarantine_until > clock_timestamp() then',
       'if false then',
     ],
     [
@@ -492,8 +510,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'commit-every-revision',
       'A save without changes makes a revision.',
-      'v_part.before_revision + (v_part.before_content is distinct from v_part.after_content)::integer',
-      'v_part.before_revision + 1',
+      '(v_agent.id is null or v_part.after_content <> v_stored)::integer',
+      'true::integer',
     ],
     [
       'missing-of-any-assistant',
@@ -540,8 +558,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-defaults-last',
       'A save sets every field that it does not name to its default.',
-      "(v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch')",
-      "coalesce(v_agent.config, '{}') || (v_update -> 'defaults') || (v_update -> 'patch')",
+      "v_stored := (v_update -> 'defaults') || coalesce(v_agent.config, '{}');",
+      "v_stored := coalesce(v_agent.config, '{}') || (v_update -> 'defaults');",
     ],
     [
       'begin-without-defaults',
@@ -724,17 +742,22 @@ export const DATABASE: readonly Mutant[] = [
     [
       'attach-any-role',
       'A number is attached to the agent of another role.',
-      'where org_id = p_org_id and role = p_role;',
+      'where org_id = p_org_id and role = v_role;',
       'where org_id = p_org_id limit 1;',
     ],
-    ['number-of-two', 'One number rings in two organizations.', 'unique (number),', 'check (true),'],
+    [
+      'number-of-two',
+      'One number rings in two organizations.',
+      'create unique index phone_numbers_number_key',
+      'create index phone_numbers_number_key',
+    ],
   ]),
   ...plant(KNOWLEDGE_BASE, ISOLATION, [
     [
       'documents-not-protected',
       'The documents have no row-level security.',
-      "select lockstep.protect_tables('public.knowledge_base_documents');",
-      '',
+      "select lockstep.protect_tables('public.knowledge_base_documents', 'lockstep.document_contents', 'lockstep.query_tools');",
+      "select lockstep.protect_tables('lockstep.document_contents', 'lockstep.query_tools');",
     ],
   ]),
   ...plant(CALLS, ISOLATION, [
@@ -793,4 +816,224 @@ export const DATABASE: readonly Mutant[] = [
       'return p_seen;',
     ],
   ]),
+  ...plant(SAGA_FUNCTIONS, FUNCTIONS, [
+    [
+      'begin-attention-retry',
+      'A caller is told when to come back for a save that only a person can end.',
+      "when s.status = 'NEEDS_ATTENTION' then null",
+      "when s.status = 'COMMITTED' then null",
+    ],
+    [
+      'hold-forgets-ambiguity',
+      'A release of the lease forgets that a request got no answer.',
+      "then lease_until else v_now end,\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,",
+      'then lease_until else v_now end,',
+    ],
+    [
+      'hold-keeps-lease',
+      'A save whose lease was released is not due until the lease lapses.',
+      'then lease_until else v_now end,',
+      'then lease_until else lease_until end,',
+    ],
+    [
+      'hold-drops-lease',
+      'A record of an ambiguous request releases the lease.',
+      "case when coalesce((p_request ->> 'keepsLease')::boolean, false) then lease_until",
+      'case when false then lease_until',
+    ],
+    [
+      'inspect-at-once',
+      'An operator is not told that a request may still be applied.',
+      "'notBeforeMs', lockstep.ms_until(v_saga.quarantine_until),\n        'leaseMs'",
+      "'notBeforeMs', null,\n        'leaseMs'",
+    ],
+    [
+      'inspect-without-lease',
+      'An operator is not told that a server still works on the save.',
+      "'leaseMs', case when v_saga.lease_until is null then null else lockstep.ms_until(v_saga.lease_until) end",
+      "'leaseMs', null",
+    ],
+    [
+      'takeover-not-ambiguous',
+      'What the last owners sent counts as answered.',
+      'owner = p_owner, ambiguous = not v_once,\n',
+      'owner = p_owner,\n',
+    ],
+    [
+      'takeover-once-always',
+      'A save that was taken over twice is looked at as if it had one owner.',
+      'v_once := v_saga.epoch = 1 and not v_saga.ambiguous;',
+      'v_once := not v_saga.ambiguous;',
+    ],
+    [
+      'takeover-once-ambiguous',
+      'A save with a request without an answer is looked at as if it had sent one request.',
+      'v_once := v_saga.epoch = 1 and not v_saga.ambiguous;',
+      'v_once := v_saga.epoch = 1;',
+    ],
+    [
+      'begin-too-late',
+      'A save begins although its caller has given up.',
+      "if v_now > (p_request ->> 'notAfter')::timestamptz then",
+      'if false then',
+    ],
+    [
+      'release-keeps-keys',
+      'A closed save keeps its keys.',
+      'delete from lockstep.saga_keys where saga_id = p_saga_id;',
+      '',
+    ],
+    [
+      'keys-untaken',
+      'A save takes none of its keys.',
+      'select p_org_id, k, p_saga_id from unnest(p_keys) as k;',
+      'select p_org_id, k, p_saga_id from unnest(p_keys) as k where false;',
+    ],
+  ]),
+  ...plant(RECONCILIATION, FUNCTIONS, [
+    [
+      'cleanup-keeps-keys',
+      'Idempotency keys are kept for ever.',
+      'set idempotency_key = null, forgotten = true,',
+      'set forgotten = true,',
+    ],
+    [
+      'cleanup-waits',
+      'Two cleanups wait for each other.',
+      'order by s.finished_at limit p_limit for update skip locked) e;\n  if v_ids',
+      'order by s.finished_at limit p_limit for update) e;\n  if v_ids',
+    ],
+    [
+      'cleanup-delete-waits',
+      'Two cleanups wait for each other when they delete.',
+      'order by s.finished_at limit p_limit for update skip locked) e;\n  if v_old',
+      'order by s.finished_at limit p_limit for update) e;\n  if v_old',
+    ],
+    [
+      'cleanup-deletes-history',
+      'The cleanup deletes the saves of the history.',
+      'where s.forgotten and not s.in_history and s.finished_at',
+      'where s.forgotten and s.finished_at',
+    ],
+    [
+      'cleanup-deletes-early',
+      'Saves are deleted before their retention is over.',
+      "v_delete_before timestamptz := v_now - p_keep_days * interval '1 day';",
+      'v_delete_before timestamptz := v_now;',
+    ],
+    [
+      'expired-early',
+      'Idempotency keys are forgotten after 70 hours.',
+      "v_before timestamptz := v_now - interval '72 hours';",
+      "v_before timestamptz := v_now - interval '70 hours';",
+    ],
+    [
+      'expired-at-once',
+      'The cleanup role can clear saves that closed today.',
+      "using (finished_at < now() - interval '72 hours') with check",
+      'using (finished_at < now()) with check',
+    ],
+    [
+      'busy-not-of-saves',
+      'The sweep judges an organization whose save is open, rolls back or needs attention.',
+      '(select true from lockstep.saga_keys k where k.org_id = p_org_id and k.key = p_key limit 1),',
+      '',
+    ],
+    [
+      'busy-not-of-fences',
+      'The sweep judges an organization while a late request may still be applied.',
+      'f.until > clock_timestamp()),\n    false);',
+      'f.until > clock_timestamp() and false),\n    false);',
+    ],
+    [
+      'busy-of-old-fences',
+      'An organization that had a fence once is never judged again.',
+      'f.key = p_key and f.until > clock_timestamp()),',
+      'f.key = p_key),',
+    ],
+    [
+      'lookup-present',
+      'The sweep takes a missing agent for one that is there.',
+      "'missing', a.missing_since is not null,",
+      "'missing', false,",
+    ],
+    [
+      'lookup-never-busy',
+      'The look-up does not say that an organization is saving.',
+      "g.id = a.org_id),\n      'busy', lockstep.is_busy(a.org_id, 'agents')",
+      "g.id = a.org_id),\n      'busy', false",
+    ],
+    [
+      'listed-never-busy',
+      'The list does not say that an organization is saving.',
+      "or a.drift <> '[]',\n      'busy', lockstep.is_busy(a.org_id, 'agents')",
+      "or a.drift <> '[]',\n      'busy', false",
+    ],
+    [
+      'listed-no-news',
+      'An agent that is in step again stays as it was noted.',
+      "'news', a.missing_since is not null or a.unconfirmed or a.drift <> '[]',",
+      "'news', false,",
+    ],
+    [
+      'note-any-revision',
+      'What the sweep saw is noted of a later revision.',
+      "and a.revision = (v_note ->> 'revision')::integer and a.last_save_id = (v_note ->> 'saveId')::uuid\n          and not",
+      "and a.last_save_id = (v_note ->> 'saveId')::uuid\n          and not",
+    ],
+    [
+      'note-any-save',
+      'What the sweep saw is noted of a later save.',
+      " and a.last_save_id = (v_note ->> 'saveId')::uuid\n          and not",
+      '\n          and not',
+    ],
+    [
+      'note-unconfirmed-any-save',
+      'An agent counts as not judged although a later save has confirmed it.',
+      " and a.last_save_id = (v_note ->> 'saveId')::uuid\n        returning a.id into v_id;\n    else",
+      '\n        returning a.id into v_id;\n    else',
+    ],
+    [
+      'note-beside-save',
+      'What the sweep saw is noted while a save is open.',
+      "\n          and not lockstep.is_busy(v_org, 'agents')",
+      '',
+    ],
+    [
+      'note-keeps-drift',
+      'An agent that is the same again still shows its drift.',
+      "drift = case when v_state = 'DRIFTED' then v_note -> 'drift' else '[]' end,",
+      "drift = case when v_state = 'DRIFTED' then v_note -> 'drift' else a.drift end,",
+    ],
+    [
+      'note-keeps-missing',
+      'An agent that was found again is still called missing.',
+      'coalesce(a.missing_since, clock_timestamp()) end,\n          unconfirmed',
+      'coalesce(a.missing_since, clock_timestamp()) else a.missing_since end,\n          unconfirmed',
+    ],
+    [
+      'note-keeps-unconfirmed',
+      'An agent that was judged counts as not judged.',
+      'end,\n          unconfirmed = false\n',
+      'end\n',
+    ],
+    [
+      'page-repeats',
+      'Each page of agents repeats the last agent of the page before.',
+      'where a.id > coalesce(p_after',
+      'where a.id >= coalesce(p_after',
+    ],
+  ]),
+  ...plant(
+    TABLES,
+    [...ISOLATION, ...DEPUTY, ...FUNCTIONS],
+    [
+      [
+        'recovery-sees-all',
+        'The role of recovery sees open saves that have an owner.',
+        '    and lease_until <= now()\n    and coalesce(greatest(quarantine_until, look_at) <= now(), true)\n  );',
+        '  );',
+      ],
+    ],
+  ),
 ];

@@ -73,6 +73,7 @@ export type Database = {
           adoptable: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context: NonNullable<Json>
           created_at: string
           drift: NonNullable<Json>
           id: string
@@ -90,6 +91,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id: string
@@ -107,6 +109,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at?: string
           config?: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id?: string
@@ -253,37 +256,52 @@ export type Database = {
       }
       knowledge_base_documents: {
         Row: {
+          attempts: number
+          check_at: string | null
           content_type: string
           created_at: string
           failure: string | null
           id: string
+          last_saga_id: string | null
           name: string
           org_id: string
+          processing_since: string | null
           size_bytes: number
           state: string
           vapi_file_id: string | null
+          was_ready: boolean
         }
         Insert: {
+          attempts?: number
+          check_at?: string | null
           content_type: string
           created_at?: string
           failure?: string | null
           id?: string
+          last_saga_id?: string | null
           name: string
           org_id: string
+          processing_since?: string | null
           size_bytes: number
           state: string
           vapi_file_id?: string | null
+          was_ready?: boolean
         }
         Update: {
+          attempts?: number
+          check_at?: string | null
           content_type?: string
           created_at?: string
           failure?: string | null
           id?: string
+          last_saga_id?: string | null
           name?: string
           org_id?: string
+          processing_since?: string | null
           size_bytes?: number
           state?: string
           vapi_file_id?: string | null
+          was_ready?: boolean
         }
         Relationships: [
           {
@@ -412,10 +430,11 @@ export type Database = {
           in_history: boolean
           kind: string
           lease_until: string | null
+          look_at: string | null
           mapping_version: number
-          not_before: string | null
           org_id: string
           owner: string | null
+          quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -435,10 +454,11 @@ export type Database = {
           in_history?: boolean
           kind: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version: number
-          not_before?: string | null
           org_id: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -458,10 +478,11 @@ export type Database = {
           in_history?: boolean
           kind?: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version?: number
-          not_before?: string | null
           org_id?: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>
           started_at?: string
@@ -511,7 +532,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -531,7 +552,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -550,7 +571,20 @@ export type Database = {
       }
     }
     Functions: {
+      agents_stale: {
+        Args: { p_after: string; p_limit: number; p_mapping_version: number }
+        Returns: Json
+      }
       begin_agents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      begin_documents: {
         Args: {
           p_org_id: string
           p_owner: string
@@ -567,6 +601,35 @@ export type Database = {
           p_saga_id: string
         }
         Returns: Json
+      }
+      begin_query_tool: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      document_content: {
+        Args: { p_document_id: string; p_org_id: string }
+        Returns: string
+      }
+      file_orphans: {
+        Args: { p_age_ms: number; p_candidates: Json }
+        Returns: Json
+      }
+      knowledge_base_due: { Args: { p_limit: number }; Returns: Json }
+      knowledge_base_note: { Args: { p_notes: Json }; Returns: Json }
+      knowledge_base_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: {
+          busy: boolean
+          document_id: string
+          file_id: string
+          org_id: string
+          wanted: boolean
+        }[]
       }
       lease_release: {
         Args: { p_name: string; p_owner: string }
@@ -589,6 +652,25 @@ export type Database = {
         Returns: Json
       }
       phone_number_stamps: { Args: { p_saga_ids: string[] }; Returns: Json }
+      query_tool_orphans: {
+        Args: { p_age_ms: number; p_candidates: Json }
+        Returns: Json
+      }
+      query_tool_repair: {
+        Args: { p_org_id: string; p_saga_id: string }
+        Returns: boolean
+      }
+      query_tools_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: {
+          busy: boolean
+          file_ids: string[]
+          mapping_version: number
+          org_id: string
+          saga_id: string
+          tool_id: string
+        }[]
+      }
       replica_beat: {
         Args: { p_replica: string; p_ttl_ms: number }
         Returns: Json

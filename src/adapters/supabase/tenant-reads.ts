@@ -1,5 +1,5 @@
 import type { PostgrestError } from '@supabase/supabase-js';
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
+import { type AgentConfigPatch, type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
 import {
   AGENTS,
   type AgentRecord,
@@ -160,10 +160,11 @@ async function rowsOf<Row>(request: PromiseLike<Answer<Row>>): Promise<Row[]> {
 
 /** The database's checks hold what these casts say. */
 function agentOf(row: Rows['agents']['Row'], sweptAt: string | null): AgentRecord {
+  const role = row.role as AgentRole;
   return {
     id: row.id,
-    role: row.role as AgentRole,
-    config: row.config as unknown as AgentConfig,
+    role,
+    config: upcast(role, row.config as object),
     assistantId: row.vapi_assistant_id,
     revision: row.revision,
     lastSyncedAt: row.last_synced_at,

@@ -1,4 +1,10 @@
-export const DOCUMENT_STATES = ['PENDING', 'PROCESSING', 'READY', 'FAILED'] as const;
+/**
+ * UPLOADING: its file is on its way to Vapi. PROCESSING: Vapi reads it. REMOVING: it is not used for new calls, and its file is being
+ * deleted. MISSING: somebody deleted its file in Vapi; it is made again.
+ */
+export const DOCUMENT_STATES = [
+  ...(['UPLOADING', 'PROCESSING', 'READY', 'FAILED', 'REMOVING', 'REMOVED', 'MISSING'] as const),
+] as const;
 export type DocumentState = (typeof DOCUMENT_STATES)[number];
 
 /** A document of the knowledge base as the database holds it. Times are ISO-8601. */
