@@ -463,7 +463,20 @@ describe('saga_needs_attention and saga_settle', () => {
       expect((await settle()).outcome).toBe('ROLLED_BACK');
     }
     expect(await fenced()).toBe(true);
-    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'ROLLED_BACK', no_quarantine: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'ROLLED_BACK', no_lease: true });
+  });
+
+  test('shows an operator how long a server still works on a save', async () => {
+    const { ref } = await begun({ leaseMs: 600_000 });
+    const working = await journal.inspect(orgId, ref.sagaId);
+    if (working.outcome !== 'FOUND') throw new Error(working.outcome);
+    // Whole milliseconds, rounded up.
+    expect(working.leaseMs).toBeGreaterThan(0);
+    expect(working.leaseMs).toBeLessThanOrEqual(600_000);
+    await lapse(ref.sagaId);
+    expect(await journal.inspect(orgId, ref.sagaId)).toMatchObject({ leaseMs: 0 });
+    await attention(ref);
+    expect(await journal.inspect(orgId, ref.sagaId)).toMatchObject({ leaseMs: null });
   });
 
   test('settles nothing that recovery is still undoing', async () => {

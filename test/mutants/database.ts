@@ -872,12 +872,6 @@ export const DATABASE: readonly Mutant[] = [
       'v_once := v_saga.epoch = 1;',
     ],
     [
-      'begin-too-late',
-      'A save begins although its caller has given up.',
-      "if v_now > (p_request ->> 'notAfter')::timestamptz then",
-      'if false then',
-    ],
-    [
       'release-keeps-keys',
       'A closed save keeps its keys.',
       'delete from lockstep.saga_keys where saga_id = p_saga_id;',
@@ -1036,4 +1030,12 @@ export const DATABASE: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(SAGA_FUNCTIONS, CONFORMANCE, [
+    [
+      'begin-too-late',
+      'A save begins although its caller has given up.',
+      "if v_now > (p_request ->> 'notAfter')::timestamptz then",
+      'if false then',
+    ],
+  ]),
 ];

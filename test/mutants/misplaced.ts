@@ -14,6 +14,7 @@ export async function misplaced(root: string, mutants: readonly Mutant[]): Promi
     const found = text.split(find).length - 1;
     if (found !== 1) wrong.push(`${id}: its text stands ${found} times in ${file}`);
     if (tests.length === 0) wrong.push(`${id}: names no test`);
+    if (new Set(tests).size < tests.length) wrong.push(`${id}: names a test twice`);
     for (const test of tests)
       await access(join(root, test)).catch(() => wrong.push(`${id}: there is no ${test}`));
   }

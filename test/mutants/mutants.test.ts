@@ -18,6 +18,10 @@ it('reports a planted bug whose text or test is gone', async () => {
     replace: '',
     tests: ['test/no.test.ts'],
   };
+  expect(await misplaced(ROOT, [{ ...gone, tests: ['package.json', 'package.json'] }])).toEqual([
+    'gone: its text stands 0 times in package.json',
+    'gone: names a test twice',
+  ]);
   expect(await misplaced(ROOT, [gone, gone])).toEqual([
     'gone: its text stands 0 times in package.json',
     'gone: there is no test/no.test.ts',

@@ -57,6 +57,10 @@ describe('adoptablePatch', () => {
   });
 
   test.each<[string, JsonObject]>([
+    [
+      'a secret in foreign metadata, which the history would keep',
+      { metadata: { ...(ours()['metadata'] as JsonObject), apiKey: 'k-123' } },
+    ],
     ['tools', { model: { ...(ours()['model'] as JsonObject), toolIds: ['t'] } }],
     [
       'a second message',

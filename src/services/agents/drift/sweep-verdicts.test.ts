@@ -132,6 +132,7 @@ describe('an assistant of an agent', () => {
   test.each([
     ['a save is in progress', { ...AGENT, busy: true }, written()],
     ['its repair did not work', AGENT, written({ ...STAMP, saveId: uuid(9) })],
+    ['a newer build has written it', { ...AGENT, mappingVersion: MAPPING_VERSION + 1 }, written()],
   ])('is noted as not confirmed by this sweep if %s', async (_what, agent, assistant) => {
     const { notes, report } = await one(agent, assistant);
     expect(notes).toMatchObject([{ state: 'UNCONFIRMED', saveId: STAMP.saveId }]);
