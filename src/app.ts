@@ -8,6 +8,11 @@ import {
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
+import {
+  createRpcDocumentJournal,
+  createRpcQueryToolJournal,
+} from './adapters/supabase/rpc-knowledge-base-journals.ts';
+import { createRpcKnowledgeBaseStore } from './adapters/supabase/rpc-knowledge-base-store.ts';
 import { createPhoneNumberJournal } from './adapters/supabase/rpc-phone-numbers.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
@@ -39,14 +44,17 @@ import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
+import { KnowledgeBase } from './services/knowledge-base/execute.ts';
+import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
+import type { KnowledgeSweepReport } from './services/knowledge-base/sweep.ts';
 import { type ChangePhoneNumber, changePhoneNumber } from './services/phone-numbers/change.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
-import type { SagaSettings } from './services/saga/settings.ts';
-import { SAGA_KINDS } from './services/saga-kinds.ts';
+import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
+import { recoverableKinds } from './services/saga-kinds.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
-export interface AppConfig extends AgentJobSettings {
+export interface AppConfig extends AgentJobSettings, KnowledgeBaseJobSettings {
   supabase: SupabaseConfig;
   vapi: {
     baseUrl: string;
@@ -78,6 +86,10 @@ export interface App {
   sweep(): Promise<SweepReport | null>;
   /** Renders stale agents anew, one round, now. Null: there is no key to work with. */
   render(): Promise<RenderReport | null>;
+  /** Does what is due in the knowledge bases, now. Returns how much that was; null: there is no key to work with. */
+  workOnKnowledgeBase(): Promise<number | null>;
+  /** One sweep of files and tools, now. Null: there is no key to work with. */
+  sweepKnowledgeBase(): Promise<KnowledgeSweepReport | null>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -93,6 +105,7 @@ export function createApp(config: AppConfig): App {
   const journal = createRpcJournal(serviceClient);
   const sagas = createAnyJournal(serviceClient);
   const store = createRpcSweepStore(serviceClient);
+  const documents = createRpcKnowledgeBaseStore(serviceClient);
   const verifier = createTokenVerifier(config.supabase);
   const metrics = createMetrics();
   const { meter } = metrics;
@@ -109,7 +122,13 @@ export function createApp(config: AppConfig): App {
   const pacer = pace && new Pacer(pace, { clock, meter, renew });
 
   const connect = (key: Secret) =>
-    createVoiceProvider(key, { baseUrl: vapi.baseUrl, timeoutMs: settings.requestTimeoutMs, log });
+    createVoiceProvider(key, {
+      baseUrl: vapi.baseUrl,
+      timeoutMs: settings.requestTimeoutMs,
+      // The lease, the quarantine and the fence are reckoned from the time limit of a request, so an upload has the same one.
+      uploadTimeoutMs: settings.requestTimeoutMs,
+      log,
+    });
   const account = new VapiAccount({ key: vapi.key, nextKey: vapi.nextKey ?? null }, breaker, {
     ...{ log, meter, connect, pacer },
     account: createRpcVapiAccount(serviceClient),
@@ -142,7 +161,13 @@ export function createApp(config: AppConfig): App {
     });
   const background = new AgentJobs(
     {
-      ...{ journal: sagas, kinds: SAGA_KINDS, store, executor: executorPorts, admission: pacer },
+      ...{
+        journal: sagas,
+        kinds: recoverableKinds(documents.content),
+        store,
+        executor: executorPorts,
+        admission: pacer,
+      },
       voice: () => account.voice,
       pause: () => setImmediate(),
       save: saveForService,
@@ -160,11 +185,27 @@ export function createApp(config: AppConfig): App {
     },
     config.recoveryIntervalMs,
   );
+  const { openJournal: _saves, ...sagaPorts } = executorPorts;
+  const knowledgeBase = new KnowledgeBase<ServiceClient>(serviceClient, () => account.active, {
+    ...sagaPorts,
+    openDocuments: createRpcDocumentJournal,
+    openQueryTools: createRpcQueryToolJournal,
+    openVoiceProvider: (key) => account.voiceOf(key),
+    contents: documents.content,
+  });
+  const knowledgeBaseJobs = new KnowledgeBaseJobs(
+    {
+      ...{ store: documents, sagas: knowledgeBase, admission: pacer, log, meter, owner },
+      voice: () => account.voice,
+      orphanAgeMs: 2 * lateTimeMs(settings),
+    },
+    config,
+  );
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
 
   const limit = pacer && pace && { admission: pacer, waitMs: pace.waitMs };
   const createContext = createContextFactory<ServiceClient>({
-    ...{ verifier, serviceClient, executorPorts, ids, log },
+    ...{ verifier, serviceClient, executorPorts, knowledgeBase, ids, log },
     readGate: new ReadGate(READ_LIMITS, clock),
     openReads: (token) =>
       createTenantReads(createCallerClient(config.supabase, token), () => heartbeat.sweptAt),
@@ -196,13 +237,15 @@ export function createApp(config: AppConfig): App {
       pacer?.share(0, 0);
       if (pacer !== undefined) runner.start(heartbeat.job);
       if (vapi.key !== null) runner.start(account.job);
-      for (const job of [...background.jobs, rendering.job]) runner.start(job);
+      for (const job of [...background.jobs, rendering.job, ...knowledgeBaseJobs.jobs]) runner.start(job);
     },
     checkKey: () =>
       account.check().catch((error: unknown) => log.error({ err: error }, 'the key could not be compared')),
     recover: () => background.recover(stopping),
     sweep: () => background.sweep(stopping),
     render: () => rendering.round(stopping),
+    workOnKnowledgeBase: () => knowledgeBaseJobs.work(stopping),
+    sweepKnowledgeBase: () => knowledgeBaseJobs.sweep(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

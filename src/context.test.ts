@@ -11,6 +11,8 @@ import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 const KEY = 'canary-master-key';
 const TENANT = { userId: 'user', orgId: '00000000-0000-4000-8000-00000000000a' };
 
+const unused = () => Promise.reject(new Error('not part of this test'));
+
 /** A context for a request with this header, and what was asked on the way to it. */
 async function contextFor(authorization: string | null, verdict: TokenVerdict = TENANT) {
   const verified: string[] = [];
@@ -45,6 +47,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
     ...{ serviceClient: 'service client', vapiApiKey, executorPorts, log: logAs({}) },
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
+    knowledgeBase: { upload: unused, remove: unused },
     ids: { uuid: () => 'a fresh id' },
   });
   const headers: Record<string, string> = authorization === null ? {} : { authorization };

@@ -5,6 +5,7 @@ import RelayPlugin from '@pothos/plugin-relay';
 import { GraphQLError } from 'graphql';
 import { DateTimeResolver, JSONResolver } from 'graphql-scalars';
 import type { AppContext, Tenant } from '../context.ts';
+import type { UploadedFile } from '../services/knowledge-base/answer.ts';
 import { BadPageError, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../services/reads/connection.ts';
 import { fieldCost } from './cost.ts';
 
@@ -18,6 +19,7 @@ export const builder = new SchemaBuilder<{
     ID: { Input: string; Output: string };
     DateTime: { Input: Date; Output: Date | string };
     JSON: { Input: unknown; Output: unknown };
+    File: { Input: UploadedFile; Output: never };
   };
 }>({
   plugins: [ErrorsPlugin, RelayPlugin, ComplexityPlugin],

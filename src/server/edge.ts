@@ -20,6 +20,7 @@ import {
   validate,
 } from 'graphql';
 import { createLRUCache, type Plugin } from 'graphql-yoga';
+import { multipartRequests } from './multipart.ts';
 
 /** What a document may ask for, and what of the schema it may ask. */
 export interface EdgeOptions {
@@ -63,6 +64,7 @@ const KEPT_DOCUMENT_CHARS = 8_000;
 /** Everything that a document must pass before anything of it runs. */
 export function edgePlugins(options: EdgeOptions, schema: GraphQLSchema): Plugin[] {
   return [
+    multipartRequests,
     readableRequests,
     shortMessages,
     limits(options),

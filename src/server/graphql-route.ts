@@ -5,6 +5,13 @@ import { createBodyReader, isBounded, JSON_LIMITS, type ReadBody } from './body.
 import type { TokenCheck } from './check-token.ts';
 import type { ServerContext } from './graphql.ts';
 import type { Handler } from './http.ts';
+import {
+  hasFewParts,
+  isMultipart,
+  MAX_UPLOAD_BODY_BYTES,
+  MAX_UPLOADS,
+  PREFLIGHT_HEADERS,
+} from './multipart.ts';
 import { refuse, SAFE_HEADERS } from './responses.ts';
 
 export interface GraphqlRouteOptions {
@@ -34,7 +41,24 @@ const MAX_ANONYMOUS_BODY_BYTES = 16 * 1024;
 /** /graphql: refuses what is cheap to refuse, and passes everything else on. */
 export function createGraphqlRoute(options: GraphqlRouteOptions): Handler {
   const readBody = createBodyReader(options.maxBodyBytes);
-  return (request, response, requestId) => answer(request, response, requestId, { ...options, readBody });
+  const readUpload = createBodyReader(MAX_UPLOAD_BODY_BYTES);
+  let uploads = 0;
+  return async (request, response, requestId) => {
+    const isUpload = request.method === 'POST' && isMultipart(request.headers['content-type']);
+    if (!isUpload) return answer(request, response, requestId, { ...options, readBody });
+    if (uploads >= MAX_UPLOADS) return overloaded(response);
+    uploads += 1;
+    try {
+      await answer(request, response, requestId, { ...options, readBody: readUpload });
+    } finally {
+      uploads -= 1;
+    }
+  };
+}
+
+function overloaded(response: ServerResponse): void {
+  response.setHeader('retry-after', '1');
+  refuse(response, 503, 'OVERLOADED', 'Too much is being sent to this server; nothing began.');
 }
 
 async function answer(
@@ -53,8 +77,15 @@ async function answer(
   if (method === 'GET' && options.page !== undefined && request.headers.accept?.includes('text/html')) {
     return options.page(request, response);
   }
-  // The only type that a browser asks us about before it sends it for another site (CORS); a form, for one, is just sent.
-  if (method === 'POST' && !isJson(request.headers['content-type'])) {
+  const contentType = request.headers['content-type'] ?? '';
+  const isUpload = method === 'POST' && isMultipart(contentType);
+  if (isUpload && !PREFLIGHT_HEADERS.some((name) => (request.headers[name] ?? '') !== '')) {
+    // A form of another site is just sent, without being asked about first.
+    const message = `Send "${PREFLIGHT_HEADERS[0]}: 1" with a multipart request.`;
+    return refuse(response, 415, 'UNSUPPORTED_MEDIA_TYPE', message);
+  }
+  // The only other type that a browser asks us about before it sends it for another site (CORS).
+  if (method === 'POST' && !isUpload && !isJson(contentType)) {
     return refuse(response, 415, 'UNSUPPORTED_MEDIA_TYPE', 'Send "content-type: application/json".');
   }
   const encoding = request.headers['content-encoding'];
@@ -63,26 +94,26 @@ async function answer(
   }
   // Before the body is read: without a token, nobody makes this server hold or parse a large one.
   const caller = method === 'POST' ? await options.checkToken(request.headers.authorization) : 'ANONYMOUS';
-  const most =
-    caller === 'MEMBER' ? options.maxBodyBytes : Math.min(options.maxBodyBytes, MAX_ANONYMOUS_BODY_BYTES);
+  if (isUpload && caller !== 'MEMBER') return refuseCaller(response, caller);
+  const most = isUpload
+    ? MAX_UPLOAD_BODY_BYTES
+    : caller === 'MEMBER'
+      ? options.maxBodyBytes
+      : Math.min(options.maxBodyBytes, MAX_ANONYMOUS_BODY_BYTES);
   const body = method === 'POST' ? await options.readBody(request, most) : null;
   if (body === 'GONE') return;
   if (body === 'TOO_LARGE') {
     // With another token the body might be taken, so the token is what the caller has to know about.
-    if (caller instanceof RefusedTokenError) {
-      return caller.unavailable
-        ? refuse(response, 503, 'UNAVAILABLE', caller.message)
-        : refuse(response, 401, 'UNAUTHENTICATED', caller.message);
-    }
-    const whose = most === options.maxBodyBytes ? '' : ' without a valid access token';
+    if (caller instanceof RefusedTokenError) return refuseCaller(response, caller);
+    const whose = caller === 'MEMBER' ? '' : ' without a valid access token';
     const message = `The request's body is larger than the limit of ${most} bytes${whose}.`;
     return refuse(response, 413, 'PAYLOAD_TOO_LARGE', message);
   }
-  if (body === 'NO_ROOM') {
-    response.setHeader('retry-after', '1');
-    return refuse(response, 503, 'OVERLOADED', 'Too much is being sent to this server; nothing began.');
+  if (body === 'NO_ROOM') return overloaded(response);
+  if (isUpload && body !== null && !hasFewParts(contentType, body)) {
+    return refuse(response, 400, 'BAD_REQUEST', 'The multipart body has no boundary, or too many parts.');
   }
-  if (body !== null && !isBounded(body)) {
+  if (!isUpload && body !== null && !isBounded(body)) {
     const message = `The request's body has more than ${JSON_LIMITS}.`;
     return refuse(response, 400, 'BODY_TOO_COMPLEX', message);
   }
@@ -114,6 +145,21 @@ async function answer(
   else pipeline(stream, response, () => {});
 }
 
+/** Before anything of its body is read: without a token, nobody sends this server a file. */
+function refuseCaller(response: ServerResponse, caller: Exclude<TokenCheck, 'MEMBER'>): void {
+  if (!(caller instanceof RefusedTokenError)) {
+    return refuse(
+      response,
+      401,
+      'UNAUTHENTICATED',
+      'Sign in first: send "Authorization: Bearer <access token>".',
+    );
+  }
+  return caller.unavailable
+    ? refuse(response, 503, 'UNAVAILABLE', caller.message)
+    : refuse(response, 401, 'UNAUTHENTICATED', caller.message);
+}
+
 /** Not Readable.from(): it cannot end a stream of which it awaits a part, and a silent stream would live for ever. */
 function readableOf(body: ReadableStream<Uint8Array>): Readable {
   const reader = body.getReader();
@@ -141,7 +187,7 @@ function headersOf({ method, headers }: IncomingMessage): Record<string, string>
     if (value !== undefined) sent[name] = Array.isArray(value) ? value.join(', ') : value;
   }
   // Media types are case-insensitive; Yoga compares them literally.
-  if (method === 'POST') sent['content-type'] = 'application/json';
+  if (method === 'POST' && !isMultipart(headers['content-type'])) sent['content-type'] = 'application/json';
   return sent;
 }
 

@@ -8,6 +8,7 @@ import { ReadsLimitedError } from '../ports/tenant-reads.ts';
 import { schema } from '../schema/index.ts';
 import { NoOrganizationError } from '../services/errors.ts';
 import { documentCache, type EdgeOptions, edgePlugins } from './edge.ts';
+import { PREFLIGHT_HEADERS } from './multipart.ts';
 
 export interface GraphqlOptions {
   createContext(request: Request, requestId: string): Promise<AppContext>;
@@ -90,7 +91,7 @@ export function createGraphql(options: GraphqlOptions) {
       return {
         origin: [origin],
         methods: ['POST', 'GET', 'OPTIONS'],
-        allowedHeaders: ['authorization', 'content-type'],
+        allowedHeaders: ['authorization', 'content-type', ...PREFLIGHT_HEADERS],
         exposedHeaders: ['x-request-id'],
         credentials: false,
         maxAge: 600,

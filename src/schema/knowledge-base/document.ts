@@ -1,25 +1,34 @@
 import type { AppContext } from '../../context.ts';
-import {
-  DOCUMENT_STATES,
-  type DocumentRecord,
-  type DocumentState,
-} from '../../domain/knowledge-base/document.ts';
+import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
 import type { ConnectionArgs } from '../../services/reads/connection.ts';
 import { listDocuments } from '../../services/reads/lists.ts';
 import { builder, orBadInput, tenantOf } from '../builder.ts';
 import { READ_COST } from '../cost.ts';
 import { OrganizationRef } from '../organizations/organization.ts';
 
-const DocumentStateRef = builder.enumType('KnowledgeBaseDocumentState', { values: DOCUMENT_STATES });
+const DocumentStateRef = builder.enumType('KnowledgeBaseDocumentState', {
+  values: {
+    UPLOADING: { description: 'Its file is on its way to Vapi.' },
+    PROCESSING: { description: 'Vapi reads it.' },
+    READY: { description: 'Agents with `useKnowledgeBase` answer from it.' },
+    FAILED: { description: '`failure` says why. Nothing of it is in Vapi.' },
+    REMOVING: { description: 'It is being removed from the agents and from Vapi.' },
+    REMOVED: {},
+    MISSING: { description: 'Somebody deleted its file in Vapi. It is uploaded again.' },
+  } satisfies Record<DocumentState, object>,
+});
 
-const DocumentRef = builder.objectRef<DocumentRecord>('KnowledgeBaseDocument').implement({
+export const DocumentRef = builder.objectRef<DocumentRecord>('KnowledgeBaseDocument').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
     name: t.exposeString('name'),
     contentType: t.exposeString('contentType', { description: 'For example `application/pdf`.' }),
     sizeBytes: t.exposeInt('sizeBytes'),
     state: t.expose('state', { type: DocumentStateRef }),
-    failure: t.exposeString('failure', { nullable: true, description: 'Why it FAILED.' }),
+    failure: t.exposeString('failure', {
+      nullable: true,
+      description: 'Why it FAILED, or why it is still in its state.',
+    }),
     createdAt: t.expose('createdAt', { type: 'DateTime' }),
   }),
 });

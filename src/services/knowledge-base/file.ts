@@ -4,7 +4,16 @@ import { shortUuid } from '../../domain/short-uuid.ts';
 import { isUuid } from '../../domain/uuid.ts';
 import { DatabaseError } from '../../ports/database.ts';
 import type { ProviderReply, RemoteFiles, RemoteResource } from '../../ports/voice-provider.ts';
-import type { Found, Inspected, Page, Part, SagaIdentity, SagaKind, Written } from '../saga/participant.ts';
+import type {
+  Found,
+  Inspected,
+  Page,
+  Part,
+  SagaDefinition,
+  SagaIdentity,
+  SagaKind,
+  Written,
+} from '../saga/participant.ts';
 import { EXTENSIONS } from './content.ts';
 
 /** The kind of saga that changes one document. */
@@ -33,6 +42,20 @@ export function fileStampOf(file: JsonObject): FileStamp | null {
   return isUuid(deployment) && isUuid(orgId) && isUuid(documentId) && isUuid(sagaId)
     ? { deployment, orgId, documentId, sagaId }
     : null;
+}
+
+/** What the sagas of documents need of the provider. */
+export type FileVoice = { readonly files: RemoteFiles };
+
+export function documentDefinition(contents: ContentSource): SagaDefinition<FileVoice> {
+  return {
+    name: DOCUMENTS,
+    about: (images) => ({
+      documentId: images[0]?.resourceId,
+      action: images[0]?.after.content['action'],
+    }),
+    open: ({ files }) => documentSaga(files, contents),
+  };
 }
 
 /** How a document lives in Vapi: as a file that never changes and has the stamp of the saga that uploaded it. */

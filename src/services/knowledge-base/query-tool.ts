@@ -3,7 +3,16 @@ import type { PartImage } from '../../domain/saga.ts';
 import { shortUuid, uuidOfShort } from '../../domain/short-uuid.ts';
 import type { ProviderReply, RemoteResource, RemoteResources } from '../../ports/voice-provider.ts';
 import { differences } from '../agents/compare.ts';
-import type { Found, Inspected, Page, Part, SagaIdentity, SagaKind, Written } from '../saga/participant.ts';
+import type {
+  Found,
+  Inspected,
+  Page,
+  Part,
+  SagaDefinition,
+  SagaIdentity,
+  SagaKind,
+  Written,
+} from '../saga/participant.ts';
 
 /** The kind of saga that publishes the documents of an organization in its query tool. */
 export const QUERY_TOOL = 'query_tool';
@@ -47,6 +56,14 @@ export function queryToolStampOf(tool: JsonObject): string | null {
 export function queryToolDifferences(sent: JsonObject, answered: JsonObject): string[] {
   return differences(sent, observedForm(answered)).map(({ path }) => path);
 }
+
+/** What the sagas of query tools need of the provider. */
+export type ToolVoice = { readonly tools: RemoteResources };
+
+export const QUERY_TOOL_SAGA: SagaDefinition<ToolVoice> = {
+  name: QUERY_TOOL,
+  open: ({ tools }) => queryToolSaga(tools),
+};
 
 /** How the list of an organization lives in Vapi. */
 export function queryToolSaga(tools: RemoteResources): SagaKind {
