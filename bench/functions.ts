@@ -18,7 +18,7 @@ export function benchFunctions(batches: number): void {
     saveId: '44444444-4444-4444-8444-444444444444',
     revision: 7,
   };
-  const sent = renderAssistant(MAPPING_VERSION, config, stamp);
+  const sent = renderAssistant(MAPPING_VERSION, config, stamp, {});
   // As Vapi answers: what was sent, and what it adds.
   const answered = {
     ...(JSON.parse(JSON.stringify(sent)) as JsonObject),
@@ -36,9 +36,9 @@ export function benchFunctions(batches: number): void {
   const functions: Record<string, () => unknown> = {
     validate: () => checkSaveInput(input),
     canonical_json: () => canonicalJson(input),
-    render: () => renderAssistant(MAPPING_VERSION, config, stamp),
+    render: () => renderAssistant(MAPPING_VERSION, config, stamp, {}),
     compare: () => differences(sent, answered),
-    observed_form: () => observedForm(answered),
+    observed_form: () => observedForm(MAPPING_VERSION, answered),
   };
   for (const [name, work] of Object.entries(functions)) {
     for (let warm = 0; warm < BATCH; warm += 1) work();

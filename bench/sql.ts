@@ -60,14 +60,20 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
         key: role,
         remoteId: assistants[role],
         observed: observedForm(
-          renderAssistant(MAPPING_VERSION, configOf(role), {
-            deployment: saveId,
-            orgId,
-            agentId: imageOf(role)?.resourceId ?? '',
-            role,
-            saveId,
-            revision: imageOf(role)?.after.revision ?? 0,
-          }),
+          MAPPING_VERSION,
+          renderAssistant(
+            MAPPING_VERSION,
+            configOf(role),
+            {
+              deployment: saveId,
+              orgId,
+              agentId: imageOf(role)?.resourceId ?? '',
+              role,
+              saveId,
+              revision: imageOf(role)?.after.revision ?? 0,
+            },
+            {},
+          ),
         ),
       }));
       const [commitMs, [committed]] = await timed(

@@ -14,7 +14,7 @@ import {
 } from './adapters/supabase/rpc-knowledge-base-journals.ts';
 import { createRpcKnowledgeBaseStore } from './adapters/supabase/rpc-knowledge-base-store.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
-import { createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
+import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
 import { createTenantReads } from './adapters/supabase/tenant-reads.ts';
 import { systemClock as clock, systemIds as ids, systemRandom as random } from './adapters/system/system.ts';
@@ -23,6 +23,7 @@ import type { BreakerSettings } from './adapters/vapi/guarded-voice-provider.ts'
 import type { Rotation } from './adapters/vapi/key-ring.ts';
 import { VapiAccount } from './adapters/vapi/vapi-account.ts';
 import { type AppContext, createContextFactory } from './context.ts';
+import type { SaveKind } from './domain/agents/save.ts';
 import type { Secret } from './domain/secret.ts';
 import type { Log } from './ports/system.ts';
 import type { EdgeOptions } from './server/edge.ts';
@@ -35,10 +36,12 @@ import { createServer } from './server/server.ts';
 import { Shutdown } from './server/shutdown.ts';
 import { Heartbeat } from './services/admission/heartbeat.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
+import type { TransactionalAgentUpdate } from './services/agents/build.ts';
 import { lookNow } from './services/agents/drift/look-now.ts';
 import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
+import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
 import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
@@ -83,6 +86,8 @@ export interface App {
   workOnKnowledgeBase(): Promise<number | null>;
   /** One sweep of files and tools, now. Null: there is no key to work with. */
   sweepKnowledgeBase(): Promise<KnowledgeSweepReport | null>;
+  /** Renders stale agents anew, one round, now. Null: there is no key to work with. */
+  render(): Promise<RenderReport | null>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -136,6 +141,12 @@ export function createApp(config: AppConfig): App {
     track: (work) => shutdown.track(work),
     ...{ clock, ids, random, log, meter, settings, owner },
   };
+  /** Nobody asked for it: a repair of the sweep, or an agent that is rendered anew. */
+  const saveForService = (update: TransactionalAgentUpdate, kind: SaveKind) =>
+    executeTransactionalAgentUpdate(serviceClient, [update], account.active, {
+      kind,
+      ports: executorPorts,
+    });
   const background = new AgentJobs(
     {
       ...{
@@ -147,11 +158,7 @@ export function createApp(config: AppConfig): App {
       },
       voice: () => account.voice,
       pause: () => setImmediate(),
-      save: (update, kind) =>
-        executeTransactionalAgentUpdate(serviceClient, [update], account.active, {
-          kind,
-          ports: executorPorts,
-        }),
+      save: saveForService,
       onSwept: (at) => {
         heartbeat.sweptAt = at;
       },
@@ -173,6 +180,14 @@ export function createApp(config: AppConfig): App {
       orphanAgeMs: 2 * lateTimeMs(settings),
     },
     config,
+  );
+  const rendering = new RenderJob(
+    {
+      ...{ store, renders: createRpcRenderStore(serviceClient), admission: pacer },
+      ...{ clock, log, meter, owner, save: saveForService },
+      voice: () => account.voice,
+    },
+    config.recoveryIntervalMs,
   );
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
 
@@ -209,7 +224,8 @@ export function createApp(config: AppConfig): App {
       pacer?.share(0, 0);
       if (pacer !== undefined) runner.start(heartbeat.job);
       if (vapi.key !== null) runner.start(account.job);
-      for (const job of [...background.jobs, ...knowledgeBaseJobs.jobs]) runner.start(job);
+      const jobs = [...background.jobs, rendering.job, ...knowledgeBaseJobs.jobs];
+      for (const job of jobs) runner.start(job);
     },
     checkKey: () =>
       account.check().catch((error: unknown) => log.error({ err: error }, 'the key could not be compared')),
@@ -217,6 +233,7 @@ export function createApp(config: AppConfig): App {
     sweep: () => background.sweep(stopping),
     workOnKnowledgeBase: () => knowledgeBaseJobs.work(stopping),
     sweepKnowledgeBase: () => knowledgeBaseJobs.sweep(stopping),
+    render: () => rendering.round(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

@@ -49,8 +49,8 @@ on conflict do nothing;
 
 -- What the demo organizations own: the same rows every time, but for the day on which everything is counted from.
 -- Their calls name no agent, because the demo organizations have none before their first save.
-insert into public.phone_numbers (id, org_id, number, label, provider, created_at)
-select n.id::uuid, n.org_id::uuid, n.number, n.label, n.provider, current_date - interval '180 days'
+insert into public.phone_numbers (id, org_id, number, label, provider, state, created_at)
+select n.id::uuid, n.org_id::uuid, n.number, n.label, n.provider, 'ACTIVE', current_date - interval '180 days'
 from (values
   ('00000000-0000-4000-8000-0000000a0001', '00000000-0000-4000-8000-00000000000a', '+12065550101', 'Front desk', 'vapi'),
   ('00000000-0000-4000-8000-0000000a0002', '00000000-0000-4000-8000-00000000000a', '+12065550102', 'Recall campaign', 'twilio'),

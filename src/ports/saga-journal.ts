@@ -20,7 +20,7 @@ export type TransitionOutcome<Row = unknown> =
       outcome: SagaStatus | 'HELD' | 'STALE' | 'TOO_EARLY';
       saga: SagaRecord;
       rows?: Row[] | undefined;
-      notBeforeMs?: number | null | undefined;
+      notBeforeMs?: number | undefined;
     }
   | { outcome: 'NO_SAGA' };
 
@@ -70,7 +70,7 @@ export interface TakenSaga extends OpenSaga {
   outcome: 'TAKEN';
   /** Nobody but its first owner had it, and that one recorded nothing ambiguous: it sent at most one request for each part. */
   once: boolean;
-  /** A stored quarantine is over. */
+  /** The last owner recorded a quarantine, and it is over. */
   quarantined: boolean;
   pastDeadline: boolean;
 }
@@ -116,7 +116,10 @@ export interface SagaJournal<Row = unknown> {
     request: {
       results: PartResult[];
       ambiguous: boolean;
-      notBeforeMs: number;
+      /** Until then something that was sent may still be applied: the next owner comes after that, and may rely on it. 0 = none. */
+      quarantineMs: number;
+      /** The next owner comes only then, because nothing would come of it before. */
+      lookAfterMs: number;
       /** Only records: the caller stays the owner. */
       keepsLease?: boolean;
     },
@@ -136,7 +139,7 @@ export interface SagaJournal<Row = unknown> {
     | ({
         outcome: 'FOUND';
         /** Above zero: a request of the saga may still be applied, so what Vapi shows now proves nothing. */
-        notBeforeMs: number | null;
+        notBeforeMs: number;
         /** Above zero: the saga has an owner, which may still end it. */
         leaseMs: number | null;
       } & OpenSaga)

@@ -12,6 +12,7 @@ export const COUNTED = [
   'vapi.key_not_rotated',
   'vapi.key_foreign',
   'admission.refused',
+  'agent.rendered',
   'sweep.done',
   'sweep.stopped',
   'sweep.drifted',

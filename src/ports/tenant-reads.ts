@@ -3,7 +3,7 @@ import type { AgentRecord, SaveRecord } from '../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../domain/appointments/appointment.ts';
 import type { CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
-import type { PhoneNumberRecord } from '../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberRecord, PhoneNumberState } from '../domain/phone-numbers/phone-number.ts';
 import type { OperationRecord } from '../domain/saga.ts';
 import type { DriftPolicy } from './agents/sweep-store.ts';
 
@@ -64,6 +64,7 @@ export interface AppointmentFilter {
 export interface PhoneNumberFilter {
   agentId?: string | null | undefined;
   attached?: boolean | null | undefined;
+  states?: readonly PhoneNumberState[] | null | undefined;
 }
 
 export interface DocumentFilter {
@@ -83,7 +84,7 @@ export interface TenantReads {
   operation(id: string): Promise<{ operation: OperationRecord; isSave: boolean } | null>;
   /** The save that is open now, and the roles that it names. */
   openSave(): Promise<{ save: SaveRecord; roles: AgentRole[] } | null>;
-  /** By number. */
+  /** By number; those without one first. */
   phoneNumbers(filter: PhoneNumberFilter, window: Window): Promise<PhoneNumberRecord[]>;
   /** By time of creation. */
   documents(filter: DocumentFilter, window: Window): Promise<DocumentRecord[]>;

@@ -12,7 +12,7 @@ function record(status: SaveStatus): SaveRecord {
   };
 }
 
-describe('a message agrees with the status beside it', () => {
+describe('a message agrees with its status', () => {
   const OPEN_WORDS = /in progress|still open|not over|continues|being undone/;
 
   test.each(STATUSES)('SaveInProgressError beside %s', (status) => {
@@ -31,7 +31,7 @@ describe('a message agrees with the status beside it', () => {
   });
 });
 
-describe('a message names a field and says what to do', () => {
+describe('a message names the field and the fix', () => {
   const issue = (path: string) => ({ path, message: 'must not be empty' });
   const all: [errors.DomainError, field: string, fix: RegExp][] = [
     [new errors.ValidationError([issue('input.inbound.name')]), 'input.inbound.name', /Correct/],
@@ -63,7 +63,7 @@ describe('a message names a field and says what to do', () => {
     expect(message).toMatch(fix);
   });
 
-  test('a message about many values names the first paths and points to the rest', () => {
+  test('a message about many values names the first paths and refers to the others', () => {
     const paths = Array.from({ length: 8 }, (_, index) => `input.inbound.field${index}`);
     const { message } = new errors.ValidationError(paths.map(issue));
     expect(message).toMatch(/^8 values are wrong/);

@@ -184,8 +184,9 @@ create table public.sagas (
   request_hash text not null,
   -- Whose functions apply and close it: lockstep.apply_<kind> and so on.
   kind text not null check (kind ~ '^[a-z][a-z_]*$'),
-  -- Who or what asked for it: a user, or the sweep, which puts our content back or adopts theirs.
-  cause text not null check (cause in ('USER', 'REVERT', 'ADOPT')),
+  -- Who or what asked for it: a user; the sweep, which puts our content back or adopts theirs; or nobody (RENDER): the same content is
+  -- rendered differently now.
+  cause text not null check (cause in ('USER', 'REVERT', 'ADOPT', 'RENDER')),
   actor text,
   status text not null check (status in ('APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION')),
   -- Fencing token: rises with every takeover; a transition with an older one is refused.
@@ -193,8 +194,12 @@ create table public.sagas (
   owner text,
   lease_until timestamptz,
   deadline_at timestamptz not null,
-  -- Quarantine: recovery leaves the saga alone until then.
-  not_before timestamptz,
+  -- Quarantine: until then a request that an owner has recorded as ambiguous may still be applied, so recovery leaves the saga alone.
+  -- It only ever rises.
+  quarantine_until timestamptz,
+  -- When recovery may look again, because nothing can come of it before, such as while Vapi limits our requests. Says nothing about
+  -- what may still be applied.
+  look_at timestamptz,
   -- Some request of this saga may still be applied late.
   ambiguous boolean not null default false,
   mapping_version integer not null check (mapping_version > 0),
@@ -287,11 +292,11 @@ grant select on lockstep.deployment to lockstep_saves;
 create policy deployment_saves on lockstep.deployment for select to lockstep_saves using (only_one);
 
 -- Recovery sees of a lapsed saga which one it is, and nothing of what it contains.
-grant select (id, org_id, status, lease_until, not_before) on public.sagas to lockstep_recovery;
+grant select (id, org_id, status, lease_until, quarantine_until, look_at) on public.sagas to lockstep_recovery;
 create policy sagas_lapsed on public.sagas for select to lockstep_recovery
   using (
     status in ('APPLYING', 'ROLLING_BACK')
     -- now() and not clock_timestamp(): only a stable function can be an index condition.
     and lease_until <= now()
-    and (not_before is null or not_before <= now())
+    and coalesce(greatest(quarantine_until, look_at) <= now(), true)
   );

@@ -51,7 +51,7 @@ create function lockstep.retry_after_ms(s public.sagas, p_now timestamptz) retur
 language sql volatile set search_path = '' as $$
   select case
     when s.status = 'NEEDS_ATTENTION' then null
-    when s.not_before > p_now then lockstep.ms_until(s.not_before)
+    when greatest(s.quarantine_until, s.look_at) > p_now then lockstep.ms_until(greatest(s.quarantine_until, s.look_at))
     else greatest(250, least(5000, floor(extract(epoch from p_now - s.started_at) * 500)::bigint,
       case when s.epoch > 1 then lockstep.ms_until(s.lease_until) end))
   end;
@@ -260,7 +260,7 @@ begin
       'revision', v_part.after_revision);
   end loop;
   update public.sagas set status = 'COMMITTED', results = v_results, failure = null, lease_until = null,
-      not_before = null, finished_at = clock_timestamp()
+      finished_at = clock_timestamp()
     where id = s.id returning * into s;
   v_rows := lockstep.apply_saga(s, p_parts);
   perform lockstep.release_keys(s.id, p_fence_ms);
@@ -289,8 +289,7 @@ language sql stable set search_path = '' as $$
     when s.id is null then jsonb_build_object('outcome', 'NO_SAGA')
     when s.epoch = p_epoch and s.status = any (p_from) then null
     when s.epoch = p_epoch and s.status = p_to then
-      jsonb_build_object('outcome', p_to, 'saga', lockstep.saga_json(s), 'rows', lockstep.saga_rows(s),
-        'notBeforeMs', case when s.not_before is null then null else lockstep.ms_until(s.not_before) end)
+      jsonb_build_object('outcome', p_to, 'saga', lockstep.saga_json(s), 'rows', lockstep.saga_rows(s))
     else jsonb_build_object('outcome', 'STALE', 'saga', lockstep.saga_json(s), 'rows', lockstep.saga_rows(s))
   end;
 $$;
@@ -341,7 +340,8 @@ begin
         results = p_request -> 'results',
         failure = p_request -> 'failure',
         ambiguous = v_ambiguous,
-        not_before = case when v_ambiguous then v_now + lockstep.ms((p_request ->> 'lateMs')::bigint) end,
+        quarantine_until = greatest(quarantine_until,
+          case when v_ambiguous then v_now + lockstep.ms((p_request ->> 'lateMs')::bigint) end),
         lease_until = case when v_at_once then null when v_ambiguous then v_now
           else v_now + lockstep.ms((p_request ->> 'leaseMs')::bigint) end,
         finished_at = case when v_at_once then v_now end
@@ -350,8 +350,7 @@ begin
       perform lockstep.close_saga(v_saga, p_request -> 'missing');
       perform lockstep.release_keys(p_saga_id, null);
     end if;
-    v_answer := jsonb_build_object('outcome', v_saga.status, 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb,
-      'notBeforeMs', case when v_ambiguous then lockstep.ms_until(v_saga.not_before) end);
+    v_answer := jsonb_build_object('outcome', v_saga.status, 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
   end if;
   perform lockstep.leave();
   return v_answer;
@@ -370,7 +369,7 @@ begin
   v_answer := lockstep.may(v_saga, p_epoch, '{ROLLING_BACK}', 'ROLLED_BACK');
   if v_answer is null then
     update public.sagas set status = 'ROLLED_BACK', results = p_request -> 'results', lease_until = null,
-        not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at = clock_timestamp()
+        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at = clock_timestamp()
       where id = p_saga_id returning * into v_saga;
     perform lockstep.close_saga(v_saga, p_request -> 'missing');
     perform lockstep.release_keys(p_saga_id, case when v_saga.ambiguous then (p_request ->> 'lateMs')::bigint end);
@@ -397,8 +396,8 @@ begin
     update public.sagas set status = 'NEEDS_ATTENTION', results = p_request -> 'results',
         failure = p_request -> 'failure', lease_until = null,
         ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
-        not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean
-          then clock_timestamp() + lockstep.ms((p_request ->> 'lateMs')::bigint) end
+        quarantine_until = greatest(quarantine_until, case when ambiguous or (p_request ->> 'ambiguous')::boolean
+          then clock_timestamp() + lockstep.ms((p_request ->> 'lateMs')::bigint) end)
       where id = p_saga_id returning * into v_saga;
     perform lockstep.close_saga(v_saga, '[]');
     v_answer := jsonb_build_object('outcome', 'NEEDS_ATTENTION', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
@@ -408,25 +407,29 @@ begin
 end
 $$;
 
--- Gives the lease up without a decision: recovery goes on, not before p_request.notBeforeMs from now. keepsLease: only records, so
--- that whoever may take the saga over later knows that something of it is ambiguous.
--- p_request: results, ambiguous, notBeforeMs, keepsLease?. outcome: HELD | STALE | NO_SAGA
+-- Gives the lease up without a decision: recovery goes on. quarantineMs: not before a request that was sent is applied or dead, which
+-- the next owner may then rely on; 0: no quarantine. lookAfterMs: not before it makes sense to try again. keepsLease: only records,
+-- so that whoever may take the saga over later knows that something of it is ambiguous.
+-- p_request: results, ambiguous, quarantineMs, lookAfterMs, keepsLease?. outcome: HELD | STALE | NO_SAGA
 create function lockstep.saga_hold(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   v_saga public.sagas;
   v_answer jsonb;
+  v_now timestamptz;
 begin
   v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
+  -- One moment for all: a quarantine that begins when the lease ends does not end before it.
+  v_now := clock_timestamp();
   v_answer := lockstep.may(v_saga, p_epoch, '{APPLYING,ROLLING_BACK}', '');
   if v_answer is null then
     -- The lease ends now, which also puts the saga behind the others that are due.
     update public.sagas set results = p_request -> 'results',
-        lease_until = case when coalesce((p_request ->> 'keepsLease')::boolean, false) then lease_until
-          else clock_timestamp() end,
+        lease_until = case when coalesce((p_request ->> 'keepsLease')::boolean, false) then lease_until else v_now end,
         ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
-        not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0
-          then clock_timestamp() + lockstep.ms((p_request ->> 'notBeforeMs')::bigint) end
+        quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0
+          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end),
+        look_at = v_now + lockstep.ms((p_request ->> 'lookAfterMs')::bigint)
       where id = p_saga_id returning * into v_saga;
     v_answer := jsonb_build_object('outcome', 'HELD', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
   end if;
@@ -439,14 +442,16 @@ $$;
 create function lockstep.saga_due(p_limit integer) returns table (org_id uuid, saga_id uuid)
 language sql stable security definer set search_path = '' as $$
   select s.org_id, s.id from public.sagas s
-   where s.status in ('APPLYING', 'ROLLING_BACK') and s.lease_until <= now() and (s.not_before is null or s.not_before <= now())
+   where s.status in ('APPLYING', 'ROLLING_BACK') and s.lease_until <= now()
+     and coalesce(greatest(s.quarantine_until, s.look_at) <= now(), true)
    order by s.lease_until limit p_limit;
 $$;
 
 -- Takes an abandoned saga: a new epoch, a fresh lease; whatever its last owner sent may still arrive, so it is ambiguous.
 -- once: it had one owner until now, which recorded nothing ambiguous, so that it sent one request at most for a part. Then the
 -- taker finds out, and says at its end, whether the saga is ambiguous.
--- quarantined: a stored quarantine is over. It counts once: the next taker must be told again by whoever held the saga.
+-- quarantined: the last owner recorded a quarantine, and it is over. One that its predecessor recorded was over before this owner began,
+-- and says nothing of what this owner has sent: it lies before the end of this owner's lease.
 -- outcome: TAKEN | BUSY (another replica is at it) | NOT_DUE
 create function lockstep.saga_takeover(p_org_id uuid, p_saga_id uuid, p_owner text, p_lease_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -464,12 +469,12 @@ begin
     select * into v_saga from public.sagas
       where id = p_saga_id and status in ('APPLYING', 'ROLLING_BACK')
         and coalesce(lease_until, '-infinity') <= clock_timestamp()
-        and coalesce(not_before, '-infinity') <= clock_timestamp()
+        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()
       for update;
     if found then
-      v_quarantined := v_saga.not_before is not null;
+      v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);
       v_once := v_saga.epoch = 1 and not v_saga.ambiguous;
-      update public.sagas set epoch = epoch + 1, owner = p_owner, ambiguous = not v_once, not_before = null,
+      update public.sagas set epoch = epoch + 1, owner = p_owner, ambiguous = not v_once,
           lease_until = clock_timestamp() + lockstep.ms(p_lease_ms)
         where id = p_saga_id returning * into v_saga;
       v_answer := jsonb_build_object('outcome', 'TAKEN', 'saga', lockstep.saga_json(v_saga),
@@ -496,15 +501,14 @@ begin
   end if;
   v_saga := lockstep.enter_saga(p_org_id, p_saga_id);
   v_answer := lockstep.may(v_saga, p_epoch, '{NEEDS_ATTENTION}', p_status);
-  if v_answer is null and v_saga.not_before > clock_timestamp() then
+  if v_answer is null and v_saga.quarantine_until > clock_timestamp() then
     v_answer := jsonb_build_object('outcome', 'TOO_EARLY', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb,
-      'notBeforeMs', lockstep.ms_until(v_saga.not_before));
+      'notBeforeMs', lockstep.ms_until(v_saga.quarantine_until));
   elsif v_answer is null then
     if p_status = 'COMMITTED' then
       v_answer := lockstep.commit_saga(v_saga, p_request -> 'parts', (p_request ->> 'lateMs')::bigint);
     else
-      update public.sagas set status = 'ROLLED_BACK', results = p_request -> 'results', not_before = null,
-          finished_at = clock_timestamp()
+      update public.sagas set status = 'ROLLED_BACK', results = p_request -> 'results', finished_at = clock_timestamp()
         where id = p_saga_id returning * into v_saga;
       perform lockstep.close_saga(v_saga, p_request -> 'missing');
       perform lockstep.release_keys(p_saga_id, (p_request ->> 'lateMs')::bigint);
@@ -530,7 +534,7 @@ begin
     if found then
       v_answer := jsonb_build_object('outcome', 'FOUND', 'saga', lockstep.saga_json(v_saga),
         'images', lockstep.images_json(v_saga.id), 'deployment', (select id from lockstep.deployment),
-        'notBeforeMs', case when v_saga.not_before is null then null else lockstep.ms_until(v_saga.not_before) end,
+        'notBeforeMs', lockstep.ms_until(v_saga.quarantine_until),
         'leaseMs', case when v_saga.lease_until is null then null else lockstep.ms_until(v_saga.lease_until) end);
     end if;
   end if;

@@ -10,7 +10,9 @@ create table public.agents (
   revision integer not null check (revision > 0),
   -- The saga that wrote the agent last, also where it kept the revision: the only one whose stamp in Vapi is current.
   last_save_id uuid not null,
+  -- How its document in Vapi was rendered: the version of the mapping, and what went into the document besides the configuration.
   mapping_version integer not null check (mapping_version > 0),
+  context jsonb not null default '{}' check (jsonb_typeof(context) = 'object'),
   last_synced_at timestamptz not null,
   -- When Vapi was last seen to hold exactly this revision, or to differ (then drift or missing_since say how).
   checked_at timestamptz not null,
@@ -26,6 +28,10 @@ create table public.agents (
   -- No two agents may drive the same assistant, whatever organization they belong to.
   unique (vapi_assistant_id)
 );
+
+-- What agents_stale looks for: agents of an older mapping version, and those whose document may depend on something else.
+create index agents_by_mapping on public.agents (mapping_version, id);
+create index agents_with_context on public.agents (id) where context <> '{}' or config @> '{"useKnowledgeBase": true}';
 
 create table public.agent_revisions (
   agent_id uuid not null references public.agents (id) on delete cascade,
@@ -46,7 +52,7 @@ create index agent_revisions_by_assistant on public.agent_revisions (org_id, vap
 -- The sagas of agents, in the words of their clients: a part is an agent, its key is the role.
 create view public.agent_saves with (security_invoker = true) as
   select s.id, s.org_id, s.idempotency_key, s.request_hash, s.cause as kind, s.actor, s.status, s.epoch, s.owner, s.lease_until,
-    s.deadline_at, s.not_before, s.ambiguous, s.mapping_version,
+    s.deadline_at, greatest(s.quarantine_until, s.look_at) as not_before, s.ambiguous, s.mapping_version,
     (select coalesce(jsonb_agg(jsonb_build_object('role', r -> 'key', 'agentId', r -> 'resourceId', 'success', r -> 'success',
         'vapiSynced', r -> 'vapiSynced', 'dbUpdated', r -> 'dbUpdated', 'assistantId', r -> 'remoteId', 'error', r -> 'error',
         'revision', r -> 'revision') order by n), '[]')
@@ -88,6 +94,14 @@ language sql stable set search_path = '' as $$
     'adoptable', a.adoptable);
 $$;
 
+-- What goes into the document of an agent with this configuration besides the configuration, at this moment: { toolId? }. A feature
+-- that adds something replaces this function; what it reads must be readable by lockstep_saves, for the one organization, and by
+-- lockstep_sweep, for all. Only a configuration for which the index agents_with_context has an entry may have a context.
+create function lockstep.agent_context(p_org_id uuid, p_config jsonb) returns jsonb
+language sql stable set search_path = '' as $$
+  select '{}'::jsonb;
+$$;
+
 -- Begins a save of an organization's agents (see lockstep.may_begin).
 -- p_request: what may_begin reads, and
 --   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
@@ -103,6 +117,7 @@ declare
   v_part lockstep.saga_parts;
   v_parts lockstep.saga_parts[] := '{}';
   v_current jsonb := '[]';
+  v_stored jsonb;
   v_stale boolean := false;
   v_incomplete jsonb := '[]';
   v_missing text[] := '{}';
@@ -137,12 +152,14 @@ begin
       v_part.before_revision := coalesce(v_agent.revision, 0);
       v_part.before_saga_id := v_agent.last_save_id;
       v_part.before_mapping_version := v_agent.mapping_version;
-      v_part.before_context := '{}';
-      v_part.after_context := '{}';
       -- Defaults also under a stored configuration: it may be older than one of the fields.
-      v_part.after_content := (v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch');
-      -- The next revision where the configuration changes, the same one where it does not.
-      v_part.after_revision := v_part.before_revision + (v_part.before_content is distinct from v_part.after_content)::integer;
+      v_stored := (v_update -> 'defaults') || coalesce(v_agent.config, '{}');
+      v_part.after_content := v_stored || (v_update -> 'patch');
+      -- The next revision if the configuration changes, the same one if it does not. A default that it lacked is no change.
+      v_part.after_revision := v_part.before_revision
+        + (v_agent.id is null or v_part.after_content <> v_stored)::integer;
+      v_part.before_context := coalesce(v_agent.context, '{}');
+      v_part.after_context := lockstep.agent_context(p_org_id, v_part.after_content);
       v_parts := v_parts || v_part;
       if v_part.after_content ->> 'systemPrompt' is null then
         v_incomplete := v_incomplete || jsonb_build_object('role', v_part.key, 'field', 'systemPrompt');
@@ -189,12 +206,12 @@ begin
   for v_part in select * from lockstep.saga_parts where saga_id = s.id order by key loop
     select a into v_seen from jsonb_array_elements(p_parts) as a where a ->> 'key' = v_part.key;
     insert into public.agents as a (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version,
-        last_synced_at, checked_at)
+        context, last_synced_at, checked_at)
       values (v_part.resource_id, s.org_id, v_part.key, v_part.after_content, v_seen ->> 'remoteId', v_part.after_revision, s.id,
-        s.mapping_version, s.finished_at, s.finished_at)
+        s.mapping_version, v_part.after_context, s.finished_at, s.finished_at)
       on conflict (id) do update set config = excluded.config, vapi_assistant_id = excluded.vapi_assistant_id,
         revision = excluded.revision, last_save_id = excluded.last_save_id, mapping_version = excluded.mapping_version,
-        last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null,
+        context = excluded.context, last_synced_at = excluded.last_synced_at, checked_at = excluded.checked_at, drift = '[]', missing_since = null, adoptable = null,
         unconfirmed = false
         where a.revision = v_part.before_revision and a.last_save_id = v_part.before_saga_id
       returning * into v_agent;
@@ -208,6 +225,10 @@ begin
     end if;
     insert into lockstep.observed (agent_id, org_id, document) values (v_agent.id, s.org_id, v_seen -> 'observed')
       on conflict (agent_id) do update set document = excluded.document;
+    if v_part.before_revision > 0 and v_agent.vapi_assistant_id is distinct from v_part.remote_id then
+      -- A saga of each number follows. Here, nothing waits for it.
+      update public.phone_numbers set repoint = true where org_id = s.org_id and agent_id = v_agent.id;
+    end if;
     v_agents := v_agents || lockstep.agent_json(v_agent);
   end loop;
   return v_agents;
@@ -237,4 +258,4 @@ language sql stable set search_path = '' as $$
 $$;
 
 select lockstep.own_functions('lockstep_saves', exposed => '{begin_agents}',
-  internal => '{digest,agent_json,apply_agents,close_agents,rows_agents}');
+  internal => '{digest,agent_context,agent_json,apply_agents,close_agents,rows_agents}');

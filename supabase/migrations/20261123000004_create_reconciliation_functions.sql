@@ -19,7 +19,8 @@ create policy leases_sweep on lockstep.leases to lockstep_sweep using (name <> '
 
 grant usage on schema lockstep to lockstep_sweep, lockstep_janitor;
 grant select (id, drift_policy) on public.organizations to lockstep_sweep;
-grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since, drift, unconfirmed)
+grant select (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, context, missing_since, drift,
+    unconfirmed)
   on public.agents to lockstep_sweep;
 grant select on lockstep.observed to lockstep_sweep;
 grant select (org_id, key) on lockstep.saga_keys to lockstep_sweep;
@@ -107,12 +108,13 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'role', a.role, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
       'saveId', a.last_save_id, 'config', a.config, 'mappingVersion', a.mapping_version,
-      'observed', (select o.document from lockstep.observed o where o.agent_id = a.id),
+      'context', a.context, 'observed', (select o.document from lockstep.observed o where o.agent_id = a.id),
       'missing', a.missing_since is not null,
       'policy', (select g.drift_policy from public.organizations g where g.id = a.org_id),
       'busy', lockstep.is_busy(a.org_id, 'agents'))), '[]')
   from unnest(p_assistant_ids) as i (id)
-  cross join lateral (select id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since
+  cross join lateral (select id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, context,
+      missing_since
     from public.agents where vapi_assistant_id = i.id limit 1) as a;
 $$;
 
@@ -122,11 +124,12 @@ create function lockstep.sweep_listed(p_assistant_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
-      'saveId', a.last_save_id, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
+      'saveId', a.last_save_id, 'mappingVersion', a.mapping_version, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
       'news', a.missing_since is not null or a.unconfirmed or a.drift <> '[]',
       'busy', lockstep.is_busy(a.org_id, 'agents'))), '[]')
   from unnest(p_assistant_ids) as i (id)
-  cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, missing_since, unconfirmed, drift
+  cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since, unconfirmed,
+      drift
     from public.agents where vapi_assistant_id = i.id limit 1) as a;
 $$;
 
@@ -137,6 +140,31 @@ language sql stable security definer set search_path = '' as $$
   select a.org_id, a.id, a.vapi_assistant_id, a.revision, a.last_save_id, a.missing_since is not null
   from public.agents a where a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
   order by a.id limit p_limit;
+$$;
+
+-- Agents whose document would be rendered differently now, of all organizations, in pages by agent: their mapping version is older
+-- than this one, or their context has changed. Only agents that are in step: a missing one has no document, an edit is resolved first.
+create function lockstep.agents_stale(p_mapping_version integer, p_after uuid, p_limit integer) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_object('orgId', s.org_id, 'agentId', s.id, 'role', s.role,
+      'assistantId', s.vapi_assistant_id, 'revision', s.revision, 'saveId', s.last_save_id) order by s.id), '[]')
+  from (
+    select f.* from (
+      select o.* from generate_series(1, p_mapping_version - 1) as v
+      cross join lateral (
+        select a.id, a.org_id, a.role, a.vapi_assistant_id, a.revision, a.last_save_id from public.agents a
+         where a.mapping_version = v and a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+           and a.missing_since is null and a.drift = '[]' and not lockstep.is_busy(a.org_id, 'agents')
+         order by a.id limit p_limit) as o
+      union
+      (select a.id, a.org_id, a.role, a.vapi_assistant_id, a.revision, a.last_save_id from public.agents a
+        where (a.context <> '{}' or a.config @> '{"useKnowledgeBase": true}')
+          and a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+          and a.missing_since is null and a.drift = '[]'
+          and a.context is distinct from lockstep.agent_context(a.org_id, a.config)
+          and not lockstep.is_busy(a.org_id, 'agents')
+        order by a.id limit p_limit)) as f
+     order by f.id limit p_limit) as s;
 $$;
 
 -- Notes what the sweep saw: p_notes: [{ orgId, agentId, revision, saveId, state, drift?, adoptable? }].
@@ -273,7 +301,8 @@ $$;
 -- Both roles ask; each sees what its own policies show.
 revoke execute on function lockstep.is_busy(uuid, text) from public, anon, authenticated, service_role;
 grant execute on function lockstep.is_busy(uuid, text) to lockstep_saves, lockstep_sweep;
+grant execute on function lockstep.agent_context(uuid, jsonb) to lockstep_sweep;
 select lockstep.own_functions('lockstep_sweep',
-  exposed => '{lease_take,lease_release,sweep_lookup,sweep_listed,sweep_page,sweep_done}');
+  exposed => '{lease_take,lease_release,sweep_lookup,sweep_listed,sweep_page,sweep_done,agents_stale}');
 select lockstep.own_functions('lockstep_saves', exposed => '{sweep_note,sweep_orphans,set_drift_policy}');
 select lockstep.own_functions('lockstep_janitor', exposed => '{saga_cleanup}');

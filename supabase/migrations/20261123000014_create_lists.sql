@@ -13,8 +13,9 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   -- Null, and so an error, for everything else.
   v_key text := case p_list when 'call_logs' then 'started_at' when 'appointments' then 'starts_at'
-    when 'knowledge_base_documents' then 'created_at' when 'phone_numbers' then 'number' end;
-  v_column text := case p_list when 'appointments' then 'status' when 'knowledge_base_documents' then 'state' end;
+    when 'knowledge_base_documents' then 'created_at' when 'phone_numbers' then 'list_order' end;
+  v_column text := case p_list when 'appointments' then 'status' when 'knowledge_base_documents' then 'state'
+    when 'phone_numbers' then 'state' end;
   v_order text := format(' order by %1$I %2$s, id %2$s limit %3$s', v_key,
     case when (p_window ->> 'ascending')::boolean then 'asc' else 'desc' end, (p_window ->> 'limit')::integer);
   v_values text[] := case when jsonb_typeof(p_filter -> 'values') = 'array' then

@@ -90,7 +90,7 @@ const takeOverTwice = async (ref: Ref) => {
 const lapse = (saveId: string) =>
   supabase.sql`update public.sagas set lease_until = now() - interval '1 second' where id = ${saveId}`;
 const lapseQuarantine = (saveId: string) =>
-  supabase.sql`update public.sagas set not_before = now() - interval '1 second' where id = ${saveId}`;
+  supabase.sql`update public.sagas set quarantine_until = now() where id = ${saveId}`;
 
 async function agentRow(role: AgentRole = 'INBOUND') {
   const [row] = await supabase.sql`
@@ -101,7 +101,7 @@ async function agentRow(role: AgentRole = 'INBOUND') {
 async function saveRow(saveId: string) {
   const [row] = await supabase.sql`
     select *, lease_until > clock_timestamp() as leased, lease_until is null as no_lease,
-      not_before > clock_timestamp() as quarantined, not_before is null as no_quarantine
+      quarantine_until > clock_timestamp() as quarantined, quarantine_until is null as no_quarantine
     from public.sagas where id = ${saveId}`;
   return row ?? {};
 }
@@ -191,7 +191,7 @@ describe('saga_commit', () => {
     const { ref } = await begun();
     const agents = [answered('INBOUND')];
     const first = await commit(ref, agents);
-    expect(await commit(ref, agents)).toMatchObject({ ...first, notBeforeMs: null });
+    expect(await commit(ref, agents)).toEqual(first);
     const next = (await begun()).ref;
     await abort(next);
     expect(await commit(next)).toMatchObject({ outcome: 'STALE', saga: { status: 'ROLLING_BACK' } });
@@ -217,27 +217,52 @@ describe('saga_commit', () => {
 describe('saga_hold', () => {
   test('ends the lease, so that recovery need not wait for it', async () => {
     const { ref } = await begun();
-    await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 });
+    await journal.hold(ref, { results: [], ambiguous: false, quarantineMs: 0, lookAfterMs: 0 });
     expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, no_quarantine: true, ambiguous: false });
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', quarantined: false });
   });
 
   test('stores a quarantine, and that something is ambiguous for good', async () => {
     const { ref } = await begun();
-    await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: FAR });
+    await journal.hold(ref, { results: [], ambiguous: true, quarantineMs: FAR, lookAfterMs: 0 });
     expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, quarantined: true, ambiguous: true });
-    await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: FAR });
+    await journal.hold(ref, { results: [], ambiguous: false, quarantineMs: FAR, lookAfterMs: 0 });
     expect(await saveRow(ref.sagaId)).toMatchObject({ quarantined: true, ambiguous: true });
     expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
     await lapseQuarantine(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', quarantined: true });
   });
 
+  test('never lowers a quarantine', async () => {
+    const { ref } = await begun();
+    await journal.hold(ref, { results: [], ambiguous: true, quarantineMs: 2 * FAR, lookAfterMs: 0 });
+    const before = await saveRow(ref.sagaId);
+    for (const quarantineMs of [FAR, 0]) {
+      await journal.hold(ref, { results: [], ambiguous: true, quarantineMs, lookAfterMs: 0 });
+      expect(await saveRow(ref.sagaId)).toMatchObject({ quarantine_until: before['quarantine_until'] });
+    }
+    await abort(ref, { ambiguous: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ quarantine_until: before['quarantine_until'] });
+  });
+
+  test('keeps recovery away until it makes sense to look again, which is no quarantine', async () => {
+    const { ref } = await begun();
+    await journal.hold(ref, { results: [], ambiguous: true, quarantineMs: 0, lookAfterMs: FAR });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ leased: false, no_quarantine: true });
+    expect(await takeOver(ref)).toEqual({ outcome: 'NOT_DUE' });
+    expect(await journal.due(100_000)).not.toContainEqual({ orgId, sagaId: ref.sagaId });
+    const [view] = await supabase.sql`
+      select not_before > clock_timestamp() as waits from public.agent_saves where id = ${ref.sagaId}`;
+    expect(view).toEqual({ waits: true });
+    await supabase.sql`update public.sagas set look_at = now() where id = ${ref.sagaId}`;
+    expect(await takeOver(ref)).toMatchObject({ outcome: 'TAKEN', quarantined: false });
+  });
+
   test('leaves a save alone that needs attention', async () => {
     const { ref } = await begun();
     await abort(ref);
     await attention(ref);
-    const held = await journal.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 });
+    const held = await journal.hold(ref, { results: [], ambiguous: false, quarantineMs: 0, lookAfterMs: 0 });
     expect(held).toMatchObject({ outcome: 'STALE', saga: { status: 'NEEDS_ATTENTION' } });
   });
 });
@@ -259,7 +284,13 @@ describe('saga_takeover', () => {
 
   test('says nothing of one request each if the first owner recorded an ambiguous one', async () => {
     const { ref } = await begun();
-    await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 0, keepsLease: true });
+    await journal.hold(ref, {
+      results: [],
+      ambiguous: true,
+      quarantineMs: 0,
+      lookAfterMs: 0,
+      keepsLease: true,
+    });
     expect(await saveRow(ref.sagaId)).toMatchObject({ epoch: 1, leased: true, ambiguous: true });
     await lapse(ref.sagaId);
     expect(await takeOver(ref)).toMatchObject({ once: false });
@@ -269,7 +300,7 @@ describe('saga_takeover', () => {
   test('says that the deadline is over, and that a quarantine counts once', async () => {
     const { ref } = await begun();
     await supabase.sql`
-      update public.sagas set deadline_at = now() - interval '1 second', not_before = now() - interval '1 second',
+      update public.sagas set deadline_at = now() - interval '1 second', quarantine_until = now() - interval '1 second',
         lease_until = now() - interval '1 second' where id = ${ref.sagaId}`;
     expect(await takeOver(ref)).toMatchObject({ pastDeadline: true, quarantined: true });
     await lapse(ref.sagaId);
@@ -313,7 +344,7 @@ test('saga_due names the save that was touched longest ago first', async () => {
 describe('saga_abort', () => {
   test('of a save whose requests were all answered keeps the lease for the undo', async () => {
     const { ref } = await begun();
-    expect(await abort(ref)).toMatchObject({ outcome: 'ROLLING_BACK', notBeforeMs: null });
+    expect(await abort(ref)).toMatchObject({ outcome: 'ROLLING_BACK' });
     expect(await saveRow(ref.sagaId)).toMatchObject({
       ...{ leased: true, no_quarantine: true, ambiguous: false, finished_at: null },
       failure: FAILURE,
@@ -424,7 +455,7 @@ describe('saga_needs_attention and saga_settle', () => {
     const inspected = await journal.inspect(orgId, ref.sagaId);
     if (inspected.outcome !== 'FOUND') throw new Error(inspected.outcome);
     if (waits) expect(inspected.notBeforeMs).toBeGreaterThan(0);
-    else expect(inspected.notBeforeMs).toBeNull();
+    else expect(inspected.notBeforeMs).toBe(0);
     const settle = () => journal.settle(ref, 'ROLLED_BACK', { results: [], missing: [], lateMs: FAR });
     expect((await settle()).outcome).toBe(waits ? 'TOO_EARLY' : 'ROLLED_BACK');
     if (waits) {

@@ -349,7 +349,8 @@ async function recover(sagaId: string, remote: Remote, dead: Life): Promise<void
     const status = await statusOf(sagaId);
     if (status !== 'APPLYING' && status !== 'ROLLING_BACK') break;
     await supabase.sql`
-      update public.sagas set lease_until = now(), not_before = case when not_before is not null then now() end
+      update public.sagas set lease_until = least(lease_until, now()),
+        quarantine_until = case when quarantine_until > now() then now() else quarantine_until end
       where id = ${sagaId}`;
     await recoverAbandonedSagas<unknown>(
       journal,
@@ -374,7 +375,7 @@ async function sidesOf(orgId: string, remote: Remote) {
 /** What a person does with a saga that needs attention: takes away what it has made, and says so. */
 async function undoByHand(orgId: string, sagaId: string, remote: Remote): Promise<void> {
   for (const [id, { key }] of remote.resources) if (key === 'tool') remote.resources.delete(id);
-  await supabase.sql`update public.sagas set not_before = now() where id = ${sagaId}`;
+  await supabase.sql`update public.sagas set quarantine_until = now() where id = ${sagaId}`;
   const settled = await settleSaga(
     {
       ...{ journal, settings: SETTINGS, account: async () => 'vapi' },

@@ -49,6 +49,7 @@ async function issuesOf(input: SaveInput): Promise<{ path: string; message: stri
 const long = (length: number) => 'x'.repeat(length);
 const vapiVoice = { provider: 'vapi', voiceId: 'Elliot' };
 const gpt = { provider: 'openai', name: 'gpt-4.1' };
+const DESK = { number: '+14155550142', description: 'The front desk' };
 
 describe('one wrong value: a ValidationError that names it', () => {
   const ofAnAgent: [string, AgentInput, string, RegExp][] = [
@@ -112,6 +113,48 @@ describe('one wrong value: a ValidationError that names it', () => {
     ['many tokens', { model: { ...gpt, maxTokens: 10_001 } }, 'model.maxTokens', /50 to 10000/],
     ['a model server', { model: { provider: 'custom-llm', name: 'a' } }, 'model.provider', /not supported/],
     ['no model name', { model: { provider: 'openai', name: ' ' } }, 'model.name', /empty/],
+    [
+      'a destination that is no number',
+      { transferTo: [{ number: '555-0142', description: 'D' }] },
+      'transferTo.0.number',
+      /E\.164/,
+    ],
+    [
+      'a number without a plus',
+      { transferTo: [{ number: '14155550142', description: 'D' }] },
+      'transferTo.0.number',
+      /E\.164/,
+    ],
+    [
+      'a destination without words',
+      { transferTo: [{ ...DESK, description: ' ' }] },
+      'transferTo.0.description',
+      /empty/,
+    ],
+    [
+      'a long description',
+      { transferTo: [{ ...DESK, description: long(1001) }] },
+      'transferTo.0.description',
+      /1001.*1000/,
+    ],
+    [
+      'a long message before a transfer',
+      { transferTo: [{ ...DESK, message: long(1001) }] },
+      'transferTo.0.message',
+      /1001.*1000/,
+    ],
+    ['the same number twice', { transferTo: [DESK, DESK] }, 'transferTo.1.number', /twice/],
+    [
+      'many destinations',
+      { transferTo: Array.from({ length: 21 }, (_, n) => ({ ...DESK, number: `+141555501${10 + n}` })) },
+      'transferTo',
+      /21.*20/,
+    ],
+    ['no destinations at all', { transferTo: null }, 'transferTo', /null/],
+    ['neither true nor false', { endCall: null }, 'endCall', /null/],
+    ['neither true nor false', { useKnowledgeBase: null }, 'useKnowledgeBase', /null/],
+    ['an empty voicemail', { voicemailMessage: '' }, 'voicemailMessage', /empty/],
+    ['a long voicemail', { voicemailMessage: long(1001) }, 'voicemailMessage', /1001.*1000/],
     ['a negative revision', { expectedRevision: -1 }, 'expectedRevision', /0 to/],
     ['no name at all', { name: null }, 'name', /null/],
     ['no prompt at all', { systemPrompt: null }, 'systemPrompt', /null/],

@@ -194,10 +194,10 @@ describe('filters', () => {
     agents = { INBOUND: id('INBOUND'), OUTBOUND: id('OUTBOUND') };
     numbers = [randomUUID(), randomUUID(), randomUUID()];
     await sql.unsafe(`
-      insert into public.phone_numbers (id, org_id, number, provider, agent_id) values
-        ('${numbers[0]}', '${caller.orgId}', '+4989000001', 'vapi', '${agents.INBOUND}'),
-        ('${numbers[1]}', '${caller.orgId}', '+4989000002', 'vapi', '${agents.OUTBOUND}'),
-        ('${numbers[2]}', '${caller.orgId}', '+4989000003', 'twilio', null);
+      insert into public.phone_numbers (id, org_id, number, provider, state, agent_id) values
+        ('${numbers[0]}', '${caller.orgId}', '+4989000001', 'vapi', 'ACTIVE', '${agents.INBOUND}'),
+        ('${numbers[1]}', '${caller.orgId}', '+4989000002', 'vapi', 'BLOCKED', '${agents.OUTBOUND}'),
+        ('${numbers[2]}', '${caller.orgId}', '+4989000003', 'twilio', 'ACTIVE', null);
       insert into public.call_logs (org_id, direction, agent_id, phone_number_id, started_at, ended_at, outcome)
         select '${caller.orgId}', (array['INBOUND', 'OUTBOUND'])[1 + i % 2],
           (array['${agents.INBOUND}', '${agents.OUTBOUND}', null]::uuid[])[1 + i % 3],
@@ -321,6 +321,18 @@ describe('filters', () => {
     [
       'numbers that are not',
       () => ['phoneNumbers(filter: { attached: true })', 'phone_numbers', 'agent_id is not null'],
+    ],
+    [
+      'numbers of a state',
+      () => ['phoneNumbers(filter: { states: [BLOCKED, MISSING] })', 'phone_numbers', `state = 'BLOCKED'`],
+    ],
+    [
+      'numbers of a state that are not free',
+      () => [
+        'phoneNumbers(filter: { attached: true, states: [ACTIVE] })',
+        'phone_numbers',
+        `agent_id is not null and state = 'ACTIVE'`,
+      ],
     ],
     [
       'documents of a state',
@@ -490,8 +502,8 @@ describe('reads each list in index order, from the start of the page', () => {
       insert into public.knowledge_base_documents (org_id, name, content_type, size_bytes, state, created_at)
         select o::uuid, 'Document', 'text/plain', 1, (array['UPLOADING', 'READY'])[1 + i % 2], '2025-01-01'::timestamptz + i * interval '1 minute'
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i;
-      insert into public.phone_numbers (org_id, number, provider)
-        select o.id::uuid, '+1' || o.digit || lpad(i::text, 8, '0'), 'vapi'
+      insert into public.phone_numbers (org_id, number, provider, state)
+        select o.id::uuid, '+1' || o.digit || lpad(i::text, 8, '0'), 'vapi', 'ACTIVE'
         from (values ('${orgId}', '7'), ('${other}', '8')) as o (id, digit) cross join generate_series(1, 6000) as i;
       analyze public.call_logs, public.appointments, public.knowledge_base_documents, public.phone_numbers`);
   });

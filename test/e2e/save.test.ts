@@ -28,6 +28,8 @@ const MANAGED = [
   'name',
   'transcriber',
   'voice',
+  'voicemailDetection',
+  'voicemailMessage',
 ];
 
 let lockstep: TestApp;
@@ -172,11 +174,20 @@ describe('what it does', () => {
       model: { provider: 'anthropic', name: 'claude-sonnet', temperature: 0.3, maxTokens: 500 },
       language: 'pt-BR',
       maxDurationSeconds: 900,
+      transferTo: [
+        { number: '+14155550142', description: 'Emergencies', message: 'One moment.' },
+        { number: '+14155550187', description: 'Billing', message: null },
+      ],
+      endCall: true,
+      voicemailMessage: 'Please call us back.',
+      // Without a document it changes nothing in Vapi.
+      useKnowledgeBase: true,
     };
     const { agents } = await committed({ inbound });
     expect(agents).toEqual([
       {
         ...inbound,
+        operatorToolIds: [],
         id: expect.any(String),
         role: 'INBOUND',
         vapiAssistantId: expect.any(String),
@@ -194,7 +205,24 @@ describe('what it does', () => {
         temperature: 0.3,
         maxTokens: 500,
         messages: [{ role: 'system', content: 'You answer. „Zahnärzte“ 🦷' }],
+        tools: [
+          {
+            type: 'transferCall',
+            destinations: [
+              {
+                type: 'number',
+                number: '+14155550142',
+                description: 'Emergencies',
+                message: 'One moment.',
+              },
+              { type: 'number', number: '+14155550187', description: 'Billing' },
+            ],
+          },
+          { type: 'endCall' },
+        ],
       },
+      voicemailMessage: 'Please call us back.',
+      voicemailDetection: { provider: 'vapi' },
       voice: { provider: '11labs', voiceId: 'sarah', stability: 0.4, similarityBoost: 0.75 },
       transcriber: { language: 'pt-BR' },
       maxDurationSeconds: 900,
@@ -273,6 +301,27 @@ describe('what it does', () => {
       voice: { stability: 0.1 },
       maxDurationSeconds: 1200,
     });
+  });
+
+  test('takes tools and voicemail back, one by one', async () => {
+    const transferTo = [{ number: '+14155550142', description: 'Emergencies' }];
+    const { agents } = await committed({
+      inbound: { systemPrompt: 'P', transferTo, endCall: true, voicemailMessage: 'Call back.' },
+    });
+    const id = agents[0]?.vapiAssistantId ?? '';
+    const toolTypes = () => {
+      const { tools } = (assistant(id)?.['model'] ?? {}) as { tools?: { type: string }[] };
+      return tools?.map(({ type }) => type);
+    };
+    expect(toolTypes()).toEqual(['transferCall', 'endCall']);
+    await committed({ inbound: { transferTo: [] } });
+    expect(toolTypes()).toEqual(['endCall']);
+    await committed({ inbound: { endCall: false } });
+    expect(toolTypes()).toBeUndefined();
+    expect(assistant(id)).toMatchObject({ voicemailMessage: 'Call back.' });
+    await committed({ inbound: { voicemailMessage: null } });
+    expect(assistant(id)).toMatchObject({ voicemailMessage: null, voicemailDetection: null });
+    await expectLockstep(lockstep, caller.orgId);
   });
 
   test('keeps fields that Lockstep does not manage, and replaces managed fields whole', async () => {
@@ -410,6 +459,29 @@ describe('an agent that was saved before a field existed', () => {
       select config ? 'maxDurationSeconds' as has from public.agents
       where org_id = ${caller.orgId} and role = 'INBOUND'`;
     expect(rows).toMatchObject([{ has: true }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('is read with the default, and a save that changes nothing keeps its revision', async () => {
+    await committed(both('old'));
+    await lockstep.supabase.sql`
+      update public.agents set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase}'::text[]
+      where org_id = ${caller.orgId}`;
+    await lockstep.supabase.sql`
+      update public.agent_revisions set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase}'::text[]
+      where org_id = ${caller.orgId}`;
+    const defaults = { transferTo: [], endCall: false, voicemailMessage: null, useKnowledgeBase: false };
+    expect((await readAgents(caller.client)).INBOUND).toMatchObject(defaults);
+    expect(await committed({ ...both('old'), inbound: { endCall: false } })).toMatchObject({
+      agents: [
+        { ...defaults, revision: 1 },
+        { ...defaults, revision: 1 },
+      ],
+      revisions: [
+        { ...defaults, revision: 1 },
+        { ...defaults, revision: 1 },
+      ],
+    });
     await expectLockstep(lockstep, caller.orgId);
   });
 });

@@ -273,7 +273,7 @@ describe('an open save that recovery does not end', () => {
     return begun;
   }
   const times = (saveId: string) => lockstep.supabase.sql`
-    update public.sagas set lease_until = least(lease_until, now()), not_before = least(not_before, now())
+    update public.sagas set lease_until = least(lease_until, now()), quarantine_until = least(quarantine_until, now())
     where id = ${saveId}`;
   const statusOf = async (saveId: string) => (await readSave(caller.client, saveId))?.status;
 
@@ -315,7 +315,9 @@ describe('an open save that recovery does not end', () => {
       expect(await journal().commit(ref, { parts: [], ambiguous: false, lateMs: 0 })).toMatchObject({
         outcome: 'STALE',
       });
-      expect(await journal().hold(ref, { results, ambiguous: false, notBeforeMs: 0 })).toMatchObject({
+      expect(
+        await journal().hold(ref, { results, ambiguous: false, quarantineMs: 0, lookAfterMs: 0 }),
+      ).toMatchObject({
         outcome: 'STALE',
       });
       await times(id);
@@ -346,6 +348,7 @@ describe('an open save that recovery does not end', () => {
         begun.mappingVersion,
         image.after.content as unknown as AgentConfig,
         of,
+        image.after.context,
       );
       return lockstep.vapi.store.create(DEFAULT_VAPI_ORG_ID, document as never).id;
     });

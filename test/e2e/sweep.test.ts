@@ -164,6 +164,87 @@ describe('the sweep', () => {
     expect(stored(agent.vapiAssistantId)['model']).not.toHaveProperty('tools');
   });
 
+  describe('tools of an agent', () => {
+    const DESK = { number: '+14155550142', description: 'The front desk' };
+    const FOREIGN = '44444444-4444-4444-8444-444444444444';
+    const modelOf = (id: string) => stored(id)['model'] as JsonObject;
+    const transfer = { type: 'transferCall', destinations: [{ type: 'number', ...DESK }] };
+    const withTools = async () => {
+      await saved();
+      await caller.client.request(SAVE, { input: { inbound: { transferTo: [DESK], endCall: true } } });
+      return (await inbound()).vapiAssistantId;
+    };
+    const edit = (id: string, change: JsonObject) =>
+      lockstep.vapi.dashboardEdit(id, { model: { ...modelOf(id), ...change } });
+
+    test.each<[string, JsonObject]>([
+      ['a tool by its id', { toolIds: [FOREIGN] }],
+      ['a pinned tool', { toolRefs: [{ toolId: FOREIGN, version: 'v1' }] }],
+      ['another inline tool', { tools: [transfer, { type: 'endCall' }, { type: 'dtmf' }] }],
+      ['another destination', { tools: [{ ...transfer, destinations: [] }, { type: 'endCall' }] }],
+      [
+        'another number',
+        {
+          tools: [
+            { ...transfer, destinations: [{ type: 'number', ...DESK, number: '+14155550199' }] },
+            { type: 'endCall' },
+          ],
+        },
+      ],
+      [
+        'words that are spoken',
+        {
+          tools: [
+            { ...transfer, messages: [{ type: 'request-start', content: 'Hm.' }] },
+            { type: 'endCall' },
+          ],
+        },
+      ],
+      ['no tools', { tools: [] }],
+    ])('%s is drift, and is reverted', async (_what, change) => {
+      const id = await withTools();
+      const ours = structuredClone(modelOf(id));
+      edit(id, change);
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, repaired: 1 });
+      expect(modelOf(id)).toEqual(ours);
+      expect(ours).toMatchObject({ tools: [transfer, { type: 'endCall' }] });
+    });
+
+    test('what Vapi adds to a tool is no drift', async () => {
+      const id = await withTools();
+      const added = { id: FOREIGN, createdAt: '2026-01-01T00:00:00.000Z', async: false, messages: [] };
+      const destinations = [{ type: 'number', ...DESK, numberE164CheckEnabled: true }];
+      edit(id, {
+        tools: [
+          { ...transfer, ...added, destinations },
+          { type: 'endCall', ...added },
+        ],
+      });
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
+    });
+
+    test('the policy ADOPT takes what a configuration can say, and never a tool from elsewhere', async () => {
+      const id = await withTools();
+      await policy('ADOPT');
+      edit(id, { tools: [transfer] });
+      lockstep.vapi.dashboardEdit(id, {
+        voicemailMessage: 'Call back.',
+        voicemailDetection: { provider: 'vapi' },
+      });
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, adopted: 1 });
+      expect(
+        await caller.client.request('{ agent(role: INBOUND) { endCall voicemailMessage revision } }'),
+      ).toEqual({ agent: { endCall: false, voicemailMessage: 'Call back.', revision: 3 } });
+      edit(id, { toolIds: [FOREIGN] });
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, adopted: 0, repaired: 0 });
+      expect(await settle({ resolution: 'ADOPT' })).toMatchObject({
+        settleDrift: { __typename: 'ValidationError' },
+      });
+      await settle({ resolution: 'REVERT' });
+      expect(modelOf(id)).not.toHaveProperty('toolIds');
+    });
+  });
+
   const settle = (input: object) =>
     caller.client.request<{ settleDrift: object }>(SETTLE, { input: { role: 'INBOUND', ...input } });
   const setPolicy = (value: string) =>

@@ -194,7 +194,8 @@ describe('[2.20] an id gives no access to another organization', () => {
       ambiguous: false,
       lateMs: 0,
       leaseMs: 0,
-      notBeforeMs: 0,
+      quarantineMs: 0,
+      lookAfterMs: 0,
     };
     for (const name of [
       'saga_commit',

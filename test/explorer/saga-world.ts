@@ -115,8 +115,8 @@ export class SagaWorld implements Explorable {
   readonly fields: Field[] = [];
   readonly #status = this.#field('status', 4);
   readonly #lease = this.#field('lease', 1);
-  /** 0 none, 1 over, 2 running. */
-  readonly #notBefore = this.#field('not before', 2);
+  /** 0 none that the last owner recorded, 1 over, 2 running. */
+  readonly #quarantine = this.#field('quarantine', 2);
   readonly #ambiguous = this.#field('ambiguous', 1);
   readonly #late = this.#field('past deadline', 1);
   /** Somebody has taken the saga over from its first owner. */
@@ -243,9 +243,9 @@ export class SagaWorld implements Explorable {
     }
     this.#lapse(f, emit);
     this.#flightsLand(f, emit);
-    if (f[this.#notBefore] === 2 && !this.#hasOldFlight(f)) {
+    if (f[this.#quarantine] === 2 && !this.#hasOldFlight(f)) {
       this.#change(f, emit, true, 'the quarantine ends', -1, -1, '', (g) => {
-        g[this.#notBefore] = 1;
+        g[this.#quarantine] = 1;
       });
     }
     if (f[this.#late] === 0) {
@@ -360,7 +360,7 @@ export class SagaWorld implements Explorable {
         const { ambiguous, quarantine } = decision;
         transition(
           quarantine ? 'holds for the quarantine' : 'holds',
-          (c) => holdStep(c, epoch, { ambiguous, notBeforeMs: quarantine ? late : 0 }, 0),
+          (c) => holdStep(c, epoch, { ambiguous, quarantineMs: quarantine ? late : 0, lookAfterMs: 0 }, 0),
           false,
         );
         return;
@@ -371,12 +371,13 @@ export class SagaWorld implements Explorable {
   }
 
   #control(f: Uint8Array): SaveControl {
-    const notBefore = f[this.#notBefore] as number;
+    const quarantine = f[this.#quarantine] as number;
     return {
       status: this.#statusOf(f),
       epoch: 1 + (f[this.#taken] as number),
       leaseUntil: f[this.#lease] as number,
-      notBefore: notBefore === 0 ? null : notBefore - 1,
+      quarantineUntil: quarantine === 0 ? null : quarantine - 1,
+      lookAt: null,
       ambiguous: f[this.#ambiguous] === 1,
       deadlineAt: f[this.#late] === 1 ? 0 : 1,
     };
@@ -390,9 +391,9 @@ export class SagaWorld implements Explorable {
     g[this.#status] = STATUSES.indexOf(control.status);
     g[this.#lease] = control.leaseUntil === null ? 0 : Math.min(1, control.leaseUntil);
     g[this.#ambiguous] = control.ambiguous ? 1 : 0;
-    const notBefore = control.notBefore === null ? 0 : control.notBefore > 0 ? 2 : 1;
-    const begins = notBefore === 2 && before.notBefore !== control.notBefore;
-    g[this.#notBefore] = begins && this.scope.without === 'quarantine' ? 1 : notBefore;
+    const quarantine = control.quarantineUntil === null ? 0 : control.quarantineUntil > 0 ? 2 : 1;
+    const begins = quarantine === 2 && before.quarantineUntil !== control.quarantineUntil;
+    g[this.#quarantine] = begins && this.scope.without === 'quarantine' ? 1 : quarantine;
     if (begins) {
       for (const { forward, second, back } of this.#remotes)
         for (const flight of [forward, second, back]) if (g[flight] === RECENT) g[flight] = OLD;
@@ -581,7 +582,8 @@ export class SagaWorld implements Explorable {
       for (const { current, guard } of this.#processes) g[current] = g[guard] = 0;
       const process = this.#process(p);
       g[this.#lease] = 1;
-      g[this.#notBefore] = 0;
+      // It lies before the end of the new lease.
+      g[this.#quarantine] = 0;
       g[this.#ambiguous] = taken.control.ambiguous ? 1 : 0;
       g[this.#taken] = 1;
       g[process.once] = taken.once ? 1 : 0;

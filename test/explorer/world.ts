@@ -172,8 +172,8 @@ interface ProcessFields {
 interface SaveFields {
   status: number;
   lease: number;
-  /** 0 none, 1 over, 2 and more running. */
-  notBefore: number;
+  /** 0 none that the last owner recorded, 1 over, 2 and more running. */
+  quarantine: number;
   ambiguous: number;
   /** Somebody has taken it from its first owner. */
   taken: number;
@@ -267,7 +267,7 @@ export class World implements Explorable {
       this.#saves.push({
         status: this.#field(`status ${i}`, STATUSES.length - 1),
         lease: this.#field(`lease ${i}`, this.#recoveryLease),
-        notBefore: this.#field(`not before ${i}`, this.#late + 1),
+        quarantine: this.#field(`quarantine ${i}`, this.#late + 1),
         ambiguous: this.#field(`ambiguous ${i}`, 1),
         taken: this.#field(`taken ${i}`, 1),
         deadline: this.#field(`deadline ${i}`, this.#deadline),
@@ -342,12 +342,13 @@ export class World implements Explorable {
 
   #control(f: Uint8Array, i: number): SaveControl {
     const row = this.#saves[i] as SaveFields;
-    const notBefore = f[row.notBefore] as number;
+    const quarantine = f[row.quarantine] as number;
     return {
       status: STATUSES[f[row.status] as number] as SaveStatus,
       epoch: 1 + (f[row.taken] as number),
       leaseUntil: f[row.lease] as number,
-      notBefore: notBefore === 0 ? null : notBefore - 1,
+      quarantineUntil: quarantine === 0 ? null : quarantine - 1,
+      lookAt: null,
       ambiguous: f[row.ambiguous] === 1,
       deadlineAt: f[row.deadline] as number,
     };
@@ -653,7 +654,9 @@ export class World implements Explorable {
     const row = this.#saves[i] as SaveFields;
     g[row.status] = STATUSES.indexOf(control.status);
     g[row.lease] = Math.max(0, control.leaseUntil ?? 0);
-    g[row.notBefore] = control.notBefore === null ? 0 : control.notBefore + 1;
+    // One that lies before the end of the lease is of an earlier owner, and counts for nothing any more.
+    const isOld = (control.quarantineUntil ?? 0) < (control.leaseUntil ?? 0) || isClosed(control.status);
+    g[row.quarantine] = control.quarantineUntil === null || isOld ? 0 : control.quarantineUntil + 1;
     g[row.ambiguous] = control.ambiguous ? 1 : 0;
     g[row.taken] = control.epoch > 1 ? 1 : 0;
     g[row.deadline] = control.deadlineAt;
@@ -673,8 +676,9 @@ export class World implements Explorable {
     if (step.kind === 'moved') {
       const before = this.#control(g, i);
       const control = { ...step.control };
-      if (control.notBefore !== null && control.notBefore > 0 && before.notBefore !== control.notBefore) {
-        if (this.scope.without === 'quarantine') control.notBefore = 0;
+      const { quarantineUntil } = control;
+      if (quarantineUntil !== null && quarantineUntil > 0 && before.quarantineUntil !== quarantineUntil) {
+        if (this.scope.without === 'quarantine') control.quarantineUntil = 0;
         else this.#markUnderWay(g);
       }
       this.#write(g, i, control);
@@ -770,7 +774,8 @@ export class World implements Explorable {
         const { ambiguous, quarantine } = decision;
         transition(
           quarantine ? 'holds for the quarantine' : 'holds',
-          (control) => holdStep(control, epoch, { ambiguous, notBeforeMs: quarantine ? late : 0 }, 0),
+          (control) =>
+            holdStep(control, epoch, { ambiguous, quarantineMs: quarantine ? late : 0, lookAfterMs: 0 }, 0),
           () => false,
         );
         break;
@@ -826,7 +831,7 @@ export class World implements Explorable {
     const g = this.#copy(f);
     const control = this.#control(g, i);
     const epoch = g[process.current] === 1 ? control.epoch : 0;
-    const request = { ambiguous: true, notBeforeMs: 0, keepsLease: true };
+    const request = { ambiguous: true, quarantineMs: 0, lookAfterMs: 0, keepsLease: true };
     if (this.#transition(g, p, i, holdStep(control, epoch, request, 0))) g[process.once] = 0;
     else this.#end(g, p);
     emit(false, 'records that it sends again', p, -1, '');
@@ -1092,7 +1097,7 @@ export class World implements Explorable {
       return;
     }
     const waiting =
-      (g[this.#fence] as number) > 0 || this.#saves.some(({ notBefore }) => (g[notBefore] as number) > 1);
+      (g[this.#fence] as number) > 0 || this.#saves.some(({ quarantine }) => (g[quarantine] as number) > 1);
     if (g[flight] === 0) g[flight] = waiting ? 2 : 1;
     else if (waiting) g[flight] = 2;
   }
@@ -1267,7 +1272,7 @@ export class World implements Explorable {
       emit(true, kind, who, -1, '');
     };
     for (const [i, row] of this.#saves.entries())
-      if ((f[row.notBefore] as number) > 1) over(row.notBefore, 1, 'the quarantine is over of', i);
+      if ((f[row.quarantine] as number) > 1) over(row.quarantine, 1, 'the quarantine is over of', i);
     if ((f[this.#fence] as number) > 0) over(this.#fence, 0, 'the fence is over', -1);
   }
 
@@ -1284,7 +1289,7 @@ export class World implements Explorable {
     for (const row of this.#saves) {
       down(row.lease);
       down(row.deadline);
-      down(row.notBefore, (g[row.notBefore] as number) > 0 ? 1 : 0);
+      down(row.quarantine, (g[row.quarantine] as number) > 0 ? 1 : 0);
     }
     for (const process of this.#processes) {
       if (g[process.phase] !== RUNNING && g[process.phase] !== ASKING) continue;
@@ -1353,7 +1358,11 @@ export class World implements Explorable {
     const { epoch } = taken.control;
     const step = needsAttentionStep(taken.control, epoch, { ambiguous: true, lateMs: this.#late }, 0);
     if (step.kind !== 'moved') throw new Error(`an operator cannot take a save: ${step.kind}`);
-    this.#write(g, i, this.scope.without === 'settle' ? { ...step.control, notBefore: null } : step.control);
+    this.#write(
+      g,
+      i,
+      this.scope.without === 'settle' ? { ...step.control, quarantineUntil: null } : step.control,
+    );
     this.#markUnderWay(g);
     for (const [p, process] of this.#processes.entries()) {
       if (g[process.phase] !== RUNNING || g[process.save] !== i) continue;

@@ -56,8 +56,8 @@ beforeAll(async () => {
       insert into public.agent_revisions (agent_id, revision, org_id, role, config, vapi_assistant_id, save_id, created_at)
         select a.id, n, a.org_id, a.role, '{}', a.vapi_assistant_id, gen_random_uuid(), now()
         from public.agents a, generate_series(1, 3000) n where a.org_id = '${orgId}';
-      insert into public.phone_numbers (org_id, number, provider, agent_id)
-        select '${orgId}', '+1555' || lpad(n::text, 7, '0'), 'vapi',
+      insert into public.phone_numbers (org_id, number, provider, state, vapi_phone_number_id, agent_id)
+        select '${orgId}', '+1555' || lpad(n::text, 7, '0'), 'vapi', 'ACTIVE', 'vapi-' || n,
           case when n = 1 then (select id from public.agents where org_id = '${orgId}' and role = 'INBOUND') end
         from generate_series(1, 3000) n;
       insert into public.call_logs (org_id, agent_id, phone_number_id, direction, started_at, ended_at, outcome)
@@ -240,6 +240,10 @@ describe('a page', () => {
     ['phone numbers that belong to an agent', 'phone_numbers', { attached: true }],
     ['phone numbers that belong to none', 'phone_numbers', { attached: false }],
     ['phone numbers of an agent', 'phone_numbers', { agentId: randomUUID() }],
+    ['phone numbers of two states that there are not', 'phone_numbers', { values: ['MISSING', 'FAILED'] }],
+    ['attached phone numbers of a state', 'phone_numbers', { attached: true, values: ['ACTIVE', 'BLOCKED'] }],
+    ['free phone numbers of a state', 'phone_numbers', { attached: false, values: ['ACTIVE', 'MISSING'] }],
+    ['phone numbers of an agent and a state', 'phone_numbers', { agentId: randomUUID(), values: ['ACTIVE'] }],
     ['documents of no state', 'knowledge_base_documents', {}],
     [
       'documents of two states that there are not',
@@ -365,6 +369,17 @@ describe('the work of the server', () => {
     );
     expect(scanned).toEqual([]);
     expect(rows).toBeLessThan(20);
+  });
+
+  test('finds phone numbers to poll, to attach and to sweep without reading the others', async () => {
+    for (const query of ['phone_number_activation_due(50)', 'phone_number_attachment_due(50)'])
+      expect(await service(`select public.${query}`)).toMatchObject({ scanned: [], rows: 0 });
+    const { scanned, rows } = await service('select public.phone_number_page(null, 100)');
+    expect(scanned).toEqual([]);
+    expect(rows).toBeLessThanOrEqual(101);
+    const listed = await service(`select public.phone_number_listed('{vapi-7,vapi-8,vapi-9}')`);
+    expect(listed.scanned).toEqual([]);
+    expect(listed.rows).toBeLessThanOrEqual(12);
   });
 
   test('notes what a sweep found, of twenty agents', async () => {

@@ -70,6 +70,7 @@ export async function createOwner(app: TestApp, name: string): Promise<Owner> {
       org_id: orgId,
       number: `+49${digits()}`,
       provider: 'vapi',
+      state: 'ACTIVE',
       label: `Number ${i} of ${name}`,
       agent_id: i === 0 ? agents.INBOUND : null,
     })),

@@ -128,7 +128,7 @@ describe('the save functions', () => {
       abort: await journal.abort(ref, { ...rest, failure, leaseMs: 1_000, nothingApplied: true }),
       rolledBack: await journal.rolledBack(ref, rest),
       needsAttention: await journal.needsAttention(ref, { ...rest, failure }),
-      hold: await journal.hold(ref, { results: [], ambiguous: true, notBeforeMs: 60_000 }),
+      hold: await journal.hold(ref, { results: [], ambiguous: true, quarantineMs: 60_000, lookAfterMs: 0 }),
       committed: await journal.settle(ref, 'COMMITTED', { parts, lateMs: 60_000 }),
       undone: await journal.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 60_000 }),
       inspect: await journal.inspect(b.orgId, open.id),
@@ -187,7 +187,10 @@ describe('the save functions', () => {
       await tx`set local role service_role`;
       await tx`select public.saga_inspect(${b.orgId}, ${b.save})`;
       await tx`select public.set_drift_policy(${b.orgId}, 'REVERT')`;
-      await tx`select public.attach_phone_number(${b.orgId}, ${randomUUID()}, 'INBOUND')`;
+      await tx`select public.begin_phone_numbers(${b.orgId}, ${randomUUID()}, 'one',
+        ${JSON.stringify({ action: 'RELEASE', phoneNumberId: randomUUID() })}::text::jsonb)`;
+      await tx`select public.phone_number_note(${JSON.stringify([{ orgId: b.orgId }])}::text::jsonb)`;
+      await tx`select public.set_allowance(${b.orgId}, 5, null, null)`;
       const [left] = await tx`select current_setting('lockstep.org_id', true) as org`;
       expect(left).toEqual({ org: '' });
     });
@@ -207,13 +210,15 @@ test('no function of the service role reveals or changes anything of A if it rec
   const before = await rowsOf(a.orgId);
   const request = {
     ...change({ agentId: a.agents.INBOUND }),
+    ...{ action: 'UPDATE', phoneNumberId: a.phoneNumbers[0], role: 'OUTBOUND' },
     parts: [{ key: 'INBOUND', remoteId: a.assistants[0], observed: {} }],
     results: [],
     failure: { reason: 'VAPI_REJECTED', message: 'x', retryable: false },
     missing: ['INBOUND', 'OUTBOUND'],
     ambiguous: false,
     lateMs: 0,
-    notBeforeMs: 0,
+    quarantineMs: 0,
+    lookAfterMs: 0,
     nothingApplied: true,
   };
   let calls = 0;
@@ -222,12 +227,13 @@ test('no function of the service role reveals or changes anything of A if it rec
       const values: Record<string, unknown> = {
         p_org_id: b.orgId,
         p_saga_id: savedBy,
-        p_phone_number_id: a.phoneNumbers[0],
         p_owner: open.owner,
         p_epoch: 1,
         p_lease_ms: 1_000,
         p_request: request,
-        p_role: 'OUTBOUND',
+        p_numbers: 5,
+        p_documents: 5,
+        p_bytes: 5,
         p_policy: 'ADOPT',
         p_status: 'COMMITTED',
       };
@@ -271,47 +277,70 @@ test("a note of the sweep about A's agent in the name of B has no effect", async
 });
 
 describe('phone numbers', () => {
-  async function attach(orgId: string, phoneNumberId: string, role: string | null): Promise<unknown> {
+  async function begin(orgId: string, phoneNumberId: string, request: object): Promise<unknown> {
     const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
       auth: { persistSession: false },
     });
-    const { data, error } = await service.rpc('attach_phone_number', {
+    const { data, error } = await service.rpc('begin_phone_numbers', {
       p_org_id: orgId,
-      p_phone_number_id: phoneNumberId,
-      p_role: role,
+      p_saga_id: randomUUID(),
+      p_owner: 'wrong',
+      p_request: {
+        ...{ requestHash: 'h', cause: 'USER', leaseMs: 1_000, deadlineMs: 2_000, mappingVersion: 1 },
+        ...{ phoneNumberId, ...request },
+      },
     });
     return error ?? data;
   }
-  const agentOf = async (id: string | undefined) =>
-    (await sql`select agent_id from public.phone_numbers where id = ${id ?? ''}`)[0]?.['agent_id'];
 
-  test('a number can be attached only to an agent of the organization that owns it', async () => {
-    const [own = '', second = ''] = b.phoneNumbers;
+  test('no saga of one organization changes a number of another one, or attaches one to its agent', async () => {
     const before = await rowsOf(a.orgId);
-    for (const role of ['INBOUND', 'OUTBOUND', null]) {
-      expect(await attach(b.orgId, a.phoneNumbers[0] ?? '', role)).toEqual({ outcome: 'NO_PHONE_NUMBER' });
-      expect(await attach(b.orgId, randomUUID(), role)).toEqual({ outcome: 'NO_PHONE_NUMBER' });
-      expect(await attach(randomUUID(), a.phoneNumbers[0] ?? '', role)).toEqual({
-        outcome: 'NO_ORGANIZATION',
-      });
+    const ofA = a.phoneNumbers[0] ?? '';
+    await sql`update public.phone_numbers set vapi_phone_number_id = 'of-b' where id = ${b.phoneNumbers[1] ?? ''}`;
+    for (const id of [ofA, randomUUID()]) {
+      for (const request of [
+        ...(['INBOUND', 'OUTBOUND', null] as const).map((role) => ({ action: 'UPDATE', role })),
+        ...['WISH', 'REPOINT'].map((purpose) => ({ action: 'UPDATE', purpose })),
+        { action: 'UPDATE', label: 'Mine' },
+        { action: 'RELEASE' },
+      ]) {
+        expect(await begin(b.orgId, id, request)).toEqual({ outcome: 'NO_PHONE_NUMBER' });
+        expect(await begin(randomUUID(), id, request)).toEqual({ outcome: 'NO_ORGANIZATION' });
+      }
     }
-    expect(await attach(c, own, 'INBOUND')).toEqual({ outcome: 'NO_AGENT' });
-    expect(await attach(b.orgId, own, 'SIDEWAYS')).toEqual({ outcome: 'NO_AGENT' });
+    // The id of a new number is chosen by the service: one that exists is not taken over.
+    const taken = await begin(b.orgId, ofA, { action: 'BUY', areaCode: '206', label: 'Mine' });
+    expect(taken).toMatchObject({ code: '23505' });
+    expect(await begin(b.orgId, b.phoneNumbers[1] ?? '', { action: 'UPDATE', role: 'SIDEWAYS' })).toEqual({
+      outcome: 'NO_AGENT',
+      role: 'SIDEWAYS',
+    });
     expect(await rowsOf(a.orgId)).toBe(before);
+  });
 
-    expect(await attach(b.orgId, second, 'OUTBOUND')).toEqual({ outcome: 'ATTACHED' });
-    expect(await agentOf(second)).toBe(b.agents.OUTBOUND);
-    expect(await attach(b.orgId, second, 'INBOUND')).toEqual({ outcome: 'ATTACHED' });
-    expect(await agentOf(second)).toBe(b.agents.INBOUND);
-    expect(await attach(b.orgId, second, null)).toEqual({ outcome: 'DETACHED' });
-    expect(await agentOf(second)).toBeNull();
+  test("a note about A's number in the name of B has no effect", async () => {
+    const ofA = a.phoneNumbers[1] ?? '';
+    await sql`update public.phone_numbers set vapi_phone_number_id = 'second-of-a' where id = ${ofA}`;
+    const before = await rowsOf(a.orgId);
+    const service = createClient(lockstep.supabase.url, lockstep.supabase.secretKey, {
+      auth: { persistSession: false },
+    });
+    const note = { orgId: b.orgId, id: ofA, remoteId: 'second-of-a' };
+    const { data } = await service.rpc('phone_number_note', {
+      p_notes: [
+        { ...note, seen: 'GONE' },
+        { ...note, seen: 'SHOWN', status: 'active', digits: '+4930999999' },
+      ],
+    });
+    expect(data).toEqual([]);
+    expect(await rowsOf(a.orgId)).toBe(before);
   });
 
   test('two organizations cannot own the same number, and two rows cannot have the same number in Vapi', async () => {
     const [held] = await sql`select number from public.phone_numbers where id = ${a.phoneNumbers[0] ?? ''}`;
     const insert = (number: string, vapiId: string | null) =>
-      sql`insert into public.phone_numbers (org_id, number, provider, vapi_phone_number_id)
-        values (${b.orgId}, ${number}, 'vapi', ${vapiId})`.then(
+      sql`insert into public.phone_numbers (org_id, number, provider, state, vapi_phone_number_id)
+        values (${b.orgId}, ${number}, 'vapi', 'ACTIVE', ${vapiId})`.then(
         () => 'inserted',
         (error: unknown) => (error instanceof postgres.PostgresError ? error.constraint_name : String(error)),
       );
@@ -369,6 +398,7 @@ describe('the owner of the save functions', () => {
         'lockstep.saga_keys',
         'lockstep.fences',
         'lockstep.observed',
+        'lockstep.allowances',
         'phone_numbers',
       ]),
     );
@@ -376,6 +406,7 @@ describe('the owner of the save functions', () => {
     await sql`insert into lockstep.saga_keys values (${a.orgId}, 'one', ${a.save}), (${b.orgId}, 'one', ${b.save})`;
     await sql`
       insert into lockstep.fences values (${a.orgId}, 'one', now(), ${a.save}), (${b.orgId}, 'one', now(), ${b.save})`;
+    await sql`insert into lockstep.allowances (org_id) values (${a.orgId}), (${b.orgId}) on conflict do nothing`;
     const before = await digestOf(sql);
     const as = async <T>(
       orgId: string | null,

@@ -168,8 +168,20 @@ export const DATABASE: readonly Mutant[] = [
     [
       'hold-without-quarantine',
       'A creation that was handed over is taken over at once.',
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint > 0",
-      "not_before = case when (p_request ->> 'notBeforeMs')::bigint < 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0",
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint < 0",
+    ],
+    [
+      'hold-lowers-quarantine',
+      'A hand-over ends the quarantine that is under way.',
+      "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end)",
+      "quarantine_until = case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end",
+    ],
+    [
+      'hold-looks-at-once',
+      'Recovery repeats at once what Vapi has just refused because of its limit.',
+      "look_at = v_now + lockstep.ms((p_request ->> 'lookAfterMs')::bigint)",
+      'look_at = v_now',
     ],
     [
       'hold-closed',
@@ -192,14 +204,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-before-quarantine',
       'A save is taken over before its quarantine is over.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
       "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-before-lease',
       'A save is taken over while its owner still writes.',
-      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
-      "and coalesce(not_before, '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(lease_until, '-infinity') <= clock_timestamp()\n        and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
+      "and coalesce(greatest(quarantine_until, look_at), '-infinity') <= clock_timestamp()\n      for update",
     ],
     [
       'takeover-waits',
@@ -210,8 +222,14 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-quarantined',
       'A creation counts as quarantined although it never waited.',
-      'v_quarantined := v_saga.not_before is not null;',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
       'v_quarantined := true;',
+    ],
+    [
+      'takeover-quarantined-again',
+      'A quarantine counts also for what was sent after it.',
+      'v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);',
+      'v_quarantined := v_saga.quarantine_until is not null;',
     ],
     [
       'takeover-deadline',
@@ -288,8 +306,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'abort-no-quarantine',
       'An undo of an ambiguous save begins at once.',
-      'not_before = case when v_ambiguous then v_now',
-      'not_before = case when false then v_now',
+      'case when v_ambiguous then v_now +',
+      'case when false then v_now +',
     ],
     [
       'abort-at-once-ambiguous',
@@ -330,8 +348,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'rolled-back-unambiguous',
       'A rollback forgets that its undo got no answer.',
-      "not_before = null, ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
-      'not_before = null, finished_at',
+      "lease_until = null,\n        ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean, finished_at",
+      'lease_until = null,\n        finished_at',
     ],
     [
       'rolled-back-without-missing',
@@ -342,19 +360,19 @@ export const DATABASE: readonly Mutant[] = [
     [
       'attention-without-quarantine',
       'An operator may settle while a request may still be applied.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      'not_before = case when false',
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      'case when false',
     ],
     [
       'attention-forgets-takeover',
       'A save that was taken over and needs attention may be settled at once.',
-      "not_before = case when ambiguous or (p_request ->> 'ambiguous')::boolean",
-      "not_before = case when (p_request ->> 'ambiguous')::boolean",
+      "case when ambiguous or (p_request ->> 'ambiguous')::boolean",
+      "case when (p_request ->> 'ambiguous')::boolean",
     ],
     [
       'settle-too-early',
       'An operator settles while a request may still be applied.',
-      'if v_answer is null and v_saga.not_before > clock_timestamp() then',
+      'if v_answer is null and v_saga.quarantine_until > clock_timestamp() then',
       'if false then',
     ],
     [

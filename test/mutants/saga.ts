@@ -188,8 +188,8 @@ export const SAGA: readonly Mutant[] = [
     [
       'held-without-quarantine',
       'A creation without an answer is released without its quarantine.',
-      'notBeforeMs: quarantine ? this.#lateMs : 0,',
-      'notBeforeMs: 0,',
+      'quarantineMs: quarantine ? this.#lateMs : 0,',
+      'quarantineMs: 0,',
     ],
     [
       'stale-goes-on',

@@ -141,7 +141,7 @@ export const BUGS: Record<string, Bug> = {
         at(journal, {
           abort: (ref, request) => journal.abort(ref, { ...request, lateMs: 0 }),
           hold: (ref, request) =>
-            journal.hold(ref, { ...request, notBeforeMs: Math.min(1, request.notBeforeMs) }),
+            journal.hold(ref, { ...request, quarantineMs: Math.min(1, request.quarantineMs) }),
         }),
     },
     seed: 14,

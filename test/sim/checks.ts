@@ -307,14 +307,15 @@ export class Checks {
     if (assistant === undefined) return 'its assistant does not exist';
     // Shown, and left to the organization.
     if (agent.drift.length > 0) return null;
-    const document = renderAssistant(agent.mappingVersion, agent.config, {
+    const stamp = {
       deployment: model.deployment,
       orgId: agent.orgId,
       agentId: agent.id,
       role: agent.role,
       saveId: agent.lastSaveId,
       revision: agent.revision,
-    });
+    };
+    const document = renderAssistant(agent.mappingVersion, agent.config, stamp, {});
     const wrong = Object.keys(document).filter((key) => !jsonEqual(document[key], assistant[key]));
     if (wrong.length === 0) return null;
     return `${wrong

@@ -110,7 +110,7 @@ export type Command =
     }
   | { op: 'rolledBack'; on: Target; missing: AgentRole[]; ambiguous: boolean; late: Soon }
   | { op: 'needsAttention'; on: Target; ambiguous: boolean; late: Soon }
-  | { op: 'hold'; on: Target; ambiguous: boolean; notBefore: Soon; keepsLease?: boolean }
+  | { op: 'hold'; on: Target; ambiguous: boolean; quarantine: Soon; look: Soon; keepsLease?: boolean }
   | { op: 'takeover'; on: Target; owner: 'one' | 'two'; lease: Soon }
   | {
       op: 'settle';
@@ -231,7 +231,8 @@ export const command = fc.oneof(
       op: fc.constant('hold' as const),
       on: target,
       ambiguous: fc.boolean(),
-      notBefore: soon,
+      quarantine: soon,
+      look: mostly<Soon>(0, FAR),
       keepsLease: fc.boolean(),
     }),
   },
@@ -383,7 +384,8 @@ export async function carryOut(
           await journal.hold(ref(one.on), {
             results: results(ref(one.on).sagaId),
             ambiguous: one.ambiguous,
-            notBeforeMs: one.notBefore,
+            quarantineMs: one.quarantine,
+            lookAfterMs: one.look,
             keepsLease: one.keepsLease ?? false,
           }),
         );

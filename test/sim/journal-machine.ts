@@ -11,7 +11,10 @@ export interface SaveControl {
   status: SagaStatus;
   epoch: number;
   leaseUntil: number | null;
-  notBefore: number | null;
+  /** Until then a request that an owner has recorded may still be applied. It only ever rises. */
+  quarantineUntil: number | null;
+  /** When to look again. */
+  lookAt: number | null;
   ambiguous: boolean;
   deadlineAt: number;
 }
@@ -33,7 +36,8 @@ export function beginControl(now: number, request: { leaseMs: number; deadlineMs
     status: 'APPLYING',
     epoch: 1,
     leaseUntil: now + request.leaseMs,
-    notBefore: null,
+    quarantineUntil: null,
+    lookAt: null,
     ambiguous: false,
     deadlineAt: now + request.deadlineMs,
   };
@@ -52,7 +56,7 @@ export function commitStep(control: SaveControl, epoch: number, request: LateReq
     const ambiguous = control.ambiguous || request.ambiguous;
     return {
       kind: 'moved',
-      control: moved(control, 'COMMITTED', { ambiguous, leaseUntil: null, notBefore: null }),
+      control: moved(control, 'COMMITTED', { ambiguous, leaseUntil: null }),
       fenceMs: ambiguous ? request.lateMs : null,
     };
   });
@@ -71,7 +75,7 @@ export function abortStep(
     kind: 'moved',
     control: moved(control, to, {
       ambiguous,
-      notBefore: ambiguous ? now + request.lateMs : null,
+      quarantineUntil: raised(control, ambiguous ? now + request.lateMs : null),
       leaseUntil: atOnce ? null : ambiguous ? now : now + request.leaseMs,
     }),
     fenceMs: null,
@@ -83,7 +87,7 @@ export function rolledBackStep(control: SaveControl, epoch: number, request: Lat
     const ambiguous = control.ambiguous || request.ambiguous;
     return {
       kind: 'moved',
-      control: moved(control, 'ROLLED_BACK', { ambiguous, leaseUntil: null, notBefore: null }),
+      control: moved(control, 'ROLLED_BACK', { ambiguous, leaseUntil: null }),
       fenceMs: ambiguous ? request.lateMs : null,
     };
   });
@@ -97,10 +101,10 @@ export function needsAttentionStep(
 ): Step {
   return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], 'NEEDS_ATTENTION', () => {
     const ambiguous = control.ambiguous || request.ambiguous;
-    const notBefore = ambiguous ? now + request.lateMs : null;
+    const quarantineUntil = raised(control, ambiguous ? now + request.lateMs : null);
     return {
       kind: 'moved',
-      control: moved(control, 'NEEDS_ATTENTION', { ambiguous, leaseUntil: null, notBefore }),
+      control: moved(control, 'NEEDS_ATTENTION', { ambiguous, leaseUntil: null, quarantineUntil }),
       fenceMs: null,
     };
   });
@@ -110,7 +114,7 @@ export function needsAttentionStep(
 export function holdStep(
   control: SaveControl,
   epoch: number,
-  request: { ambiguous: boolean; notBeforeMs: number; keepsLease?: boolean },
+  request: { ambiguous: boolean; quarantineMs: number; lookAfterMs: number; keepsLease?: boolean },
   now: number,
 ): Step {
   return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], null, () => ({
@@ -119,7 +123,8 @@ export function holdStep(
       ...control,
       leaseUntil: request.keepsLease === true ? control.leaseUntil : now,
       ambiguous: control.ambiguous || request.ambiguous,
-      notBefore: request.notBeforeMs > 0 ? now + request.notBeforeMs : null,
+      quarantineUntil: raised(control, request.quarantineMs > 0 ? now + request.quarantineMs : null),
+      lookAt: now + request.lookAfterMs,
     },
     fenceMs: null,
   }));
@@ -133,10 +138,10 @@ export function settleStep(
   now: number,
 ): Step {
   return guarded(control, epoch, ['NEEDS_ATTENTION'], to, () => {
-    if (control.notBefore !== null && control.notBefore > now) return { kind: 'too early' };
+    if (control.quarantineUntil !== null && control.quarantineUntil > now) return { kind: 'too early' };
     return {
       kind: 'moved',
-      control: moved(control, to, { leaseUntil: null, notBefore: null }),
+      control: moved(control, to, { leaseUntil: null }),
       fenceMs: lateMs,
     };
   });
@@ -147,13 +152,21 @@ export function isDue(control: SaveControl, now: number): boolean {
   return (
     (control.status === 'APPLYING' || control.status === 'ROLLING_BACK') &&
     (control.leaseUntil ?? Number.NEGATIVE_INFINITY) <= now &&
-    (control.notBefore ?? Number.NEGATIVE_INFINITY) <= now
+    (control.quarantineUntil ?? Number.NEGATIVE_INFINITY) <= now &&
+    (control.lookAt ?? Number.NEGATIVE_INFINITY) <= now
   );
 }
 
+/** The quarantine, once this one is recorded too. */
+function raised({ quarantineUntil }: SaveControl, until: number | null): number | null {
+  return quarantineUntil === null || until === null
+    ? (quarantineUntil ?? until)
+    : Math.max(quarantineUntil, until);
+}
+
 /**
- * Null: it is not due. `quarantined`: a stored quarantine is over; it counts once. `once`: its one owner until now recorded
- * nothing ambiguous.
+ * Null: it is not due. `quarantined`: the last owner recorded a quarantine, and it is over; one that lies before the end of its lease
+ * is of an earlier owner. `once`: its one owner until now recorded nothing ambiguous.
  */
 export function takeoverStep(
   control: SaveControl,
@@ -167,11 +180,13 @@ export function takeoverStep(
       ...control,
       epoch: control.epoch + 1,
       ambiguous: !once,
-      notBefore: null,
       leaseUntil: now + leaseMs,
     },
     once,
-    quarantined: control.notBefore !== null,
+    quarantined:
+      control.quarantineUntil !== null &&
+      control.leaseUntil !== null &&
+      control.quarantineUntil >= control.leaseUntil,
     pastDeadline: control.deadlineAt <= now,
   };
 }

@@ -280,13 +280,15 @@ export class JournalModel {
       if (update.expectedRevision !== null && update.expectedRevision !== (agent?.revision ?? 0))
         stale = true;
       if (update.expectedSaveId != null && update.expectedSaveId !== agent?.lastSaveId) stale = true;
-      const after = { ...update.defaults, ...agent?.config, ...update.patch } as AgentConfig;
+      const stored = { ...update.defaults, ...agent?.config };
+      const after = { ...stored, ...update.patch } as AgentConfig;
       if (after.systemPrompt == null) incomplete.push({ role: update.role, field: 'systemPrompt' });
       const isMissing = agent !== undefined && agent.missingSince !== null;
       if (isMissing && !update.recreateIfMissing) missing.push(update.role);
       const beforeRevision = agent?.revision ?? 0;
+      // A default that the stored configuration lacks is no change.
+      const isKept = agent !== undefined && jsonEqual(stored, after);
       const content = contentOf(after);
-      const isKept = agent !== undefined && jsonEqual(contentOf(agent.config), content);
       images.push({
         sagaId: saveId,
         orgId,
@@ -396,7 +398,6 @@ export class JournalModel {
         if (isClosed(save.status)) this.#noteMissing(save.id, request.missing);
         return [];
       },
-      notBefore: true,
     });
   }
 
@@ -505,7 +506,7 @@ export class JournalModel {
       saga: sagaJson(save),
       images: this.#imagesJson(saveId),
       deployment: this.deployment,
-      notBeforeMs: save.notBefore === null ? null : this.#msUntil(save.notBefore),
+      notBeforeMs: this.#msUntil(save.quarantineUntil ?? 0),
       leaseMs: save.leaseUntil === null ? null : this.#msUntil(save.leaseUntil),
     };
   }
@@ -536,6 +537,8 @@ export class JournalModel {
         revision: agent.revision,
         saveId: agent.lastSaveId,
         config: agent.config,
+        mappingVersion: agent.mappingVersion,
+        context: {},
         observed: this.#observed.get(agent.id) ?? null,
         missing: agent.missingSince !== null,
         policy: this.#organizations.get(agent.orgId)?.driftPolicy ?? 'REVERT',
@@ -555,6 +558,7 @@ export class JournalModel {
           assistantId: agent.assistantId,
           revision: agent.revision,
           saveId: agent.lastSaveId,
+          mappingVersion: agent.mappingVersion,
           hash:
             observed === undefined ? null : createHash('sha256').update(jsonbText(observed)).digest('hex'),
           news: agent.missingSince !== null || agent.unconfirmed || agent.drift.length > 0,
@@ -703,7 +707,8 @@ export class JournalModel {
   /** When a caller who meets this open save should try again. */
   #retryAfterMs(save: SaveRow, now: number): number | null {
     if (save.status === 'NEEDS_ATTENTION') return null;
-    if (save.notBefore !== null && save.notBefore > now) return this.#msUntil(save.notBefore);
+    const notBefore = Math.max(save.quarantineUntil ?? 0, save.lookAt ?? 0);
+    if (notBefore > now) return this.#msUntil(notBefore);
     const left = save.epoch > 1 && save.leaseUntil !== null ? this.#msUntil(save.leaseUntil) : Infinity;
     return Math.max(250, Math.min(5_000, Math.floor((now - save.startedAt) / 2), left));
   }
@@ -735,26 +740,21 @@ export class JournalModel {
       /** Answers the agents that it changed. */
       write: (save: SaveRow) => AgentRecord[];
       outcome?: 'HELD';
-      notBefore?: true;
     },
   ): TransitionOutcome<AgentRecord> {
     this.#enter(ref.orgId);
     const save = this.#find(ref.orgId, ref.sagaId);
     if (save === undefined) return { outcome: 'NO_SAGA' };
-    const notBeforeMs = () => (save.notBefore === null ? null : this.#msUntil(save.notBefore));
     const taken = step(save);
     if (taken.kind === 'stale')
       return { outcome: 'STALE', saga: sagaJson(save), rows: this.#agentsLeftBy(save) };
     if (taken.kind === 'too early')
-      return { outcome: 'TOO_EARLY', saga: sagaJson(save), rows: [], notBeforeMs: notBeforeMs() };
-    if (taken.kind === 'repeated') {
       return {
-        outcome: save.status,
-        saga: sagaJson(save),
-        rows: this.#agentsLeftBy(save),
-        notBeforeMs: notBeforeMs(),
+        ...{ outcome: 'TOO_EARLY', saga: sagaJson(save), rows: [] },
+        notBeforeMs: this.#msUntil(save.quarantineUntil ?? 0),
       };
-    }
+    if (taken.kind === 'repeated')
+      return { outcome: save.status, saga: sagaJson(save), rows: this.#agentsLeftBy(save) };
     const from = save.status;
     // Written on a copy, because whatever fails in here is rolled back whole.
     const next = { ...save, ...taken.control };
@@ -767,7 +767,6 @@ export class JournalModel {
       outcome: take.outcome ?? save.status,
       saga: sagaJson(save),
       rows,
-      ...(take.notBefore ? { notBeforeMs: notBeforeMs() } : {}),
     };
   }
 

@@ -52,7 +52,7 @@ export async function realJournal(supabase: TestSupabase): Promise<JournalUnderT
             from public.agents where org_id = any (${orgIds}::uuid[])),
           'saves', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'orgId', org_id, 'key', idempotency_key,
               'hash', request_hash, 'kind', kind, 'cause', cause, 'status', status, 'epoch', epoch, 'owner', owner,
-              'lease', ${time('lease_until')}, 'notBefore', ${time('not_before')}, 'deadline', ${time('deadline_at')},
+              'lease', ${time('lease_until')}, 'quarantine', ${time('quarantine_until')}, 'look', ${time('look_at')}, 'deadline', ${time('deadline_at')},
               'ambiguous', ambiguous, 'mappingVersion', mapping_version, 'results', results, 'failure', failure,
               'finished', finished_at is not null) order by id), '[]')
             from public.sagas where org_id = any (${orgIds}::uuid[])),
@@ -136,7 +136,8 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
           epoch: row.epoch,
           owner: row.owner,
           lease: time(row.leaseUntil),
-          notBefore: time(row.notBefore),
+          quarantine: time(row.quarantineUntil),
+          look: time(row.lookAt),
           deadline: time(row.deadlineAt),
           ambiguous: row.ambiguous,
           mappingVersion: row.mappingVersion,

@@ -164,19 +164,26 @@ async function operate(world: World, save: SaveRow): Promise<void> {
       role: image.key as AgentRole,
     };
     if (to === 'COMMITTED') {
-      const document = renderAssistant(save.mappingVersion, configOf(image.after), {
-        ...stamp,
-        saveId: save.id,
-        revision: image.after.revision,
-      });
+      const { revision, context } = image.after;
+      const config = configOf(image.after);
+      const document = renderAssistant(
+        save.mappingVersion,
+        config,
+        { ...stamp, saveId: save.id, revision },
+        context,
+      );
       world.edit(assistantId, document);
     } else if (image.remoteId === null || image.before === null) {
       world.remove(assistantId);
     } else {
-      const { mappingVersion, sagaId, revision } = image.before;
-      const document = renderAssistant(mappingVersion, configOf(image.before), {
-        ...{ ...stamp, saveId: sagaId, revision },
-      });
+      const { mappingVersion, sagaId, revision, context } = image.before;
+      const config = configOf(image.before);
+      const document = renderAssistant(
+        mappingVersion,
+        config,
+        { ...stamp, saveId: sagaId, revision },
+        context,
+      );
       world.edit(assistantId, document);
     }
   }

@@ -5,6 +5,7 @@ import {
   type AgentPayload,
   LIMITS,
   type Model,
+  type TransferDestination,
   type Voice,
 } from '../../src/domain/agents/agent-config.ts';
 import type { Stamp } from '../../src/domain/agents/stamp.ts';
@@ -73,6 +74,12 @@ function models(names: Names = {}): fc.Arbitrary<Model> {
   );
 }
 
+const destinations: fc.Arbitrary<TransferDestination> = fc.record({
+  number: fc.stringMatching(/^\+[1-9]\d{6,14}$/),
+  description: storableText(LIMITS.transferDescription),
+  message: fc.option(storableText(LIMITS.transferMessage)),
+});
+
 export function agentConfigs(names: Names = {}): fc.Arbitrary<AgentConfig> {
   return fc.record({
     name: storableText(LIMITS.name),
@@ -82,6 +89,10 @@ export function agentConfigs(names: Names = {}): fc.Arbitrary<AgentConfig> {
     model: models(names),
     language: names.language ?? fc.constantFrom('en', 'pt-BR', 'zh-Hant-TW', 'es-419', 'yue', 'multi'),
     maxDurationSeconds: fc.integer({ min: LIMITS.minDurationSeconds, max: LIMITS.maxDurationSeconds }),
+    transferTo: fc.uniqueArray(destinations, { maxLength: 4, selector: ({ number }) => number }),
+    endCall: fc.boolean(),
+    voicemailMessage: fc.option(storableText(LIMITS.voicemailMessage)),
+    useKnowledgeBase: fc.boolean(),
   });
 }
 
@@ -89,7 +100,10 @@ export function agentConfigs(names: Names = {}): fc.Arbitrary<AgentConfig> {
 export const agentChanges = fc
   .tuple(
     agentConfigs(),
-    fc.subarray(Object.keys({ name: 0, systemPrompt: 0, firstMessage: 0, voice: 0, model: 0, language: 0 })),
+    fc.subarray([
+      ...['name', 'systemPrompt', 'firstMessage', 'voice', 'model', 'language'],
+      ...['transferTo', 'endCall', 'voicemailMessage', 'useKnowledgeBase'],
+    ]),
     fc.record(
       { expectedRevision: fc.integer({ min: 0, max: 2_147_483_647 }), recreateIfMissing: fc.boolean() },
       { requiredKeys: [] },

@@ -19,6 +19,11 @@ export interface Agent {
   model: { provider: string; name: string; temperature: number | null; maxTokens: number | null };
   language: string;
   maxDurationSeconds: number;
+  transferTo: { number: string; description: string; message: string | null }[];
+  endCall: boolean;
+  voicemailMessage: string | null;
+  useKnowledgeBase: boolean;
+  operatorToolIds: string[];
   vapiAssistantId: string | null;
   revision: number;
   lastSyncedAt: string | null;
@@ -104,6 +109,10 @@ export interface AgentInput {
   } | null;
   language?: string | null;
   maxDurationSeconds?: number | null;
+  transferTo?: { number: string; description: string; message?: string | null }[] | null;
+  endCall?: boolean | null;
+  voicemailMessage?: string | null;
+  useKnowledgeBase?: boolean | null;
   expectedRevision?: number | null;
   recreateIfMissing?: boolean | null;
 }
@@ -126,6 +135,7 @@ const AGENT_FIELDS = gql`
     id role name systemPrompt firstMessage language maxDurationSeconds
     voice { provider voiceId stability similarityBoost }
     model { provider name temperature maxTokens }
+    transferTo { number description message } endCall voicemailMessage useKnowledgeBase operatorToolIds
     vapiAssistantId revision lastSyncedAt
     sync { status checkedAt drift { path ours theirs } }
   }
@@ -136,6 +146,7 @@ const REVISION_FIELDS = gql`
     agentId role name systemPrompt firstMessage language maxDurationSeconds
     voice { provider voiceId stability similarityBoost }
     model { provider name temperature maxTokens }
+    transferTo { number description message } endCall voicemailMessage useKnowledgeBase operatorToolIds
     vapiAssistantId revision savedAt
   }
 `;

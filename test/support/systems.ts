@@ -16,7 +16,14 @@ interface AgentRow {
     model: { provider: string; name: string; temperature: number | null; maxTokens: number | null };
     language: string;
     maxDurationSeconds: number;
+    /** These are absent from a configuration that was saved before they existed. */
+    transferTo?: { number: string; description: string; message: string | null }[];
+    endCall?: boolean;
+    voicemailMessage?: string | null;
+    operatorToolIds?: string[];
   };
+  mapping_version: number;
+  context: { toolId?: string };
   vapi_assistant_id: string;
   revision: number;
   last_save_id: string;
@@ -93,13 +100,26 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
       firstMessageMode: config.firstMessage === null ? 'assistant-waits-for-user' : 'assistant-speaks-first',
     });
     expect(assistant?.['firstMessage'] ?? null).toBe(config.firstMessage);
+    const search = agent.context.toolId === undefined ? [] : [agent.context.toolId];
+    const toolIds = [...search, ...(config.operatorToolIds ?? [])];
+    const tools = agent.mapping_version === 1 ? [] : toolsOf(config);
     expect(assistant?.['model']).toEqual({
       provider: config.model.provider,
       model: config.model.name,
-      messages: [{ role: 'system', content: config.systemPrompt }],
+      messages: [
+        { role: 'system', content: config.systemPrompt },
+        ...search.map(() => ({
+          role: 'system',
+          content: expect.stringContaining('search_knowledge_base') as string,
+        })),
+      ],
+      ...(tools.length === 0 ? {} : { tools }),
+      ...(toolIds.length === 0 ? {} : { toolIds }),
       ...(config.model.temperature === null ? {} : { temperature: config.model.temperature }),
       ...(config.model.maxTokens === null ? {} : { maxTokens: config.model.maxTokens }),
     });
+    if (agent.mapping_version > 1)
+      expect(assistant?.['voicemailMessage'] ?? null).toBe(config.voicemailMessage ?? null);
     expect(assistant?.['voice']).toMatchObject({
       provider: config.voice.provider,
       voiceId: config.voice.voiceId,
@@ -121,12 +141,27 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
       Array.from({ length: agent.revision }, (_, index) => index + 1),
     );
     // The save and the assistant of a revision are those that made it; a later save may have kept the revision.
-    expect(history.at(-1)).toMatchObject({ config });
+    // It may have been written before a field existed.
+    expect(config).toMatchObject(history.at(-1)?.['config'] as Row);
     expect(observed.find((seen) => seen['agent_id'] === agent.id)).toMatchObject({
-      document: { name: config.name, model: { messages: [{ content: config.systemPrompt }] } },
+      document: {
+        name: config.name,
+        model: { messages: [{ content: config.systemPrompt }, ...search.map(() => expect.anything())] },
+      },
     });
   }
   return systems;
+}
+
+function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[] {
+  const destinations = transferTo.map(({ number, description, message }) => ({
+    ...{ type: 'number', number, description },
+    ...(message === null ? {} : { message }),
+  }));
+  return [
+    ...(destinations.length === 0 ? [] : [{ type: 'transferCall', destinations }]),
+    ...(endCall ? [{ type: 'endCall' }] : []),
+  ];
 }
 
 /** The REST calls so far, without recovery's own looking around. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AGENT_ROLES, type AgentConfig, type AgentConfigPatch } from '../../domain/agents/agent-config.ts';
+import { AGENT_ROLES, type AgentConfigPatch, upcast } from '../../domain/agents/agent-config.ts';
 import type { FieldDrift } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import { SAGA_FAILURE_REASONS } from '../../domain/saga.ts';
@@ -62,18 +62,20 @@ const image = z.object({
 const open = { saga, images: z.array(image), deployment: z.string() };
 
 /** An agent as a row of a committed save. */
-export const agentRow = z.object({
-  id: z.string(),
-  role,
-  config: object<AgentConfig>(),
-  assistantId: z.string().nullable(),
-  revision: z.number(),
-  lastSyncedAt: z.string().nullable(),
-  checkedAt: z.string().nullable(),
-  drift: z.array(object<FieldDrift>()),
-  missing: z.boolean(),
-  adoptable: object<AgentConfigPatch>().nullable(),
-});
+export const agentRow = z
+  .object({
+    id: z.string(),
+    role,
+    config: object(),
+    assistantId: z.string().nullable(),
+    revision: z.number(),
+    lastSyncedAt: z.string().nullable(),
+    checkedAt: z.string().nullable(),
+    drift: z.array(object<FieldDrift>()),
+    missing: z.boolean(),
+    adoptable: object<AgentConfigPatch>().nullable(),
+  })
+  .transform((agent) => ({ ...agent, config: upcast(agent.role, agent.config) }));
 const agents = z.array(agentRow);
 
 /** What the begin of any kind of saga can answer. `row`: what a saga of the kind commits. */
@@ -106,7 +108,7 @@ export function transitionAnswer<Row extends z.ZodType>(row: Row) {
       outcome: z.enum([...status.options, 'HELD', 'STALE', 'TOO_EARLY']),
       saga,
       rows: z.array(row).optional(),
-      notBeforeMs: waitMs.optional(),
+      notBeforeMs: z.number().optional(),
     }),
   ]);
 }
@@ -123,13 +125,33 @@ export const takeoverAnswer = z.discriminatedUnion('outcome', [
 ]);
 
 export const inspectAnswer = z.discriminatedUnion('outcome', [
-  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: waitMs, leaseMs: waitMs }),
+  z.object({ outcome: z.literal('FOUND'), ...open, notBeforeMs: z.number(), leaseMs: waitMs }),
   z.object({ outcome: z.literal('NO_SAGA') }),
 ]);
 
 export const dueAnswer = z.array(z.object({ org_id: z.string(), saga_id: z.string() }));
 
 export const sweepLookupAnswer = z.array(
+  z
+    .object({
+      orgId: z.string(),
+      agentId: z.string(),
+      role,
+      assistantId: z.string(),
+      revision: z.number(),
+      saveId: z.string(),
+      config: object(),
+      mappingVersion: z.number(),
+      context: object<JsonObject>(),
+      observed: object<JsonObject>().nullable(),
+      missing: z.boolean(),
+      policy: z.enum(DRIFT_POLICIES),
+      busy: z.boolean(),
+    })
+    .transform((agent) => ({ ...agent, config: upcast(agent.role, agent.config) })),
+);
+
+export const staleAgentsAnswer = z.array(
   z.object({
     orgId: z.string(),
     agentId: z.string(),
@@ -137,11 +159,6 @@ export const sweepLookupAnswer = z.array(
     assistantId: z.string(),
     revision: z.number(),
     saveId: z.string(),
-    config: object<AgentConfig>(),
-    observed: object<JsonObject>().nullable(),
-    missing: z.boolean(),
-    policy: z.enum(DRIFT_POLICIES),
-    busy: z.boolean(),
   }),
 );
 
@@ -152,6 +169,7 @@ export const sweepListedAnswer = z.array(
     assistantId: z.string(),
     revision: z.number(),
     saveId: z.string(),
+    mappingVersion: z.number(),
     hash: z.string().nullable(),
     news: z.boolean(),
     busy: z.boolean(),

@@ -73,6 +73,7 @@ export type Database = {
           adoptable: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context: NonNullable<Json>
           created_at: string
           drift: NonNullable<Json>
           id: string
@@ -90,6 +91,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at: string
           config: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id: string
@@ -107,6 +109,7 @@ export type Database = {
           adoptable?: Json | null
           checked_at?: string
           config?: NonNullable<Json>
+          context?: NonNullable<Json>
           created_at?: string
           drift?: NonNullable<Json>
           id?: string
@@ -333,33 +336,69 @@ export type Database = {
       phone_numbers: {
         Row: {
           agent_id: string | null
+          area_code: string | null
+          attached_assistant_id: string | null
+          checked_at: string | null
           created_at: string
+          failure: string | null
           id: string
           label: string | null
-          number: string
+          last_saga_id: string | null
+          list_order: string
+          mapping_version: number
+          number: string | null
           org_id: string
           provider: string
+          released_at: string | null
+          repoint: boolean
+          requested_number: string | null
+          state: string
           vapi_phone_number_id: string | null
+          wanted_role: string | null
         }
         Insert: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id: string
           provider: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Update: {
           agent_id?: string | null
+          area_code?: string | null
+          attached_assistant_id?: string | null
+          checked_at?: string | null
           created_at?: string
+          failure?: string | null
           id?: string
           label?: string | null
-          number?: string
+          last_saga_id?: string | null
+          list_order?: never
+          mapping_version?: number
+          number?: string | null
           org_id?: string
           provider?: string
+          released_at?: string | null
+          repoint?: boolean
+          requested_number?: string | null
+          state?: string
           vapi_phone_number_id?: string | null
+          wanted_role?: string | null
         }
         Relationships: [
           {
@@ -391,10 +430,11 @@ export type Database = {
           in_history: boolean
           kind: string
           lease_until: string | null
+          look_at: string | null
           mapping_version: number
-          not_before: string | null
           org_id: string
           owner: string | null
+          quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -414,10 +454,11 @@ export type Database = {
           in_history?: boolean
           kind: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version: number
-          not_before?: string | null
           org_id: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
           started_at: string
@@ -437,10 +478,11 @@ export type Database = {
           in_history?: boolean
           kind?: string
           lease_until?: string | null
+          look_at?: string | null
           mapping_version?: number
-          not_before?: string | null
           org_id?: string
           owner?: string | null
+          quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>
           started_at?: string
@@ -490,7 +532,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -510,7 +552,7 @@ export type Database = {
           kind?: string | null
           lease_until?: string | null
           mapping_version?: number | null
-          not_before?: string | null
+          not_before?: never
           org_id?: string | null
           owner?: string | null
           request_hash?: string | null
@@ -529,8 +571,8 @@ export type Database = {
       }
     }
     Functions: {
-      attach_phone_number: {
-        Args: { p_org_id: string; p_phone_number_id: string; p_role: string }
+      agents_stale: {
+        Args: { p_after: string; p_limit: number; p_mapping_version: number }
         Returns: Json
       }
       begin_agents: {
@@ -543,6 +585,15 @@ export type Database = {
         Returns: Json
       }
       begin_documents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      begin_phone_numbers: {
         Args: {
           p_org_id: string
           p_owner: string
@@ -592,6 +643,15 @@ export type Database = {
         Args: { p_filter: Json; p_list: string; p_window: Json }
         Returns: Json[]
       }
+      phone_number_activation_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_attachment_due: { Args: { p_limit: number }; Returns: Json }
+      phone_number_listed: { Args: { p_remote_ids: string[] }; Returns: Json }
+      phone_number_note: { Args: { p_notes: Json }; Returns: Json }
+      phone_number_page: {
+        Args: { p_after: string; p_limit: number }
+        Returns: Json
+      }
+      phone_number_stamps: { Args: { p_saga_ids: string[] }; Returns: Json }
       query_tool_orphans: {
         Args: { p_age_ms: number; p_candidates: Json }
         Returns: Json
@@ -691,6 +751,15 @@ export type Database = {
           p_org_id: string
           p_owner: string
           p_saga_id: string
+        }
+        Returns: Json
+      }
+      set_allowance: {
+        Args: {
+          p_bytes: number
+          p_documents: number
+          p_numbers: number
+          p_org_id: string
         }
         Returns: Json
       }

@@ -114,6 +114,10 @@ const model = z.strictObject({
 const config = z.strictObject({
   ...{ name: z.string(), systemPrompt: z.string(), firstMessage: z.string().nullable() },
   ...{ voice, model, language: z.string(), maxDurationSeconds: z.number() },
+  transferTo: z.array(
+    z.strictObject({ number: z.string(), description: z.string(), message: z.string().nullable() }),
+  ),
+  ...{ endCall: z.boolean(), voicemailMessage: z.string().nullable(), useKnowledgeBase: z.boolean() },
 });
 const time = z.iso.datetime({ offset: true });
 const uuid = z.guid();
@@ -331,7 +335,7 @@ describe('against real functions', () => {
       ...{ failure: { ...why, reason: 'RESOURCE_MISSING' }, results: results(next), missing: ['INBOUND'] },
       ...{ ambiguous: false, lateMs: 0, leaseMs: 60_000, nothingApplied: true },
     });
-    expect(closed).toMatchObject({ outcome: 'ROLLED_BACK', notBeforeMs: null });
+    expect(closed).toMatchObject({ outcome: 'ROLLED_BACK' });
     const refused = await journal.begin(ref.orgId, randomUUID(), 'me', request());
     if (refused.outcome !== 'REFUSED') throw new Error(refused.outcome);
     expect(saga.parse(refused.saga)).toMatchObject({
@@ -385,18 +389,20 @@ describe('against real functions', () => {
     expect(await journal.takeover(ref.orgId, ref.sagaId, 'third', 60_000)).toEqual({ outcome: 'NOT_DUE' });
 
     const held = { ...ref, epoch: 2 };
-    const hold = await journal.hold(held, { results: results(ref), ambiguous: true, notBeforeMs: 60_000 });
+    const hold = await journal.hold(held, {
+      results: results(ref),
+      ambiguous: true,
+      quarantineMs: 0,
+      lookAfterMs: 60_000,
+    });
     expect(hold).toMatchObject({ outcome: 'HELD', saga: { status: 'APPLYING' } });
     expect(await journal.due(1_000)).not.toContainEqual({ orgId: ref.orgId, sagaId: ref.sagaId });
 
     const abort = {
-      ...{ failure: why, results: results(ref), missing: [], ambiguous: true, lateMs: 60_000 },
+      ...{ failure: why, results: results(ref), missing: [], ambiguous: true, lateMs: 0 },
       ...{ leaseMs: 60_000, nothingApplied: false },
     };
-    expect(await journal.abort(held, abort)).toMatchObject({
-      outcome: 'ROLLING_BACK',
-      notBeforeMs: expect.any(Number) as number,
-    });
+    expect(await journal.abort(held, abort)).toMatchObject({ outcome: 'ROLLING_BACK' });
     const attention = await journal.needsAttention(held, {
       results: results(ref),
       failure: why,
@@ -448,7 +454,7 @@ describe('against real functions', () => {
     expect(await retryAfterMs('1 hour')).toBe(5_000);
     await lease('-1 second');
     expect(await retryAfterMs('1 hour')).toBe(250);
-    const hold = { results: results(ref), ambiguous: true, notBeforeMs: 600_000 };
+    const hold = { results: results(ref), ambiguous: true, quarantineMs: 600_000, lookAfterMs: 0 };
     await journal.hold({ ...ref, epoch: 2 }, hold);
     expect(await retryAfterMs('1 hour')).toBeGreaterThan(500_000);
   });
@@ -490,7 +496,7 @@ describe('against real functions', () => {
         () => away.abort(ref, { ...transition, failure: why, leaseMs: 1, nothingApplied: false }),
         () => away.rolledBack(ref, transition),
         () => away.needsAttention(ref, { results: [], failure: why, ambiguous: false, lateMs: 0 }),
-        () => away.hold(ref, { results: [], ambiguous: false, notBeforeMs: 0 }),
+        () => away.hold(ref, { results: [], ambiguous: false, quarantineMs: 0, lookAfterMs: 0 }),
         () => away.settle(ref, 'ROLLED_BACK', { results: [], lateMs: 0 }),
         () => away.takeover(ref.orgId, ref.sagaId, 'me', 1),
         () => away.inspect(ref.orgId, ref.sagaId),
@@ -601,7 +607,7 @@ describe('against real functions', () => {
         () => strange.journal.abort(ref, { ...rest, failure: why, leaseMs: 1, nothingApplied: false }),
         () => strange.journal.rolledBack(ref, rest),
         () => strange.journal.needsAttention(ref, { ...rest, failure: why }),
-        () => strange.journal.hold(ref, { ...rest, notBeforeMs: 0 }),
+        () => strange.journal.hold(ref, { ...rest, quarantineMs: 0, lookAfterMs: 0 }),
         () => strange.journal.settle(ref, 'COMMITTED', rest),
         () => strange.journal.inspect(orgId, ref.sagaId),
         () => strange.journal.takeover(orgId, ref.sagaId, 'me', 1),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import type { RenderStore } from '../../ports/agents/render-store.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
-import { ids, sweepListedAnswer, sweepLookupAnswer, sweepPageAnswer } from './answers.ts';
+import { ids, staleAgentsAnswer, sweepListedAnswer, sweepLookupAnswer, sweepPageAnswer } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { parsed } from './rpc-journal.ts';
@@ -11,11 +12,7 @@ const NOTES_AT_ONCE = 20;
 /** The sweep's functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
   return {
-    takeLease: (owner, ms) =>
-      parsed(z.number(), supabase.rpc('lease_take', { p_name: 'sweep', p_owner: owner, p_ms: ms })),
-    releaseLease: async (owner) => {
-      await parsed(z.unknown(), supabase.rpc('lease_release', { p_name: 'sweep', p_owner: owner }));
-    },
+    ...leaseOf(supabase, 'sweep'),
     lookup: async (assistantIds) =>
       assistantIds.length === 0
         ? []
@@ -57,5 +54,32 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
       parsed(z.boolean(), supabase.rpc('set_drift_policy', { p_org_id: orgId, p_policy: policy })),
     cleanup: (limit, keepDays) =>
       parsed(z.number(), supabase.rpc('saga_cleanup', { p_limit: limit, p_keep_days: keepDays })),
+  };
+}
+
+/** The functions that find agents to be rendered anew. */
+export function createRpcRenderStore(supabase: ServiceClient): RenderStore {
+  return {
+    ...leaseOf(supabase, 'render'),
+    stale: (mappingVersion, after, limit) =>
+      parsed(
+        staleAgentsAnswer,
+        supabase.rpc('agents_stale', {
+          p_mapping_version: mappingVersion,
+          p_after: after as string,
+          p_limit: limit,
+        }),
+      ),
+  };
+}
+
+/** A lease by its name. */
+function leaseOf(supabase: ServiceClient, name: string): Pick<SweepStore, 'takeLease' | 'releaseLease'> {
+  return {
+    takeLease: (owner, ms) =>
+      parsed(z.number(), supabase.rpc('lease_take', { p_name: name, p_owner: owner, p_ms: ms })),
+    releaseLease: async (owner) => {
+      await parsed(z.unknown(), supabase.rpc('lease_release', { p_name: name, p_owner: owner }));
+    },
   };
 }

@@ -1,5 +1,5 @@
 import type { PostgrestError } from '@supabase/supabase-js';
-import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
+import { type AgentConfigPatch, type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
 import {
   AGENTS,
   type AgentRecord,
@@ -13,7 +13,7 @@ import {
 import type { AppointmentRecord, AppointmentStatus } from '../../domain/appointments/appointment.ts';
 import type { CallDirection, CallOutcome, CallRecord } from '../../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
-import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberRecord, PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
 import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
 import { RefusedTokenError } from '../../ports/auth.ts';
 import type { TenantReads, Window } from '../../ports/tenant-reads.ts';
@@ -110,8 +110,10 @@ export function createTenantReads(
       const save = saveOf(data as SaveRow);
       return { save, roles: save.results.map((result) => result.role) };
     },
-    phoneNumbers: async ({ agentId, attached }, window) =>
-      (await list<'phone_numbers'>('phone_numbers', { agentId, attached }, window)).map(phoneNumberOf),
+    phoneNumbers: async ({ agentId, attached, states }, window) => {
+      const filter = { agentId, attached, values: states };
+      return (await list<'phone_numbers'>('phone_numbers', filter, window)).map(phoneNumberOf);
+    },
     documents: async ({ states }, window) =>
       (await list<'knowledge_base_documents'>('knowledge_base_documents', { values: states }, window)).map(
         documentOf,
@@ -158,10 +160,11 @@ async function rowsOf<Row>(request: PromiseLike<Answer<Row>>): Promise<Row[]> {
 
 /** The database's checks hold what these casts say. */
 function agentOf(row: Rows['agents']['Row'], sweptAt: string | null): AgentRecord {
+  const role = row.role as AgentRole;
   return {
     id: row.id,
-    role: row.role as AgentRole,
-    config: row.config as unknown as AgentConfig,
+    role,
+    config: upcast(role, row.config as object),
     assistantId: row.vapi_assistant_id,
     revision: row.revision,
     lastSyncedAt: row.last_synced_at,
@@ -199,6 +202,8 @@ function phoneNumberOf(row: Rows['phone_numbers']['Row']): PhoneNumberRecord {
     number: row.number,
     label: row.label,
     provider: row.provider,
+    state: row.state as PhoneNumberState,
+    failure: row.failure,
     agentId: row.agent_id,
     createdAt: row.created_at,
   };

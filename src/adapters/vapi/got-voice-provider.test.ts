@@ -162,6 +162,10 @@ describe('against the stand-in', () => {
     })),
     'empty-body': [{ fault: { kind: 'empty-body' }, reply: unknown('UNREADABLE_BODY'), applied: true }],
     'garbled-body': [{ fault: { kind: 'garbled-body' }, reply: unknown('UNREADABLE_BODY'), applied: true }],
+    'slow-body': [
+      { fault: { kind: 'slow-body', ms: 50 }, reply: { kind: 'ok' }, applied: true },
+      { fault: { kind: 'slow-body', ms: 60_000 }, reply: timedOut, applied: true },
+    ],
     'hang-before': [{ fault: { kind: 'hang-before' }, reply: timedOut, applied: false }],
     'hang-after': [{ fault: { kind: 'hang-after' }, reply: timedOut, applied: true }],
     late: [
@@ -577,7 +581,7 @@ describe('reports an unknown outcome', () => {
   });
 });
 
-describe('every wait ends', () => {
+describe('every request ends', () => {
   test('without an answer, the socket is destroyed at the timeout, so that nothing is sent after it', async () => {
     const server = await tcpServer((socket) => socket.resume());
     const reply = await ask(provider(server.url, 1_000), 'updateAssistant');
@@ -617,7 +621,7 @@ describe('every wait ends', () => {
     expect(reply).toMatchObject({ kind: 'unknown', code: 'TIMEOUT_REQUEST' });
   });
 
-  test('the deadline is what callers reckon with', () => {
+  test('exposes the timeout that callers calculate with', () => {
     expect(provider('http://127.0.0.1:1', 1_234).timeoutMs).toBe(1_234);
   });
 });
@@ -633,7 +637,7 @@ describe('the address', () => {
   });
 });
 
-test('what is logged of a failure: the method, the path’s template and a code; no id, no prompt', async () => {
+test('logs the method, the path template and a code of a failure, and no id or prompt', async () => {
   const server = await answering(500, PROMPT);
   seen.length = 0;
   await provider(server.url).updateAssistant(ID, DOCUMENT);

@@ -110,7 +110,7 @@ describe('the circuit', () => {
     expect(opened).toEqual([]);
   });
 
-  test('an answer in between begins the count anew', async () => {
+  test('an answer resets the count of failures', async () => {
     const { voice, answer, opened } = start();
     for (let request = 0; request < 10; request += 1) {
       answer(
@@ -123,7 +123,7 @@ describe('the circuit', () => {
     expect(opened).toEqual([]);
   });
 
-  test('is one for all keys of the process', async () => {
+  test('is shared by all keys of the process', async () => {
     const { voice, other, answer, asked } = start();
     answer({ kind: 'unknown', code: 'HTTP_503' });
     await update(voice);
@@ -133,7 +133,7 @@ describe('the circuit', () => {
     expect(asked).toHaveLength(3);
   });
 
-  test('then one request tries; the others are answered at once, and do not wait for it', async () => {
+  test('then sends one probe request; the others are refused at once', async () => {
     const { voice, answer, answers, asked, events } = start();
     answer({ kind: 'unknown', code: 'HTTP_503' });
     for (let request = 0; request < 3; request += 1) await update(voice);
@@ -150,7 +150,7 @@ describe('the circuit', () => {
     expect(events).toContain('vapi.circuit_closed');
   });
 
-  test('a try that fails opens it again', async () => {
+  test('a failed probe opens it again', async () => {
     const { voice, answer, asked, opened } = start();
     answer({ kind: 'unknown', code: 'HTTP_503' });
     for (let request = 0; request < 3; request += 1) await update(voice);
@@ -177,7 +177,7 @@ describe('a key that Vapi refuses', () => {
     return world;
   }
 
-  test('is not used again: requests are answered at once, as Vapi did', async () => {
+  test('is not used again: requests are refused at once, as Vapi refused them', async () => {
     const { voice, asked, events } = await revoked();
     expect(events).toEqual(['counted vapi.key_refused', 'vapi.key_refused']);
     for (const request of [
@@ -191,7 +191,7 @@ describe('a key that Vapi refuses', () => {
     expect(asked).toEqual([]);
   });
 
-  test('is tried now and then with a read, and used again once that is answered', async () => {
+  test('is tried with a read at intervals, and is used again once the read succeeds', async () => {
     const { voice, answer, answers, asked, events } = await revoked();
     await vi.advanceTimersByTimeAsync(3 * SETTINGS.keyRetryMs);
     expect(asked).toEqual(['one list', 'one list', 'one list']);
@@ -206,7 +206,7 @@ describe('a key that Vapi refuses', () => {
     expect(asked.slice(3)).toEqual(['one list', 'one update']);
   });
 
-  test('is not tried any more once another one is active, nor while nothing may be sent', async () => {
+  test('is not tried while another key is active or nothing may be sent', async () => {
     const { asked, state } = await revoked();
     state.turn = false;
     await vi.advanceTimersByTimeAsync(5 * SETTINGS.keyRetryMs);
@@ -219,14 +219,14 @@ describe('a key that Vapi refuses', () => {
     expect(asked).toEqual(['one list']);
   });
 
-  test('says nothing about another key', async () => {
+  test('does not affect another key', async () => {
     const { voice, other, answer } = await revoked();
     answer(ok);
     expect(await update(voice)).toEqual(REFUSED_KEY);
     expect(await update(other)).toEqual(ok);
   });
 
-  test('is told by a read: what one tenant’s content brings about stops nobody else', async () => {
+  test('is confirmed by a read, because the content of one tenant may cause a refusal', async () => {
     const { voice, answer, asked, events } = start();
     for (let round = 0; round < 5; round += 1) {
       // The edge in front of Vapi refuses what it takes for an attack.
@@ -241,7 +241,7 @@ describe('a key that Vapi refuses', () => {
     expect(asked.filter((one) => one === 'one list').length).toBeLessThanOrEqual(10);
   });
 
-  test('is not judged by a read that came to nothing', async () => {
+  test('is not judged by a read without an answer', async () => {
     const { voice, answer, answers, events } = start();
     answer(REFUSED_KEY);
     answers.list = async () => ({ kind: 'rate_limited', retryAfterMs: null });
@@ -253,7 +253,7 @@ describe('a key that Vapi refuses', () => {
     expect(events).toEqual([]);
   });
 
-  test('once in a while is no reason', async () => {
+  test('is used further if refusals are rare', async () => {
     const { voice, answer, asked } = start();
     for (let request = 0; request < 10; request += 1) {
       answer(request % 2 === 0 ? REFUSED_KEY : { kind: 'gone' });
@@ -263,7 +263,7 @@ describe('a key that Vapi refuses', () => {
   });
 });
 
-test('429 is passed on to the pace, with what it said', async () => {
+test('reports a 429 and its Retry-After to the rate limiter', async () => {
   const { voice, answer, limited, events } = start();
   answer({ kind: 'rate_limited', retryAfterMs: 7_000 });
   await update(voice);
@@ -273,7 +273,7 @@ test('429 is passed on to the pace, with what it said', async () => {
   expect(events).toEqual(['counted vapi.rate_limited', 'counted vapi.rate_limited']);
 });
 
-test('whose assistants the key reads is passed on, from a single one and from a list', async () => {
+test('reports the Vapi organization of an answer, of one assistant or of a list', async () => {
   const { voice, answer, answers, accounts } = start();
   answer({ kind: 'ok', value: { id: 'a', orgId: 'one' } });
   answers.list = async () => ({ kind: 'ok', value: { id: 'a', orgId: 'two' } });

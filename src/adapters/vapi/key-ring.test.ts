@@ -66,7 +66,7 @@ function start(lists: Record<string, Listed>, active: string | null = 'old-key')
 const next = new Secret('new-key');
 
 describe('the first key', () => {
-  test('of an account to which the database does not belong is as good as none', async () => {
+  test('is not used if it belongs to another account than the database', async () => {
     const { keys, database, logged, lists, asked } = start({
       'old-key': account('two'),
       'new-key': account('two'),
@@ -86,7 +86,7 @@ describe('the first key', () => {
     expect(keys.active).toBe(next);
   });
 
-  test('binds a database that belongs to no account yet, as soon as there is something to tell it by', async () => {
+  test('binds a database without an account as soon as an assistant identifies the account', async () => {
     const { keys, database, asked, hooks } = start({ 'old-key': EMPTY });
     await keys.check();
     await keys.check();
@@ -98,7 +98,7 @@ describe('the first key', () => {
     expect(keys.active).not.toBeNull();
   });
 
-  test('waits while Vapi or the database cannot tell, and what began meanwhile never uses it where it is foreign', async () => {
+  test('sends nothing until it was compared, and never if it belongs to another account', async () => {
     const { keys, database, lists, asked } = start({ 'old-key': AWAY });
     const { voice } = keys;
     const withheld = { kind: 'not_sent', code: 'KEY_UNCHECKED' };
@@ -164,14 +164,14 @@ describe('the next key', () => {
     expect(keys.voice).toBe(voice);
   });
 
-  test('is taken when the active one has been revoked meanwhile, since its account is known', async () => {
+  test('becomes active if the active key was revoked after its account was known', async () => {
     const { keys, lists } = start({ 'old-key': account('one'), 'new-key': account('one') });
     await keys.voice?.listAssistants({});
     lists['old-key'] = UNAUTHORIZED;
     expect(await keys.rotate(next)).toBe('ACTIVE');
   });
 
-  test('is asked anew each time: one that was good earlier and is revoked now is not used', async () => {
+  test('is checked each time: a key that was revoked since is not used', async () => {
     const { keys, lists } = start({ 'old-key': AWAY, 'new-key': account('one') });
     expect(await keys.rotate(next)).toBe('UNDECIDED');
     lists['old-key'] = account('one');
@@ -181,7 +181,7 @@ describe('the next key', () => {
     expect(await keys.rotate(next)).not.toBe('ACTIVE');
   });
 
-  test('that is the active one already changes nothing, and asks nothing', async () => {
+  test('that is active already changes nothing and sends nothing', async () => {
     const { keys, asked } = start({ 'old-key': account('one') });
     const { active } = keys;
     expect(await keys.rotate(new Secret('old-key'))).toBe('ACTIVE');
@@ -189,14 +189,14 @@ describe('the next key', () => {
     expect(asked).toEqual([]);
   });
 
-  test('where there was none: it cannot be told', async () => {
+  test('is undecided if there is no active key and no known account', async () => {
     const { keys } = start({ 'new-key': account('one') }, null);
     expect(keys.voice).toBeNull();
     expect(await keys.rotate(next)).toBe('UNDECIDED');
     expect(keys.active).toBeNull();
   });
 
-  test('keeps the old one’s provider for what began with it', async () => {
+  test('leaves the provider of the old key to saves that began with it', async () => {
     const { keys } = start({ 'old-key': account('one'), 'new-key': account('one') });
     const old = keys.active;
     const voice = keys.voice;
@@ -204,7 +204,7 @@ describe('the next key', () => {
     expect(old && keys.voiceOf(old)).toBe(voice);
   });
 
-  test('of two asked for at once is the later one, however long the earlier one takes', async () => {
+  test('is the later one of two concurrent rotations, however long the earlier one takes', async () => {
     const one = account('one');
     const { keys, slow } = start({ 'old-key': one, 'new-key': one, 'newer-key': one });
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -216,7 +216,7 @@ describe('the next key', () => {
     expect(keys.active).toBe(newer);
   });
 
-  test('takes turns like every request: without one nobody is asked, and nothing is decided', async () => {
+  test('takes a turn for each read; without one, nothing is sent and nothing is decided', async () => {
     const { keys, asked, turns } = start({ 'old-key': account('one'), 'new-key': account('one') });
     turns.left = 0;
     expect(await keys.rotate(next)).toBe('UNDECIDED');
@@ -228,7 +228,7 @@ describe('the next key', () => {
     expect(await keys.rotate(next)).toBe('ACTIVE');
   });
 
-  test('that is asked about again and again is told of once, until something else is found', async () => {
+  test('is logged once for the same verdict, and again for another verdict', async () => {
     const { keys, lists, logged } = start({ 'old-key': EMPTY, 'new-key': EMPTY });
     for (let round = 0; round < 5; round += 1) expect(await keys.rotate(next)).toBe('UNDECIDED');
     expect(logged).toHaveLength(1);
@@ -239,7 +239,7 @@ describe('the next key', () => {
     expect(logged).toHaveLength(3);
   });
 
-  test('tells the old one’s provider that nothing begins with it any more', async () => {
+  test('tells the provider of the old key that it is not active any more', async () => {
     const { keys, hooks } = start({ 'old-key': account('one'), 'new-key': account('one') });
     await keys.rotate(next);
     expect([...hooks].map(([key, { isActive }]) => [key, isActive()])).toEqual([
@@ -248,7 +248,7 @@ describe('the next key', () => {
     ]);
   });
 
-  test('is told of by its fingerprint, never by itself', async () => {
+  test('is logged by its fingerprint, never by its value', async () => {
     const { keys, logged } = start({ 'old-key': account('one'), 'new-key': account('two') });
     await keys.rotate(next);
     expect(logged).toMatchObject([{ event: 'vapi.key_not_rotated', next: next.fingerprint() }]);

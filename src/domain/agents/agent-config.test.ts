@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { agentChanges, storableText } from '../../../test/support/arbitraries.ts';
-import { AGENT_ROLES, checkSaveInput, defaultConfig, isValidConfig, LIMITS } from './agent-config.ts';
+import { AGENT_ROLES, checkSaveInput, defaultConfig, isValidConfig, LIMITS, upcast } from './agent-config.ts';
 
 /** The problems of one agent's change; [] = it is taken. Paths are told from `input.inbound` on. */
 function problems(inbound: Record<string, unknown>): { path: string; message: string }[] {
@@ -328,5 +328,66 @@ describe('generated changes', () => {
         },
       ),
     );
+  });
+});
+
+describe('upcast', () => {
+  const {
+    transferTo: _t,
+    endCall: _e,
+    voicemailMessage: _v,
+    useKnowledgeBase: _k,
+    ...old
+  } = {
+    ...defaultConfig('OUTBOUND'),
+    systemPrompt: 'P',
+  };
+
+  test('gives a configuration that was saved before a field existed its default', () => {
+    expect(upcast('OUTBOUND', old)).toEqual({ ...defaultConfig('OUTBOUND'), systemPrompt: 'P' });
+    expect(upcast('OUTBOUND', { ...old, maxDurationSeconds: 10 })).toMatchObject({
+      maxDurationSeconds: 10,
+      transferTo: [],
+      endCall: false,
+      voicemailMessage: null,
+      useKnowledgeBase: false,
+    });
+  });
+
+  test('keeps what is stored, null and what this build does not know included', () => {
+    const stored = { ...old, firstMessage: null, endCall: true, extraMetadata: { crm: 1 }, later: 7 };
+    expect(upcast('OUTBOUND', stored)).toMatchObject(stored);
+  });
+});
+
+describe('transferTo', () => {
+  const desk = { number: '+14155550142', description: 'Desk' };
+  test.each(['+14155550142', '+4930123456', '+6834123', '+123456789012345'])('takes %s', (number) => {
+    expect(accepted({ inbound: { transferTo: [{ ...desk, number }] } }).inbound?.config).toEqual({
+      transferTo: [{ ...desk, number, message: null }],
+    });
+  });
+
+  test.each([
+    '',
+    '911',
+    '+0123456789',
+    '+1 415 555 0142',
+    '4155550142',
+    '+1415555014x',
+    '+1234567890123456',
+    'sip:a@b',
+  ])('refuses %j, which is not E.164', (number) => {
+    expect(paths({ transferTo: [desk, { ...desk, number }] })).toContain('transferTo.1.number');
+  });
+
+  test(`has at most ${LIMITS.transferTo} destinations, each number once`, () => {
+    const many = (count: number) =>
+      Array.from({ length: count }, (_, n) => ({ ...desk, number: `+1415555${1000 + n}` }));
+    expect(paths({ transferTo: many(LIMITS.transferTo) })).toEqual([]);
+    expect(paths({ transferTo: many(LIMITS.transferTo + 1) })).toEqual(['transferTo']);
+    expect(problems({ transferTo: [desk, ...many(1), desk] })).toEqual([
+      { path: 'transferTo.2.number', message: 'transferTo.number +14155550142 is in the list twice' },
+    ]);
   });
 });

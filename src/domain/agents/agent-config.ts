@@ -21,6 +21,12 @@ export const LIMITS = {
   provider: 64,
   modelName: 200,
   language: 35,
+  /** Ours: a model chooses badly among many. */
+  transferTo: 20,
+  transferDescription: 1_000,
+  transferMessage: 1_000,
+  /** Vapi: at most 1000. */
+  voicemailMessage: 1_000,
   idempotencyKey: 200,
   /** Vapi: seconds. */
   minDurationSeconds: 10,
@@ -41,6 +47,16 @@ export interface Model {
   maxTokens: number | null;
 }
 
+/** A number to which the agent may transfer a call. */
+export interface TransferDestination {
+  /** E.164. */
+  number: string;
+  /** When to transfer there; the model reads it. */
+  description: string;
+  /** What the caller hears before the transfer; null: Vapi's own words. */
+  message: string | null;
+}
+
 export interface AgentConfig {
   name: string;
   systemPrompt: string;
@@ -50,8 +66,17 @@ export interface AgentConfig {
   /** BCP 47, or `multi` where the transcriber detects it. */
   language: string;
   maxDurationSeconds: number;
+  transferTo: TransferDestination[];
+  /** The agent may end the call. */
+  endCall: boolean;
+  /** What the agent says to an answering machine; null: voicemail is not detected. */
+  voicemailMessage: string | null;
+  /** The agent may search the organization's documents. */
+  useKnowledgeBase: boolean;
   /** Other people's `metadata` on the assistant, where the organization adopted a dashboard's edit. Never asked for by a caller. */
   extraMetadata?: JsonObject;
+  /** Ids of tools in Vapi that an operator gave to the agent. Never asked for by a caller. */
+  operatorToolIds?: string[];
 }
 
 export type AgentConfigPatch = Partial<AgentConfig>;
@@ -65,7 +90,20 @@ export function defaultConfig(role: AgentRole): Omit<AgentConfig, 'systemPrompt'
     model: { provider: 'openai', name: 'gpt-4.1', temperature: null, maxTokens: null },
     language: 'en',
     maxDurationSeconds: 600,
+    transferTo: [],
+    endCall: false,
+    voicemailMessage: null,
+    useKnowledgeBase: false,
   };
+}
+
+/**
+ * A stored configuration as this build knows it: a field that did not exist when the configuration was saved has its default. Every
+ * configuration that is read out of the database goes through here.
+ */
+export function upcast(role: AgentRole, stored: object): AgentConfig {
+  // `systemPrompt` has no default, and every configuration that was ever saved has one.
+  return { ...defaultConfig(role), ...(stored as AgentConfig) };
 }
 
 /** One wrong value. `path` starts at the GraphQL argument, for example `input.inbound.voice.stability`. */
@@ -206,6 +244,59 @@ const model = z
     }),
   );
 
+/** True or false; null is refused, because it says neither. */
+const flag = (what: string) =>
+  z.boolean({
+    error: (issue) =>
+      issue.input === null
+        ? `${what} cannot be null; leave it out to keep it as it is`
+        : `${what} must be true or false`,
+  });
+
+const transferDestination = z
+  .object(
+    {
+      number: words(40, 'transferTo.number').refine((value) => /^\+[1-9]\d{6,14}$/.test(value), {
+        error: 'transferTo.number must be a phone number in E.164 form, such as +14155550123',
+      }),
+      description: words(LIMITS.transferDescription, 'transferTo.description'),
+      message: words(LIMITS.transferMessage, 'transferTo.message').nullish(),
+    },
+    { error: 'transferTo must hold destinations, each with a number and a description' },
+  )
+  .transform(
+    ({ number, description, message }): TransferDestination => ({
+      number,
+      description,
+      message: message ?? null,
+    }),
+  );
+
+const transferTo = z
+  .array(transferDestination, {
+    error: (issue) =>
+      issue.input === null
+        ? 'transferTo cannot be null; an empty list removes all destinations'
+        : 'transferTo must be a list',
+  })
+  .check((context) => {
+    const { value: destinations, issues } = context;
+    const refuse = (path: (string | number)[], message: string) =>
+      issues.push({ code: 'custom', input: destinations, path, message });
+    if (destinations.length > LIMITS.transferTo) {
+      refuse(
+        [],
+        `transferTo has ${destinations.length} destinations; at most ${LIMITS.transferTo} are allowed`,
+      );
+    }
+    const seen = new Set<string>();
+    for (const [index, { number }] of destinations.entries()) {
+      // The model names a destination by its number.
+      if (seen.has(number)) refuse([index, 'number'], `transferTo.number ${number} is in the list twice`);
+      seen.add(number);
+    }
+  });
+
 const agent = z
   .object({
     name: words(LIMITS.name, 'name').optional(),
@@ -225,6 +316,11 @@ const agent = z
       LIMITS.maxDurationSeconds,
       ' seconds',
     ).optional(),
+    transferTo: transferTo.optional(),
+    endCall: flag('endCall').optional(),
+    // Null clears it: voicemail is then not detected.
+    voicemailMessage: words(LIMITS.voicemailMessage, 'voicemailMessage').nullish(),
+    useKnowledgeBase: flag('useKnowledgeBase').optional(),
     expectedRevision: integer('expectedRevision', 0, 2_147_483_647).optional(),
     recreateIfMissing: z.boolean().nullish(),
   })
@@ -267,7 +363,7 @@ const saveInput = z
 
 /** Does this configuration keep every rule that a caller's change must keep? For one that was read out of Vapi. */
 export function isValidConfig(config: AgentConfig): boolean {
-  const { extraMetadata: _extra, ...named } = config;
+  const { extraMetadata: _extra, operatorToolIds: _tools, ...named } = config;
   return agent.safeParse(named).success;
 }
 

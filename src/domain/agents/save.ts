@@ -8,8 +8,11 @@ import type { AgentConfig, AgentConfigPatch, AgentRole } from './agent-config.ts
 export const AGENTS = 'agents';
 
 export type SaveStatus = SagaStatus;
-/** Who asked: a user, or the sweep on behalf of the organization's drift policy. */
-export type SaveKind = 'USER' | 'REVERT' | 'ADOPT';
+/**
+ * Who asked: a user, or the sweep on behalf of the organization's drift policy. RENDER: nobody; the same configuration is rendered
+ * differently now.
+ */
+export type SaveKind = 'USER' | 'REVERT' | 'ADOPT' | 'RENDER';
 
 export const SAVE_FAILURE_REASONS = [
   'VAPI_REJECTED',

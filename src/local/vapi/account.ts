@@ -4,14 +4,16 @@
  */
 import { AssistantStore } from './assistant-store.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { JsonObject } from './json.ts';
+import { FileStore, fileEndpoint } from './files.ts';
+import { isObject, type JsonObject } from './json.ts';
 import { type PhoneNumber, PhoneNumberStore, phoneNumberEndpoint } from './phone-numbers.ts';
 import type { Resource, ResourceStore, StoreChange, StoreOptions } from './resource-store.ts';
 import { changedSettings, type Settings, type SettingsInput } from './settings.ts';
+import { ToolStore, toolEndpoint } from './tools.ts';
 import { validateAssistant } from './validate.ts';
 
 /** Also the paths of the API. */
-export const RESOURCES = ['assistant', 'phone-number'] as const;
+export const RESOURCES = ['assistant', 'phone-number', 'file', 'tool'] as const;
 export type ResourceName = (typeof RESOURCES)[number];
 
 export type AccountChange = StoreChange & { readonly of: ResourceName };
@@ -25,6 +27,8 @@ export interface AccountOptions extends Pick<StoreOptions, 'now' | 'id'> {
 export class VapiAccount {
   readonly assistants: AssistantStore;
   readonly phoneNumbers: PhoneNumberStore;
+  readonly files: FileStore;
+  readonly tools: ToolStore;
   readonly numbers: Endpoint<PhoneNumber>;
   readonly endpoints: Readonly<Record<ResourceName, Endpoint>>;
   readonly #initial: Settings;
@@ -41,6 +45,8 @@ export class VapiAccount {
     });
     this.assistants = new AssistantStore(options('assistant'));
     this.phoneNumbers = new PhoneNumberStore(current, options('phone-number'));
+    this.files = new FileStore(current, options('file'));
+    this.tools = new ToolStore(current, options('tool'));
     this.numbers = phoneNumberEndpoint(
       this.phoneNumbers,
       current,
@@ -55,6 +61,13 @@ export class VapiAccount {
         deleted: ({ orgId, id }) => this.#detachNumbers(orgId, id),
       },
       'phone-number': this.numbers as Endpoint,
+      file: fileEndpoint(this.files, current, (orgId, id) => this.tools.names(orgId, id)) as Endpoint,
+      tool: toolEndpoint(
+        this.tools,
+        current,
+        (orgId, id) => this.files.get(orgId, id) !== undefined,
+        (tool) => this.#isPinned(tool),
+      ) as Endpoint,
     };
   }
 
@@ -107,6 +120,14 @@ export class VapiAccount {
       if (found) return found;
     }
     return undefined;
+  }
+
+  /** Only a version pin refuses the deletion of a tool; an id in `toolIds` is left dangling. */
+  #isPinned({ orgId, id }: Resource): boolean {
+    return this.assistants.all().some(({ orgId: owner, model }) => {
+      const refs = owner === orgId && isObject(model) ? model['toolRefs'] : undefined;
+      return Array.isArray(refs) && refs.some((ref) => isObject(ref) && ref['toolId'] === id);
+    });
   }
 
   #detachNumbers(orgId: string, assistantId: string): void {

@@ -4,16 +4,17 @@
  */
 import { RESOURCES, type ResourceName, type VapiAccount } from './account.ts';
 import type { Endpoint } from './endpoint.ts';
+import type { Form } from './form.ts';
 import { isObject, type Json, type JsonObject } from './json.ts';
 import { type NumberSearch, searchNumbers } from './phone-numbers.ts';
-import type { ListQuery, Resource } from './resource-store.ts';
+import type { ListQuery, Resource, ResourceStore } from './resource-store.ts';
 
 export interface ApiRequest {
   readonly method: string;
   /** Without the query. */
   readonly path: string;
   readonly query: URLSearchParams;
-  readonly body: string | { readonly tooLarge: true };
+  readonly body: string | Form | { readonly tooLarge: true };
   readonly authorization: string | undefined;
   readonly userAgent: string | undefined;
 }
@@ -58,7 +59,7 @@ export function answerRequest(
 ): Answered {
   // Cloudflare is in front of the API and answers first, in plain text (docs/vapi.md#user-agent).
   if (!request.userAgent) return refused(403, 'error code: 1010');
-  if (typeof request.body !== 'string') {
+  if (typeof request.body === 'object' && 'tooLarge' in request.body) {
     return refused(413, error('request entity too large', 'Payload Too Large', 413));
   }
   if (!request.authorization) {
@@ -67,7 +68,7 @@ export function answerRequest(
   const key = keyOf(keys, request.authorization);
   if (!key) return refused(401, error(INVALID_KEY, 'Unauthorized', 401));
 
-  const { method, path, query, body } = request;
+  const { method, path, query } = request;
   const noRoute = refused(404, error(`Cannot ${method} ${path}`, 'Not Found', 404));
   const segments = path.split('/').filter((segment) => segment !== '');
   const route = segments.join('/');
@@ -78,8 +79,8 @@ export function answerRequest(
   if (!isResource(name) || rest.length > 0 || !allowed.includes(method)) return noRoute;
   const endpoint = account.endpoints[name];
   return id === undefined
-    ? onCollection(endpoint, key.orgId, request, body, alter)
-    : onOne(endpoint, key.orgId, id, method, body, alter);
+    ? onCollection(endpoint, key.orgId, request, alter)
+    : onOne(endpoint, key.orgId, id, request, alter);
 }
 
 type Alter = (body: JsonObject) => JsonObject;
@@ -99,35 +100,36 @@ const EMPTY: Readonly<Record<string, Json>> = {
   'eval/simulation/suite': [],
 };
 
-function onCollection(
-  endpoint: Endpoint,
-  orgId: string,
-  { method, query }: ApiRequest,
-  text: string,
-  alter: Alter,
-): Answered {
-  if (method === 'GET') {
-    const wanted = readListQuery(query);
-    if (wanted.problems.length > 0) return invalid(wanted.problems);
-    return read(endpoint.store.list(orgId, wanted.query).map((one) => shownBy(endpoint, one)));
+function onCollection(endpoint: Endpoint, orgId: string, request: ApiRequest, alter: Alter): Answered {
+  const { store } = endpoint;
+  if (request.method === 'GET') {
+    const listed = endpoint.list?.(orgId, request.query) ?? listBy(store, orgId, request.query);
+    if ('problems' in listed) return invalid(listed.problems);
+    return read(listed.map((one) => shownBy(endpoint, one)));
   }
-  const body = readBody(text);
+  const body = readBody(request, endpoint.isForm);
   if (typeof body === 'string') return bad(body);
   const problems = endpoint.createProblems(body);
   if (problems.length > 0) return invalid(problems);
   const refusal = endpoint.refuseCreate?.(orgId, body);
   if (refusal !== undefined) return bad(refusal);
-  return { answer: { status: 201, body: endpoint.store.create(orgId, alter(body)) }, applied: true };
+  const fields = endpoint.fields?.(body) ?? body;
+  return { answer: { status: 201, body: store.create(orgId, alter(fields)) }, applied: true };
+}
+
+function listBy(store: ResourceStore, orgId: string, params: URLSearchParams) {
+  const { query, problems } = readListQuery(params);
+  return problems.length > 0 ? { problems } : store.list(orgId, query);
 }
 
 function onOne(
   endpoint: Endpoint,
   orgId: string,
   rawId: string,
-  method: string,
-  text: string,
+  request: ApiRequest,
   alter: Alter,
 ): Answered {
+  const { method } = request;
   // Vapi does not document its answer to an id that is not a UUID. Its framework's UUID check answers 400, and a 404
   // here would make a client's bug look like a deleted resource.
   if (!UUID.test(rawId)) return bad('Validation failed (uuid is expected)');
@@ -139,13 +141,13 @@ function onOne(
   if (method === 'DELETE') {
     if (!current) return missing;
     const refusal = endpoint.refuseDelete?.(current);
-    if (refusal) return refused(refusal.status, refusal.body);
+    if (refusal) return refusedDelete(refusal);
     store.delete(orgId, id);
     endpoint.deleted?.(current);
     return { ...read(shownBy(endpoint, current)), applied: true };
   }
   // Validation precedes the look-up, as in Vapi's framework: an invalid body is a 400 even for a missing id.
-  const body = readBody(text);
+  const body = readBody(request);
   if (typeof body === 'string') return bad(body);
   const problems = endpoint.patchProblems(body, current);
   if (problems.length > 0) return invalid(problems);
@@ -188,6 +190,17 @@ const read = (body: Json): Answered => ({ answer: { status: 200, body }, applied
 
 const shownBy = (endpoint: Endpoint, resource: Resource) => endpoint.shown?.(resource) ?? resource;
 
+function refusedDelete({
+  status,
+  message,
+  error: name,
+}: NonNullable<ReturnType<NonNullable<Endpoint['refuseDelete']>>>): Answered {
+  return refused(
+    status,
+    name === undefined ? error(message, 'Bad Request', status) : { error: name, message },
+  );
+}
+
 function readListQuery(params: URLSearchParams): { query: ListQuery; problems: string[] } {
   const query: Record<string, number> = {};
   const problems: string[] = [];
@@ -208,8 +221,13 @@ function readListQuery(params: URLSearchParams): { query: ListQuery; problems: s
   return { query, problems };
 }
 
-/** The fields of a body, or its problem. A missing body counts as one without fields. */
-function readBody(text: string): JsonObject | string {
+/** The fields of a body, or its problem. A missing body counts as one without fields, and so does a form where JSON belongs. */
+function readBody({ body }: ApiRequest, isForm = false): JsonObject | string {
+  if (isForm)
+    return typeof body === 'object' && 'form' in body
+      ? body.form
+      : 'Invalid file: expected multipart/form-data.';
+  const text = typeof body === 'string' ? body : '';
   if (text === '') return {};
   try {
     const value: Json = JSON.parse(text);

@@ -53,6 +53,8 @@ describe('each kind, over HTTP', () => {
     ],
     [{ kind: 'empty-body' }, 'applied', { status: 200, text: '' }],
     [{ kind: 'garbled-body' }, 'applied', { status: 200, text: expect.stringMatching(/^\{"id":.*[^}]$/) }],
+    [{ kind: 'slow-body', ms: 20 }, 'applied', { status: 200, text: expect.stringMatching(/^\{"id":.*\}$/) }],
+    [{ kind: 'slow-body', ms: 60_000 }, 'applied', 'nothing'],
     [{ kind: 'hang-before' }, 'not applied', 'nothing'],
     [{ kind: 'hang-after' }, 'applied', 'nothing'],
     [{ kind: 'late', ms: 60_000 }, 'not applied', 'nothing'],
@@ -69,6 +71,14 @@ describe('each kind, over HTTP', () => {
       {
         status: 400,
         text: '{"message":["name must not be rude","nor long"],"error":"Bad Request","statusCode":400}',
+      },
+    ],
+    [
+      { kind: 'reject', messages: 'You have too many numbers.' },
+      'not applied',
+      {
+        status: 400,
+        text: '{"message":"You have too many numbers.","error":"Bad Request","statusCode":400}',
       },
     ],
   ];

@@ -19,10 +19,10 @@ const base = {
   match: z
     .strictObject({
       method: z.string().optional(),
-      /** Regular expression on path and query, such as `^/assistant/`. */
+      /** Regular expression on path and query, such as `^/assistant/` or `^/file$`: faults apply to one resource by it. */
       path: z.union([z.instanceof(RegExp), z.string().transform(toRegExp)]).optional(),
       bodyIncludes: z.string().optional(),
-      /** Receives the parsed body, or its text if it is not JSON. In-process only. */
+      /** Receives the parsed body, the fields of a form, or text. In-process only. */
       body: z.custom<(body: unknown) => boolean>((value) => typeof value === 'function').optional(),
       /** Applies from the nth matching request on, counted from 1. */
       nth: z.int().min(1).default(1),
@@ -62,6 +62,8 @@ const faultSchema = z.discriminatedUnion('kind', [
   z.strictObject({ ...base, kind: z.literal('empty-body') }),
   /** 200 (or 201) with truncated JSON, after the effect. */
   z.strictObject({ ...base, kind: z.literal('garbled-body') }),
+  /** Sends the headers and half of the body, and the rest `ms` later, after the effect. */
+  z.strictObject({ ...base, kind: z.literal('slow-body'), ms }),
   /** Never answers. The socket stays open until the client or `stop()` closes it. */
   z.strictObject({ ...base, kind: z.literal('hang-before') }),
   z.strictObject({ ...base, kind: z.literal('hang-after') }),
@@ -81,8 +83,12 @@ const faultSchema = z.discriminatedUnion('kind', [
     path: z.string().min(1),
     value: z.json().optional(),
   }),
-  /** 400 with these messages. */
-  z.strictObject({ ...base, kind: z.literal('reject'), messages: z.array(z.string()).min(1) }),
+  /** 400 with these messages: a list as for a validation, or one string as for a policy. */
+  z.strictObject({
+    ...base,
+    kind: z.literal('reject'),
+    messages: z.union([z.string().min(1), z.array(z.string()).min(1)]),
+  }),
 ]);
 
 export type FaultInput = z.input<typeof faultSchema>;

@@ -19,15 +19,19 @@ import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error,
 import type { AssistantStore } from './assistant-store.ts';
 import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
+import type { FileStore } from './files.ts';
+import { readForm } from './form.ts';
 import type { Json, JsonObject } from './json.ts';
 import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
+import type { ToolStore } from './tools.ts';
 
 /** The Vapi organization of a key without one. */
 export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
-/** Vapi does not document its limit. */
+/** Vapi does not document its limits. The setting `maxFileBytes` refuses a file earlier. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
+const MAX_FORM_BYTES = 64 * 1024 * 1024;
 const MAX_RECORDED = 10_000;
 
 export interface VapiStandInOptions {
@@ -61,7 +65,7 @@ interface RecordedRequest {
   readonly path: string;
   /** Without the question mark. */
   readonly query: string;
-  /** Parsed if it is JSON, otherwise text. */
+  /** Parsed if it is JSON. A form has its fields, and of a file its name, type, size and SHA-256. Otherwise text. */
   readonly body: unknown;
   /** The name of the accepted key in the request, null if none. */
   readonly key: string | null;
@@ -83,6 +87,8 @@ export interface VapiStandIn {
   /** The assistants. */
   readonly store: AssistantStore;
   readonly phoneNumbers: PhoneNumberStore;
+  readonly files: FileStore;
+  readonly tools: ToolStore;
   readonly settings: Settings;
   /** Oldest first; the last 10,000. */
   readonly requests: readonly RecordedRequest[];
@@ -139,34 +145,36 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     await loaded.promise;
     // Not `new URL`, which throws on some addresses that clients can send.
     const [path = '/', ...query] = (incoming.url ?? '/').split('?');
-    const text = await readText(incoming);
+    const bytes = await readBytes(incoming);
     if (path.startsWith('/__stand-in/')) {
       if (!isLoopback(incoming))
         return send(response, 403, error('Only from this machine', 'Forbidden', 403));
-      const [status, body] = control(incoming.method ?? '', path, text ?? '');
+      const [status, body] = control(incoming.method ?? '', path, bytes?.toString() ?? '');
       await dataFile?.flushed();
       return send(response, status, body);
     }
-    await serveApi(incoming, response, { path, query: query.join('?') }, text);
+    await serveApi(incoming, response, { path, query: query.join('?') }, bytes);
   }
 
   async function serveApi(
     incoming: IncomingMessage,
     response: ServerResponse,
     { path, query }: { path: string; query: string },
-    text: string | undefined,
+    bytes: Buffer | undefined,
   ): Promise<void> {
-    const { authorization, 'user-agent': userAgent } = incoming.headers;
+    const { authorization, 'user-agent': userAgent, 'content-type': contentType } = incoming.headers;
+    const text = bytes?.toString();
+    const form = bytes && (await readForm(contentType, bytes));
     const method = incoming.method ?? 'GET';
     const request: ApiRequest = {
       method,
       path,
       query: new URLSearchParams(query),
-      body: text ?? { tooLarge: true },
+      body: form ?? text ?? { tooLarge: true },
       authorization,
       userAgent,
     };
-    const body = parsed(text);
+    const body = form?.form ?? parsed(text);
     const { delayMs, holds, strike } = faults.take({
       method,
       pathAndQuery: query === '' ? path : `${path}?${query}`,
@@ -242,6 +250,15 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       case 'garbled-body': {
         const whole = JSON.stringify(answer.body);
         return reply(answer.status, whole.slice(0, Math.ceil(whole.length / 2)), JSON_TYPE);
+      }
+      case 'slow-body': {
+        const whole = Buffer.from(JSON.stringify(answer.body));
+        const half = Math.ceil(whole.length / 2);
+        response.writeHead(answer.status, { ...JSON_TYPE, 'content-length': whole.length });
+        response.write(whole.subarray(0, half));
+        await delay(strike.ms, delays);
+        record.status = answer.status;
+        return void response.end(whole.subarray(half));
       }
       default:
         return reply(answer.status, answer.body, method === 'GET' ? { etag: weakEtag(answer.body) } : {});
@@ -332,6 +349,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     key,
     store: account.assistants,
     phoneNumbers: account.phoneNumbers,
+    files: account.files,
+    tools: account.tools,
     get settings() {
       return account.settings;
     },
@@ -384,16 +403,18 @@ function named(inputs: readonly KeyInput[]): AcceptedKey[] {
   }));
 }
 
-/** The whole body as text. Undefined if it is longer than `MAX_BODY_BYTES`; the rest is then read and dropped. */
-async function readText(incoming: IncomingMessage): Promise<string | undefined> {
+/** The whole body. Undefined if it is longer than `MAX_BODY_BYTES`; the rest is then read and dropped. */
+async function readBytes(incoming: IncomingMessage): Promise<Buffer | undefined> {
+  const isForm = incoming.headers['content-type']?.startsWith('multipart/');
+  const most = isForm ? MAX_FORM_BYTES : MAX_BODY_BYTES;
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of incoming) {
     bytes += chunk.length;
-    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
+    if (bytes <= most) chunks.push(chunk);
     else chunks.length = 0;
   }
-  return bytes > MAX_BODY_BYTES ? undefined : Buffer.concat(chunks).toString('utf8');
+  return bytes > most ? undefined : Buffer.concat(chunks);
 }
 
 function send(

@@ -37,6 +37,30 @@ const settingsSchema = z.strictObject({
   unknownAssistantId: z.enum(['accepted', 'refused']).default('accepted'),
   /** What the deletion of an assistant does to the numbers that refer to it. */
   numbersOfDeletedAssistant: z.enum(['kept', 'detached']).default('kept'),
+
+  /** Time from an upload until the file is parsed. 0: the answer to the upload says so. */
+  fileProcessingMs: ms.default(2_000),
+  /** What becomes of an uploaded file when that time is over. */
+  fileOutcome: z.enum(['done', 'failed', 'never']).default('done'),
+  /** The largest file, bytes. */
+  maxFileBytes: z
+    .number()
+    .int()
+    .min(1)
+    .default(10 * 1024 * 1024),
+  /** What an upload does with a file name of more than 40 characters. */
+  longFileNames: z.enum(['truncated', 'refused']).default('truncated'),
+  /** What a list of files without `purpose` answers. */
+  fileListWithoutPurpose: z.enum(['refused', 'all']).default('refused'),
+  /** What DELETE does with a file that a tool names. If it is deleted, its id stays in the tool. */
+  fileInUse: z.enum(['deleted', 'refused']).default('deleted'),
+
+  /** What a tool does with the id of a file that does not exist. */
+  unknownFileIds: z.enum(['accepted', 'refused']).default('accepted'),
+  /** What a tool does with a knowledge base without files. */
+  emptyFileIds: z.enum(['accepted', 'refused']).default('accepted'),
+  /** What a query tool does with `function`. `dropped`: accepted, and in no answer. */
+  queryToolFunction: z.enum(['kept', 'dropped', 'refused']).default('kept'),
 });
 
 export type Settings = z.output<typeof settingsSchema>;

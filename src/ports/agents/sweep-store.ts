@@ -19,6 +19,9 @@ export interface SweepAgent {
   /** The agent's last committed save: the only one whose stamp is current. */
   saveId: string;
   config: AgentConfig;
+  /** How the document was rendered: with this version, and with this besides the configuration. */
+  mappingVersion: number;
+  context: JsonObject;
   /** The normal form of what Vapi answered to that save. */
   observed: JsonObject | null;
   missing: boolean;
@@ -34,6 +37,8 @@ export interface ListedAgent {
   assistantId: string;
   revision: number;
   saveId: string;
+  /** Decides the normal form. */
+  mappingVersion: number;
   /** SHA-256 of `jsonbText` of the normal form of what Vapi answered to that save. */
   hash: string | null;
   /** The agent's row does not say that it is in step, so it is worth a note that it is. */

@@ -1,6 +1,11 @@
 import { type FragmentDefinitionNode, type GraphQLResolveInfo, Kind, type SelectionSetNode } from 'graphql';
 import type { AppContext } from '../../context.ts';
-import { AGENT_ROLES, type Model, type Voice } from '../../domain/agents/agent-config.ts';
+import {
+  AGENT_ROLES,
+  type Model,
+  type TransferDestination,
+  type Voice,
+} from '../../domain/agents/agent-config.ts';
 import type { AgentRecord, FieldDrift } from '../../domain/agents/save.ts';
 import { AGENT_SYNC_STATUSES, syncStatus } from '../../services/agents/sync-status.ts';
 import { builder, tenantOf } from '../builder.ts';
@@ -42,8 +47,64 @@ const FieldDriftRef = builder.objectRef<FieldDrift>('FieldDrift').implement({
   }),
 });
 
+const TransferDestinationRef = builder.objectRef<TransferDestination>('TransferDestination').implement({
+  description: 'A number to which the agent may transfer a call.',
+  fields: (t) => ({
+    number: t.exposeString('number', { description: 'In E.164 form.' }),
+    description: t.exposeString('description', {
+      description: 'When to transfer there; the model reads it.',
+    }),
+    message: t.exposeString('message', {
+      nullable: true,
+      description: 'What the caller hears before the transfer.',
+    }),
+  }),
+});
+
 /** An agent to be shown. `settled`: it comes from the save functions, which saw under their lock that no save was open. */
 export type AgentView = AgentRecord & { settled?: true };
+
+type Types = typeof builder extends PothosSchemaTypes.SchemaBuilder<infer T> ? T : never;
+
+/** The configuration, as an agent and a revision of it both have it. */
+function configFields<Agent extends AgentRecord>(t: PothosSchemaTypes.ObjectFieldBuilder<Types, Agent>) {
+  return {
+    name: t.string({ resolve: ({ config }) => config.name }),
+    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
+    firstMessage: t.string({
+      nullable: true,
+      description: 'Null: the agent waits for the caller to speak.',
+      resolve: ({ config }) => config.firstMessage,
+    }),
+    voice: t.field({ type: VoiceRef, resolve: ({ config }) => config.voice }),
+    model: t.field({ type: ModelRef, resolve: ({ config }) => config.model }),
+    language: t.string({ resolve: ({ config }) => config.language }),
+    maxDurationSeconds: t.int({ resolve: ({ config }) => config.maxDurationSeconds }),
+    transferTo: t.field({
+      type: [TransferDestinationRef],
+      description: 'Where the agent may transfer a call.',
+      resolve: ({ config }) => config.transferTo,
+    }),
+    endCall: t.boolean({
+      description: 'The agent may end the call.',
+      resolve: ({ config }) => config.endCall,
+    }),
+    voicemailMessage: t.string({
+      nullable: true,
+      description: 'What the agent says to an answering machine. Null: voicemail is not detected.',
+      resolve: ({ config }) => config.voicemailMessage,
+    }),
+    useKnowledgeBase: t.boolean({
+      description: "The agent may search the organization's documents.",
+      resolve: ({ config }) => config.useKnowledgeBase,
+    }),
+    operatorToolIds: t.stringList({
+      description:
+        'Ids of tools in Vapi that the operator of this server gave to the agent. A save keeps them.',
+      resolve: ({ config }) => config.operatorToolIds ?? [],
+    }),
+  };
+}
 
 /** Agents that a save function answered: what they are in needs no further read. */
 export function settled(agents: AgentRecord[]): AgentView[] {
@@ -75,17 +136,7 @@ export const AgentRevisionRef = builder.objectRef<AgentRecord>('AgentRevision').
     agentId: t.exposeID('id'),
     role: t.expose('role', { type: AgentRoleRef }),
     revision: t.exposeInt('revision'),
-    name: t.string({ resolve: ({ config }) => config.name }),
-    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
-    firstMessage: t.string({
-      nullable: true,
-      description: 'Null: the agent waits for the caller to speak.',
-      resolve: ({ config }) => config.firstMessage,
-    }),
-    voice: t.field({ type: VoiceRef, resolve: ({ config }) => config.voice }),
-    model: t.field({ type: ModelRef, resolve: ({ config }) => config.model }),
-    language: t.string({ resolve: ({ config }) => config.language }),
-    maxDurationSeconds: t.int({ resolve: ({ config }) => config.maxDurationSeconds }),
+    ...configFields(t),
     vapiAssistantId: t.exposeString('assistantId', { nullable: true }),
     savedAt: t.expose('lastSyncedAt', { type: 'DateTime', nullable: true }),
   }),
@@ -95,17 +146,7 @@ export const AgentRef = builder.objectRef<AgentView>('Agent').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
     role: t.expose('role', { type: AgentRoleRef }),
-    name: t.string({ resolve: ({ config }) => config.name }),
-    systemPrompt: t.string({ complexity: PROMPT_COST, resolve: ({ config }) => config.systemPrompt }),
-    firstMessage: t.string({
-      nullable: true,
-      description: 'Null: the agent waits for the caller to speak.',
-      resolve: ({ config }) => config.firstMessage,
-    }),
-    voice: t.field({ type: VoiceRef, resolve: ({ config }) => config.voice }),
-    model: t.field({ type: ModelRef, resolve: ({ config }) => config.model }),
-    language: t.string({ resolve: ({ config }) => config.language }),
-    maxDurationSeconds: t.int({ resolve: ({ config }) => config.maxDurationSeconds }),
+    ...configFields(t),
     vapiAssistantId: t.exposeString('assistantId', {
       nullable: true,
       description: "The assistant's id in Vapi.",

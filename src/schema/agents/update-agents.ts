@@ -42,6 +42,20 @@ const ModelInput = builder.inputType('ModelInput', {
   }),
 });
 
+const TransferDestinationInput = builder.inputType('TransferDestinationInput', {
+  description: 'A number to which the agent may transfer a call.',
+  fields: (t) => ({
+    number: t.string({ required: true, description: 'In E.164 form, such as `+14155550123`.' }),
+    description: t.string({
+      required: true,
+      description: `When to transfer there; the model reads it. At most ${LIMITS.transferDescription} characters.`,
+    }),
+    message: t.string({
+      description: `What the caller hears before the transfer. At most ${LIMITS.transferMessage} characters; null: Vapi's own words.`,
+    }),
+  }),
+});
+
 const AgentConfigInput = builder.inputType('AgentConfigInput', {
   description:
     'Fields left out stay as they are; null clears a field that may be empty.\n' +
@@ -59,6 +73,18 @@ const AgentConfigInput = builder.inputType('AgentConfigInput', {
     language: t.string({ description: 'A BCP 47 tag such as `en` or `pt-BR`, or `multi`. Default: `en`.' }),
     maxDurationSeconds: t.int({
       description: `${LIMITS.minDurationSeconds} to ${LIMITS.maxDurationSeconds}. Default: 600.`,
+    }),
+    transferTo: t.field({
+      type: [TransferDestinationInput],
+      description: `Where the agent may transfer a call; replaced whole. At most ${LIMITS.transferTo} destinations, each number once. Default: none.`,
+    }),
+    endCall: t.boolean({ description: 'The agent may end the call. Default: false.' }),
+    voicemailMessage: t.string({
+      description: `What the agent says to an answering machine. At most ${LIMITS.voicemailMessage} characters; null: voicemail is not detected. Default: null.`,
+    }),
+    useKnowledgeBase: t.boolean({
+      description:
+        "The agent may search the organization's documents, as soon as one is READY. Default: false.",
     }),
     expectedRevision: t.int({
       description: 'Refuse the save unless the agent is at this revision; 0 = it must not exist yet.',

@@ -1,5 +1,5 @@
 import type { AppContext } from '../../context.ts';
-import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
+import type { PhoneNumberRecord, PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
 import type { PhoneNumberFilter } from '../../ports/tenant-reads.ts';
 import type { ConnectionArgs } from '../../services/reads/connection.ts';
 import { listPhoneNumbers } from '../../services/reads/lists.ts';
@@ -8,10 +8,35 @@ import { builder, orBadInput, tenantOf } from '../builder.ts';
 import { READ_COST } from '../cost.ts';
 import { OrganizationRef } from '../organizations/organization.ts';
 
+const PhoneNumberStateRef = builder.enumType('PhoneNumberState', {
+  values: {
+    PROVISIONING: { description: 'Asked for; Vapi has not answered yet.' },
+    ACTIVATING: { description: 'Vapi has it, and it cannot be called yet.' },
+    ACTIVE: {},
+    BLOCKED: { description: 'Vapi has blocked it.' },
+    RELEASING: { description: 'Is being deleted in Vapi.' },
+    RELEASED: { description: 'Given back. The row stays, for the call log.' },
+    MISSING: { description: 'Somebody deleted it in Vapi. Release it, too.' },
+    FAILED: { description: 'Was not bought or imported; `failure` says why.' },
+    UNKNOWN: {
+      description:
+        'Whether Vapi made it cannot be found out; an operator must settle it, or it shows up by itself.',
+    },
+  } satisfies Record<PhoneNumberState, object>,
+});
+
 export const PhoneNumberRef = builder.objectRef<PhoneNumberRecord>('PhoneNumber').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
-    number: t.exposeString('number', { description: 'E.164, for example `+12065550101`.' }),
+    number: t.exposeString('number', {
+      nullable: true,
+      description: 'E.164, for example `+12065550101`. Null until Vapi has said it.',
+    }),
+    state: t.expose('state', { type: PhoneNumberStateRef }),
+    failure: t.exposeString('failure', {
+      nullable: true,
+      description: 'Why it is not what it should be, in words.',
+    }),
     label: t.exposeString('label', { nullable: true }),
     provider: t.exposeString('provider', { description: 'As Vapi names it, for example `vapi`, `twilio`.' }),
     agent: t.field({
@@ -29,6 +54,7 @@ const PhoneNumberFilterInput = builder.inputType('PhoneNumberFilter', {
   fields: (t) => ({
     agentId: t.id(),
     attached: t.boolean({ description: 'True: belongs to an agent. False: to none.' }),
+    states: t.field({ type: [PhoneNumberStateRef], description: 'Any of these.' }),
   }),
 });
 
@@ -39,7 +65,7 @@ const PhoneNumberConnection = builder.connectionObject({
 
 const phoneNumbers = {
   type: PhoneNumberRef,
-  description: 'By number.',
+  description: 'By number; those whose number is not known yet come first.',
   args: builder.args((t) => ({ filter: t.field({ type: PhoneNumberFilterInput }) })),
   resolve: (
     _parent: unknown,

@@ -18,11 +18,11 @@ function clocks() {
   return { database, real, answer, pass: (ms: number) => (mono += ms) };
 }
 
-test("the database's clock is unknown until it was heard", () => {
+test('the time of the database is unknown until the database has answered', () => {
   expect(clocks().database.now()).toBeNull();
 });
 
-test('it is never ahead, and behind by no more than the fastest answer took', () => {
+test('the time is never ahead, and is behind by no more than the fastest answer took', () => {
   const { database, real, answer, pass } = clocks();
   for (const ms of [400, 20, 5_000, 90]) {
     answer(ms);
@@ -31,7 +31,7 @@ test('it is never ahead, and behind by no more than the fastest answer took', ()
   expect(real() - (database.now() ?? 0)).toBe(20);
 });
 
-test('a clock that was set back is believed after a minute', () => {
+test('accepts a clock that was set back after one minute', () => {
   const { database, real, answer, pass } = clocks();
   answer(10);
   pass(30_000);
@@ -62,12 +62,12 @@ async function beat(answer: { replicas: number; known: boolean }, answerMs: numb
   return { shares, asked };
 }
 
-test('a replica has its share for as long as the others count it, from before the beat was sent', async () => {
+test('a replica keeps its share, from before the beat was sent, for as long as the others count it', async () => {
   const { shares, asked } = await beat({ replicas: 4, known: true }, 2_900);
   expect(asked).toEqual([['this replica', REPLICA_TTL_MS]]);
   expect(shares).toEqual([[1 / 4, 10_000 + REPLICA_TTL_MS]]);
 });
 
-test('a replica of which not all the others know has no share yet', async () => {
+test('a replica has no share until all the others know of it', async () => {
   expect((await beat({ replicas: 4, known: false }, 0)).shares).toEqual([[0, 10_000 + REPLICA_TTL_MS]]);
 });

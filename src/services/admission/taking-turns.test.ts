@@ -27,7 +27,7 @@ function start(answer: Refused | Omit<Admitted, 'done' | 'unused'>) {
   return { voice: takingTurns(voice, admission, 'sweep', 30_000), asked, events };
 }
 
-test('a request is sent when it has its turn, which ends with the answer', async () => {
+test('sends a request during its turn, which ends with the answer', async () => {
   const { voice, asked, events } = start({ admitted: true });
   expect(await voice.getAssistant('a')).toEqual({ kind: 'gone' });
   expect(asked).toEqual([['sweep', 1, 30_000]]);
@@ -35,13 +35,13 @@ test('a request is sent when it has its turn, which ends with the answer', async
   expect(voice.timeoutMs).toBe(7);
 });
 
-test('a turn ends as well if the request breaks', async () => {
+test('ends the turn if the request throws', async () => {
   const { voice, events } = start({ admitted: true });
   await expect(voice.listAssistants({})).rejects.toThrow('broken');
   expect(events).toEqual(['done']);
 });
 
-test('a request without a turn is not sent, and says when to come back', async () => {
+test('does not send a request without a turn, and returns a retry time', async () => {
   const { voice, events } = start({ admitted: false, retryAfterMs: 1_234 });
   expect(await voice.getAssistant('a')).toEqual({ kind: 'rate_limited', retryAfterMs: 1_234 });
   expect(events).toEqual([]);

@@ -85,7 +85,10 @@ const INPUT_FIELDS: readonly [vapi: RegExp, input: string][] = [
   [/^model(\.(provider|temperature|maxTokens))?$/, 'model$1'],
   [/^voice(\.(provider|voiceId|stability|similarityBoost))?$/, 'voice$1'],
   [/^(transcriber|voice)\.language$/, 'language'],
-  [/^(name|firstMessage|maxDurationSeconds)$/, '$1'],
+  [/^model\.tools(\W|$)/, 'transferTo'],
+  [/^model\.toolIds(\W|$)/, 'useKnowledgeBase'],
+  [/^voicemailDetection(\W|$)/, 'voicemailMessage'],
+  [/^(name|firstMessage|maxDurationSeconds|voicemailMessage)$/, '$1'],
 ];
 
 /** What Vapi refused, field by field. Its messages begin with the path of the field: `voice.provider must be one of …`. */

@@ -8,7 +8,7 @@ import { MAPPING_VERSION, renderAssistant } from './render.ts';
 
 const documents = fc
   .tuple(agentConfigs(), stamps)
-  .map(([config, stamp]) => renderAssistant(MAPPING_VERSION, config, stamp));
+  .map(([config, stamp]) => renderAssistant(MAPPING_VERSION, config, stamp, {}));
 
 /** As Vapi answers it: with its own fields, and keys in an order of its own. */
 function answered(document: JsonObject): JsonObject {
@@ -204,9 +204,11 @@ describe('observedForm', () => {
   test('does not depend on the order of keys, on nulls, or on what Vapi adds', () => {
     fc.assert(
       fc.property(documents, (document) => {
-        const form = canonicalJson(observedForm(document));
-        expect(canonicalJson(observedForm(answered(document)))).toBe(form);
-        expect(canonicalJson(observedForm(disguised(answered(document)) as JsonObject))).toBe(form);
+        const form = canonicalJson(observedForm(MAPPING_VERSION, document));
+        expect(canonicalJson(observedForm(MAPPING_VERSION, answered(document)))).toBe(form);
+        expect(
+          canonicalJson(observedForm(MAPPING_VERSION, disguised(answered(document)) as JsonObject)),
+        ).toBe(form);
       }),
     );
   });
@@ -214,30 +216,95 @@ describe('observedForm', () => {
   test('of itself is itself', () => {
     fc.assert(
       fc.property(documents, (document) => {
-        const form = observedForm(document);
-        expect(observedForm(form)).toEqual(form);
+        const form = observedForm(MAPPING_VERSION, document);
+        expect(observedForm(MAPPING_VERSION, form)).toEqual(form);
       }),
     );
   });
 
   test('holds the managed fields and none of our stamp; what others keep in metadata stays', () => {
-    const form = observedForm({
+    const form = observedForm(MAPPING_VERSION, {
       ...answered(SENT),
       backgroundSound: 'office',
       metadata: { lockstep: { saveId: 's' }, crm: { id: 7, note: null } },
     });
     const { firstMessage: _null, metadata: _ours, ...rest } = SENT;
     expect(form).toEqual({ ...rest, metadata: { crm: { id: 7 } } });
-    expect(observedForm(SENT)).not.toHaveProperty('metadata');
+    expect(observedForm(MAPPING_VERSION, SENT)).not.toHaveProperty('metadata');
   });
 
   test('members of arrays keep their places: null among them is not left out', () => {
     const model = { messages: [null, { role: 'system', content: null }] };
-    expect(observedForm({ model })).toEqual({ model: { messages: [null, { role: 'system' }] } });
+    expect(observedForm(MAPPING_VERSION, { model })).toEqual({
+      model: { messages: [null, { role: 'system' }] },
+    });
+  });
+
+  test('belongs to a mapping version: a field that only a newer one manages is not in it', () => {
+    const document = { name: 'A', voicemailMessage: 'Call back.', backgroundSound: 'office' };
+    expect(observedForm(1, document)).toEqual({ name: 'A' });
+    expect(observedForm(2, document)).toEqual({ name: 'A', voicemailMessage: 'Call back.' });
+    expect(() => observedForm(3, document)).toThrow('unknown mapping version 3');
+  });
+
+  describe('of inline tools', () => {
+    const transfer = {
+      type: 'transferCall',
+      destinations: [{ type: 'number', number: '+14155550142', description: 'D' }],
+    };
+    const form = (...tools: Json[]) => canonicalJson(observedForm(2, { model: { tools } }));
+
+    test.each<[string, JsonObject]>([
+      ['an id', { id: '1' }],
+      ['the account', { orgId: '1' }],
+      ['times', { createdAt: '2026-01-01T00:00:00.000Z', updatedAt: '2026-01-02T00:00:00.000Z' }],
+      ['a version', { latestVersion: 'v1' }],
+      ['documented defaults', { async: false, messages: [] }],
+      ['nulls', { rejectionPlan: null }],
+    ])('does not hold %s', (_what, added) => {
+      expect(form({ ...transfer, ...added })).toBe(form(transfer));
+      expect(form({ type: 'endCall', ...added })).toBe(form({ type: 'endCall' }));
+    });
+
+    test('does not hold the defaults of a destination', () => {
+      const [destination] = transfer.destinations;
+      const defaults = { numberE164CheckEnabled: true, transferPlan: { mode: 'blind-transfer' } };
+      expect(form({ ...transfer, destinations: [{ ...destination, ...defaults }] })).toBe(form(transfer));
+    });
+
+    test.each<[string, JsonObject]>([
+      ['asynchronous work', { async: true }],
+      ['words', { messages: [{ type: 'request-start', content: 'Hm.' }] }],
+      ['conditions', { rejectionPlan: { conditions: [] } }],
+      ['another type', { type: 'dtmf' }],
+      ['no destinations', { destinations: [] }],
+      [
+        'an unchecked number',
+        { destinations: [{ ...transfer.destinations[0], numberE164CheckEnabled: false }] },
+      ],
+      [
+        'a plan',
+        {
+          destinations: [
+            { ...transfer.destinations[0], transferPlan: { mode: 'warm-transfer-say-message' } },
+          ],
+        },
+      ],
+      ['what is not known here', { somethingNew: true }],
+    ])('holds %s', (_what, edit) => {
+      expect(form({ ...transfer, ...edit })).not.toBe(form(transfer));
+    });
+
+    test('holds the number of tools and their order', () => {
+      const endCall = { type: 'endCall' };
+      const forms = [form(), form(transfer), form(transfer, endCall), form(endCall, transfer)];
+      expect(new Set(forms).size).toBe(4);
+      expect(form(null, 'x')).toBe('{"model":{"tools":[null,"x"]}}');
+    });
   });
 
   test.each([null, 'text', 7, ['lockstep']])('metadata that is no object: %j', (metadata) => {
-    expect(observedForm({ name: 'A', metadata })).toEqual({ name: 'A' });
+    expect(observedForm(MAPPING_VERSION, { name: 'A', metadata })).toEqual({ name: 'A' });
   });
 
   test('two forms differ wherever the comparator finds a difference', () => {
@@ -245,7 +312,9 @@ describe('observedForm', () => {
       fc.property(documents, fc.nat(), (document, at) => {
         const paths = leaves(document, '').filter((path) => !path.startsWith('metadata'));
         const edited = withOther(answered(document), paths[at % paths.length] ?? '');
-        expect(canonicalJson(observedForm(edited))).not.toBe(canonicalJson(observedForm(document)));
+        expect(canonicalJson(observedForm(MAPPING_VERSION, edited))).not.toBe(
+          canonicalJson(observedForm(MAPPING_VERSION, document)),
+        );
       }),
     );
   });
@@ -255,7 +324,7 @@ describe('stampOf', () => {
   test('reads what was rendered, from the answer', () => {
     fc.assert(
       fc.property(agentConfigs(), stamps, (config, stamp) => {
-        expect(stampOf(answered(renderAssistant(MAPPING_VERSION, config, stamp)))).toEqual(stamp);
+        expect(stampOf(answered(renderAssistant(MAPPING_VERSION, config, stamp, {})))).toEqual(stamp);
       }),
     );
   });

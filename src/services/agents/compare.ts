@@ -1,8 +1,8 @@
 import type { FieldDrift } from '../../domain/agents/save.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
-import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
+import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../domain/json.ts';
 import { isUuid } from '../../domain/uuid.ts';
-import { MANAGED_FIELDS } from './render.ts';
+import { managedFields } from './render.ts';
 
 /**
  * The one comparator: does an assistant, as Vapi answered it, hold what we sent? Asymmetric: every leaf that was sent must be
@@ -13,6 +13,7 @@ import { MANAGED_FIELDS } from './render.ts';
 const DEFAULTS: Readonly<Record<string, Json>> = {
   maxDurationSeconds: 600,
   firstMessageMode: 'assistant-speaks-first',
+  voicemailDetection: 'off',
 };
 
 /** A PATCH of the whole `model` erases these if they are not sent (docs/vapi.md#model-erases-tools), so their presence is a difference. */
@@ -51,19 +52,62 @@ function isEmpty(value: Json | undefined): boolean {
   return value === undefined || value === null || (Array.isArray(value) && value.length === 0);
 }
 
-/** The normal form of what Vapi answered: the managed fields, without nulls and without our stamp. */
-export function observedForm(answered: JsonObject): JsonObject {
+/**
+ * The normal form of what Vapi answered: the managed fields of this mapping version, without nulls, without our stamp, and without
+ * what Vapi adds to an inline tool.
+ */
+export function observedForm(version: number, answered: JsonObject): JsonObject {
   const form: JsonObject = {};
-  for (const field of MANAGED_FIELDS) {
+  for (const field of managedFields(version)) {
     const value = withoutNulls(answered[field]);
     if (value === undefined) continue;
-    if (field !== 'metadata') form[field] = value;
+    // Version 1 has no tools, and what it stored must stay comparable.
+    if (field === 'model' && version > 1) form[field] = withPlainTools(value);
+    else if (field !== 'metadata') form[field] = value;
     else if (isJsonObject(value)) {
       const { lockstep: _stamp, ...foreign } = value;
       if (Object.keys(foreign).length > 0) form[field] = foreign;
     }
   }
   return form;
+}
+
+const TOOL_LISTS = ['tools', 'toolIds', 'toolRefs'];
+/** An inline tool has no id of ours: what Vapi gives it, it may give anew with each answer. */
+const ADDED_TO_TOOLS = ['id', 'orgId', 'createdAt', 'updatedAt', 'latestVersion'];
+/** Documented defaults: a tool or a destination that has them is the same without them. */
+const TOOL_DEFAULTS: JsonObject = { async: false, messages: [] };
+const DESTINATION_DEFAULTS: JsonObject = {
+  numberE164CheckEnabled: true,
+  transferPlan: { mode: 'blind-transfer' },
+};
+
+function withPlainTools(model: Json): Json {
+  if (!isJsonObject(model)) return model;
+  // No tools at all and an empty list of them are the same.
+  const plain = without(model, (key, value) => TOOL_LISTS.includes(key) && isEmpty(value));
+  return Array.isArray(plain['tools']) ? { ...plain, tools: plain['tools'].map(plainTool) } : plain;
+}
+
+function plainTool(tool: Json): Json {
+  if (!isJsonObject(tool)) return tool;
+  const plain = without(
+    tool,
+    (key, value) => ADDED_TO_TOOLS.includes(key) || isDefault(TOOL_DEFAULTS, key, value),
+  );
+  if (!Array.isArray(plain['destinations'])) return plain;
+  const destinations = plain['destinations'].map((one) =>
+    isJsonObject(one) ? without(one, (key, value) => isDefault(DESTINATION_DEFAULTS, key, value)) : one,
+  );
+  return { ...plain, destinations };
+}
+
+function isDefault(defaults: JsonObject, key: string, value: Json): boolean {
+  return defaults[key] !== undefined && jsonEqual(defaults[key], value);
+}
+
+function without(object: JsonObject, leaveOut: (key: string, value: Json) => boolean): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([key, value]) => !leaveOut(key, value)));
 }
 
 function withoutNulls(value: Json | undefined): Json | undefined {

@@ -150,7 +150,7 @@ describe('the request of a save', () => {
     return begins[0]?.request;
   };
 
-  test('holds what its caller asked for', async () => {
+  test('contains what its caller asked for', async () => {
     expect(
       await requestOf({
         options: { idempotencyKey: 'k', kind: 'ADOPT', actor: 'somebody' },
@@ -180,8 +180,8 @@ describe('the request of a save', () => {
   });
 });
 
-describe('the turns of a save', () => {
-  test('are used, and end with the save', async () => {
+describe('the permits of a save', () => {
+  test('are used, and are returned at the end of the save', async () => {
     const { clock, events, answered } = start({});
     await clock.until(1_000);
     expect(answered).toMatchObject([{ outcome: { kind: 'committed' } }]);
@@ -208,7 +208,7 @@ describe('the turns of a save', () => {
     expect(events).toEqual(['unused', 'done']);
   });
 
-  test('are given back if the beginning breaks', async () => {
+  test('are returned if the begin fails', async () => {
     const { clock, events, answered } = start({
       begin: () => {
         throw new TypeError('a defect');
@@ -219,14 +219,14 @@ describe('the turns of a save', () => {
     expect(events).toEqual(['unused', 'done']);
   });
 
-  test('are given back, and end, if they come after the caller was refused', async () => {
+  test('are returned if they come after the caller was refused', async () => {
     const { clock, events, answered } = start({ admitAt: SETTINGS.answerMs + 500 });
     await clock.until(SETTINGS.answerMs + 1_000);
     expect(answered).toMatchObject([{ outcome: { kind: 'rate_limited' }, at: SETTINGS.answerMs }]);
     expect(events).toEqual(['unused', 'done']);
   });
 
-  test('go on while a save goes on after its caller was answered', async () => {
+  test('are kept while a save goes on after its caller was answered', async () => {
     const { clock, events, answered, tracked } = start({ replyMs: SETTINGS.answerMs + 1_000 });
     await clock.until(SETTINGS.answerMs);
     expect(answered).toMatchObject([{ outcome: { kind: 'pending' }, at: SETTINGS.answerMs }]);
@@ -247,14 +247,14 @@ describe('the turns of a save', () => {
   });
 });
 
-describe('a beginning without an answer', () => {
+describe('a begin without an answer', () => {
   test('is repeated twice', async () => {
     const { clock, begins } = start({ begin: away(true) });
     await clock.until(60_000);
     expect(begins).toHaveLength(3);
   });
 
-  test('is not repeated once its caller was answered', async () => {
+  test('is not repeated after its caller was answered', async () => {
     const { clock, begins } = start({
       begin: async () => {
         await slow();
@@ -266,7 +266,7 @@ describe('a beginning without an answer', () => {
     expect(begins).toHaveLength(1);
   });
 
-  test('may have begun, whatever the later attempts say', async () => {
+  test('may have begun the save, whatever later attempts answer', async () => {
     const { clock, answered } = start({ begin: (nth) => away(nth === 0)() });
     await clock.until(60_000);
     expect(answered).toMatchObject([{ outcome: { kind: 'pending' } }]);
@@ -274,7 +274,7 @@ describe('a beginning without an answer', () => {
 });
 
 describe('a repetition', () => {
-  test('of a save that is over is answered at once', async () => {
+  test('of a closed save is answered at once', async () => {
     const { clock, begins, answered } = start({
       begin: (_nth, id) => ({ outcome: 'REPLAY', saga: record(id, 'ROLLED_BACK'), rows: [] }),
     });
@@ -283,7 +283,7 @@ describe('a repetition', () => {
     expect(begins).toHaveLength(1);
   });
 
-  test('of a save that needs a person names no time to come back', async () => {
+  test('of a save that needs attention has no retry time', async () => {
     const { clock, answered } = start({
       begin: (_nth, id) => ({ outcome: 'REPLAY', saga: record(id, 'NEEDS_ATTENTION'), rows: [] }),
     });
@@ -292,7 +292,7 @@ describe('a repetition', () => {
   });
 });
 
-test('an undo has a lease of its own: a refusal late in the lease of the save is undone at once', async () => {
+test('an undo has a lease of its own, so that a late refusal is undone at once', async () => {
   const { clock, events, answered } = start({
     ...{ roles: ['INBOUND', 'OUTBOUND'], replyMs: 19_500 },
     reply: (nth) => (nth === 1 ? { kind: 'refused', status: 400, messages: ['no'] } : undefined),

@@ -333,8 +333,8 @@ const unknown: ProviderReply<never> = { kind: 'unknown', code: 'ECONNRESET' };
 const refused: ProviderReply<never> = { kind: 'refused', status: 400, messages: ['name is wrong'] };
 const away = (sent: boolean) => new DatabaseError('LOCKSTEP_NO_ANSWER', sent);
 
-describe('the happy path', () => {
-  test('two calls of the journal, one request an agent, the requests at the same time', async () => {
+describe('a save that succeeds', () => {
+  test('makes two calls of the journal, and one request for each agent at the same time', async () => {
     const save = start({ roles: ['INBOUND', 'OUTBOUND'] });
     const { outcome } = await save.answer();
     expect(outcome).toMatchObject({ kind: 'committed', agents: [AGENT] });
@@ -348,7 +348,7 @@ describe('the happy path', () => {
   });
 });
 
-describe('nothing is sent where the lease leaves no room', () => {
+describe('a lease that leaves no room', () => {
   /** What must be left of the lease for one more request: its timeout and the margin. */
   const room = SETTINGS.requestTimeoutMs + GUARD_MARGIN_MS;
 
@@ -404,11 +404,14 @@ describe('nothing is sent where the lease leaves no room', () => {
     });
     const { outcome } = await save.answer();
     expect(save.requests).toHaveLength(1);
-    expect(save.calls.at(-1)).toMatchObject({ name: 'hold', request: { ambiguous: true, notBeforeMs: 0 } });
+    expect(save.calls.at(-1)).toMatchObject({
+      name: 'hold',
+      request: { ambiguous: true, quarantineMs: 0, lookAfterMs: 0 },
+    });
     expect(outcome).toMatchObject({ kind: 'pending' });
   });
 
-  test('a lost answer of the beginning counts: the lease may have begun with the first attempt', async () => {
+  test('counts from the first attempt to begin, because its answer may be lost', async () => {
     const save = start({
       settings: { answerMs: 1_000_000 },
       begin: (nth, clock) => {
@@ -422,7 +425,7 @@ describe('nothing is sent where the lease leaves no room', () => {
     expect(save.requests).toEqual([]);
   });
 
-  test('the way back has a lease of its own, from before it was asked for', async () => {
+  test('an undo has a lease of its own, counted from before the call that began it', async () => {
     const save = start({
       roles: ['INBOUND', 'OUTBOUND'],
       settings: { answerMs: 1_000_000 },
@@ -451,7 +454,7 @@ describe('a save that needs attention', () => {
     ...save.logged.filter(({ level }) => level === 'error').map(({ message }) => message),
   ];
 
-  test('the undo was answered with other content: it is told where', async () => {
+  test('reports where the answer of the undo has other content', async () => {
     const save = otherwise();
     const { outcome } = await save.answer();
     expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'NEEDS_ATTENTION' } });
@@ -485,7 +488,7 @@ describe('a save that needs attention', () => {
 });
 
 describe('waiting for Vapi', () => {
-  test('Retry-After is honoured while the guard allows', async () => {
+  test('honours Retry-After while the lease allows it', async () => {
     const save = start({
       reply: (role, nth, document) =>
         nth < 2 ? { kind: 'rate_limited', retryAfterMs: 3_000 } : ok(role, document),
@@ -496,7 +499,7 @@ describe('waiting for Vapi', () => {
     expect(waits).toEqual([3_200, 3_200]);
   });
 
-  test('a Retry-After that does not fit into the lease is not waited for', async () => {
+  test('does not wait for a Retry-After that does not fit the lease', async () => {
     const save = start({ reply: () => ({ kind: 'rate_limited', retryAfterMs: SETTINGS.leaseMs }) });
     const { outcome, at } = await save.answer();
     expect(save.requests).toHaveLength(1);
@@ -518,7 +521,7 @@ describe('waiting for Vapi', () => {
     expect(save.requests.length).toBeLessThan(20);
   });
 
-  test('without Retry-After: slower each time, from two seconds up', async () => {
+  test('without Retry-After, waits longer each time, beginning with two seconds', async () => {
     const save = start({ reply: () => ({ kind: 'rate_limited', retryAfterMs: null }) });
     await save.answer();
     await save.end();
@@ -526,7 +529,7 @@ describe('waiting for Vapi', () => {
     expect(waits).toEqual([1_500, 3_000, 6_000]);
   });
 
-  test('every attempt carries the same bytes', async () => {
+  test('sends the same bytes in each attempt', async () => {
     const save = start({ reply: (role, nth, document) => (nth < 3 ? unknown : ok(role, document)) });
     const { outcome } = await save.answer();
     expect(outcome).toMatchObject({ kind: 'committed' });
@@ -535,7 +538,7 @@ describe('waiting for Vapi', () => {
     expect(save.calls.at(-1)).toMatchObject({ name: 'commit', request: { ambiguous: true } });
   });
 
-  test('records that a request got no answer, once, before the same bytes are sent again', async () => {
+  test('records once that a request got no answer, before the same bytes are sent again', async () => {
     const recordedAt: number[] = [];
     const save = start({
       reply: (role, nth, document) => (nth < 3 ? unknown : ok(role, document)),
@@ -548,13 +551,13 @@ describe('waiting for Vapi', () => {
     });
     await save.answer();
     expect(save.calls.filter(({ name }) => name === 'hold')).toMatchObject([
-      { request: { ambiguous: true, notBeforeMs: 0, keepsLease: true } },
+      { request: { ambiguous: true, quarantineMs: 0, lookAfterMs: 0, keepsLease: true } },
     ]);
     expect(save.requests[0]?.at).toBeLessThan(recordedAt[0] ?? 0);
     expect(save.requests[1]?.at).toBeGreaterThanOrEqual((recordedAt[0] ?? 0) + 1_000);
   });
 
-  test('sends nothing again once another owner has the save', async () => {
+  test('repeats nothing after another owner has taken the save', async () => {
     const save = start({
       reply: () => unknown,
       hold: () => ({ outcome: 'STALE', saga: record('x', 'APPLYING', { epoch: 2 }) }),
@@ -564,7 +567,7 @@ describe('waiting for Vapi', () => {
     expect(save.names()).toEqual(['begin', 'hold']);
   });
 
-  test('429 after an unknown outcome does not make it known: handed over, not undone', async () => {
+  test('a 429 after an unknown outcome does not resolve it: the save is handed over, not undone', async () => {
     const save = start({
       reply: (_role, nth) => (nth === 0 ? unknown : { kind: 'rate_limited', retryAfterMs: null }),
     });
@@ -573,18 +576,18 @@ describe('waiting for Vapi', () => {
     expect(save.names()).toEqual(['begin', 'hold', 'hold']);
   });
 
-  test('a POST of unknown fate is never repeated: the save waits for its quarantine', async () => {
+  test('a POST without an answer is never repeated: the save waits for its quarantine', async () => {
     const save = start({ exists: false, reply: () => unknown });
     const { outcome } = await save.answer();
     expect(save.requests.map(({ method }) => method)).toEqual(['POST']);
     expect(save.calls.at(-1)).toMatchObject({
       name: 'hold',
-      request: { ambiguous: true, notBeforeMs: lateTimeMs(SETTINGS) },
+      request: { ambiguous: true, quarantineMs: lateTimeMs(SETTINGS) },
     });
     expect(outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId(), status: 'APPLYING' } });
   });
 
-  test('unknown first, refused then: the direction is recorded, and nothing is undone under this lease', async () => {
+  test('a refusal after an unknown outcome records the direction, and undoes nothing under this lease', async () => {
     const save = start({
       roles: ['INBOUND', 'OUTBOUND'],
       reply: (role, nth, document) => {
@@ -601,7 +604,7 @@ describe('waiting for Vapi', () => {
 });
 
 describe('the database', () => {
-  test('a commit is repeated, always the same, until it is answered', async () => {
+  test('repeats the same commit until it is answered', async () => {
     const save = start({
       commit: (nth) => {
         if (nth < 4) throw away(nth % 2 === 0);
@@ -616,7 +619,7 @@ describe('the database', () => {
     expect(new Set(commits.map(({ at }) => at)).size).toBe(5);
   });
 
-  test('away for a whole lease: left to recovery, and told as undecided in the database', async () => {
+  test('leaves the save to recovery if the database is away for a whole lease', async () => {
     const save = start({
       settings: { answerMs: 1_000_000 },
       commit: () => {
@@ -639,7 +642,7 @@ describe('the database', () => {
     rows: status === 'COMMITTED' ? [AGENT] : [],
   });
 
-  test('another owner has committed it: that is the answer', async () => {
+  test('answers what another owner has committed', async () => {
     const save = start({ commit: () => taken('COMMITTED') });
     const { outcome } = await save.answer();
     expect(outcome).toMatchObject({ kind: 'committed', save: { epoch: 2 }, agents: [AGENT] });
@@ -661,7 +664,7 @@ describe('the database', () => {
     },
   );
 
-  test('another owner turned it back and closed it while we were about to abort: nothing is undone twice', async () => {
+  test('undoes nothing twice if another owner rolled the save back first', async () => {
     const save = start({
       roles: ['INBOUND', 'OUTBOUND'],
       reply: (role, _nth, document) => (role === 'INBOUND' ? ok(role, document) : refused),
@@ -691,8 +694,8 @@ describe('the database', () => {
   });
 });
 
-describe('the answer in time', () => {
-  test('undecided after SAVE_ANSWER_MS: pending, with what is true so far, and the work goes on', async () => {
+describe('an answer within SAVE_ANSWER_MS', () => {
+  test('is pending if the save is undecided; the save goes on', async () => {
     const save = start({
       roles: ['INBOUND', 'OUTBOUND'],
       replyMs: 9_000,
@@ -717,7 +720,7 @@ describe('the answer in time', () => {
     expect(save.names()).toEqual(['begin', 'hold', 'commit']);
   });
 
-  test('never answers "not over yet" of a save that has just ended', async () => {
+  test('is never pending for a save that has just ended', async () => {
     // The commit is answered at the very moment at which the caller must be.
     const save = start({
       commit: async (_nth, clock) => {
@@ -729,7 +732,7 @@ describe('the answer in time', () => {
     expect(outcome).toMatchObject({ kind: 'committed', save: { status: 'COMMITTED' } });
   });
 
-  test('SAVE_ANSWER_MS counts from the call, a slow beginning included; the save goes on all the same', async () => {
+  test('counts from the call, including a slow begin; the save goes on', async () => {
     const save = start({
       begin: async (nth, clock) => {
         await clock.sleep(9_000);
@@ -745,12 +748,12 @@ describe('the answer in time', () => {
     expect(save.names()).toEqual(['begin', 'begin', 'commit']);
   });
 
-  test('a decision in time is told at once', async () => {
+  test('returns a decision at once', async () => {
     const save = start({});
     expect((await save.answer()).at).toBe(5_200);
   });
 
-  test('the same request is running already: its end is ours', async () => {
+  test('returns the end of the same request that is already running', async () => {
     const replay = (status: SagaStatus): BeginOutcome => ({
       outcome: 'REPLAY',
       saga: record('00000000-0000-4000-8000-0000000000ff', status),
@@ -824,20 +827,20 @@ describe('a defect', () => {
     },
   );
 
-  test('before the save begins, it is an error, and nothing begins', async () => {
+  test('before the begin is an error, and nothing begins', async () => {
     const save = start({ openVoiceProvider: defect });
     await expect(save.answer()).rejects.toThrow('a defect');
     expect(save.calls).toEqual([]);
   });
 
-  test('a refusal of the database that is no answer is an error: nothing began, and its turn is given back', async () => {
+  test('in the database function is an error: nothing began, and the permits are returned', async () => {
     const save = start({ begin: defect });
     await expect(save.answer()).rejects.toThrow('a defect');
     expect(save.requests).toEqual([]);
     expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
   });
 
-  test('but where an attempt before it got no answer, that one may have begun: undecided', async () => {
+  test('after an attempt without an answer leaves the save pending, because that attempt may have begun it', async () => {
     const save = start({
       begin: (nth) => {
         throw nth === 0 ? away(true) : new TypeError('a defect');
@@ -849,7 +852,7 @@ describe('a defect', () => {
     expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
   });
 
-  test('while another request of the same key is waited for: undecided, as it was last seen', async () => {
+  test('while another request of the same key is awaited leaves that save pending, as it was last seen', async () => {
     const running = record('00000000-0000-4000-8000-0000000000ff', 'APPLYING');
     const save = start({
       begin: (nth) => {
@@ -862,7 +865,7 @@ describe('a defect', () => {
   });
 });
 
-describe('the deadline of a beginning', () => {
+describe('the deadline of a begin', () => {
   const notAfters = (save: ReturnType<typeof start>) =>
     save.calls.map(({ request }) => (request as BeginRequest).notAfter);
   const deadline = new Date(START + 4_000).toISOString();
@@ -871,7 +874,7 @@ describe('the deadline of a beginning', () => {
     throw away(true);
   };
 
-  test('goes with the call; after it, one more call asks what became of the save, and begins nothing', async () => {
+  test('is sent with the call; after it, one more call asks what became of the save, and begins nothing', async () => {
     const save = start({ begin: (nth, clock) => (nth === 0 ? hangs(clock) : { outcome: 'TOO_LATE' }) });
     const { outcome } = await save.answer();
     expect(outcome).toEqual({ kind: 'unavailable', retryAfterMs: 2_000 });
@@ -880,20 +883,20 @@ describe('the deadline of a beginning', () => {
     expect(save.turns()).toEqual({ taken: 1, givenBack: 1 });
   });
 
-  test('a save whose beginning was answered too late is found by that call, and goes on', async () => {
+  test('that call finds a save whose begin was answered too late, and the save goes on', async () => {
     const save = start({ begin: (nth, clock) => (nth === 0 ? hangs(clock) : undefined) });
     expect((await save.answer()).outcome).toMatchObject({ kind: 'committed' });
     expect(save.names()).toEqual(['begin', 'begin', 'commit']);
   });
 
-  test('while the database hangs there are two calls and no more', async () => {
+  test('while the database hangs, exactly two calls are made', async () => {
     const save = start({ begin: (_nth, clock) => hangs(clock) });
     expect((await save.answer()).outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId() } });
     expect(await save.end()).toBe(true);
     expect(notAfters(save)).toEqual([deadline, deadline]);
   });
 
-  test('before it, a call that failed at once is repeated up to three times', async () => {
+  test('before it, a call that failed at once is made up to three times', async () => {
     const save = start({
       begin: () => {
         throw away(false);
@@ -903,7 +906,7 @@ describe('the deadline of a beginning', () => {
     expect(notAfters(save)).toEqual([deadline, deadline, deadline]);
   });
 
-  test('if the clock of the database is not known, a call that came to nothing after it is not repeated', async () => {
+  test('if the time of the database is not known, a call that failed after it is not repeated', async () => {
     const save = start({ databaseTime: () => null, begin: (_nth, clock) => hangs(clock) });
     expect((await save.answer()).outcome).toMatchObject({ kind: 'pending' });
     expect(await save.end()).toBe(true);
@@ -911,14 +914,14 @@ describe('the deadline of a beginning', () => {
   });
 });
 
-describe('what is asked for', () => {
+describe('the request', () => {
   const { ports } = start({});
   const update: TransactionalAgentUpdate = {
     ...{ orgId: ORG, agentId: null, role: 'INBOUND', expectedRevision: null, recreateIfMissing: false },
     payload: { name: 'A' },
   };
 
-  test('no agent, or agents of two organizations, is a defect of the caller', async () => {
+  test('rejects an empty save, and agents of two organizations', async () => {
     const key = new Secret('canary-key');
     await expect(executeTransactionalAgentUpdate(null, [], key, { ports })).rejects.toThrow(
       'at least one agent',
@@ -929,14 +932,14 @@ describe('what is asked for', () => {
     );
   });
 
-  test('without a key nothing is opened', async () => {
+  test('opens neither journal nor provider without a key', async () => {
     const closed = { ...ports, openJournal: () => expect.fail('opened') };
     expect(await executeTransactionalAgentUpdate(null, [update], null, { ports: closed })).toEqual({
       kind: 'not_configured',
     });
   });
 
-  test('the key is in nothing that is recorded, logged or answered', async () => {
+  test('the key appears in no record, log line or answer', async () => {
     const save = start({ reply: () => unknown });
     const { outcome } = await save.answer();
     await save.end();
@@ -945,7 +948,7 @@ describe('what is asked for', () => {
     );
   });
 
-  test('the request hash: the same for the same change, another for another; absent is not null', async () => {
+  test('the request hash is equal for equal changes only; an absent field is not null', async () => {
     const hash = async (update: Partial<TransactionalAgentUpdate>) => {
       const save = start({ update });
       await save.answer();
@@ -969,8 +972,8 @@ describe('what is asked for', () => {
   });
 });
 
-describe('waiting for a turn', () => {
-  test('counts as part of the time within which a save is answered', async () => {
+describe('waiting for permits', () => {
+  test('counts toward the time in which a save is answered', async () => {
     const save = start({ admitMs: SETTINGS.answerMs - 100, replyMs: 1_000 });
     expect(await save.answer()).toMatchObject({
       outcome: { kind: 'pending' },
@@ -978,7 +981,7 @@ describe('waiting for a turn', () => {
     });
   });
 
-  test('ends with a refusal after that time, and a turn that comes later begins nothing', async () => {
+  test('ends with a refusal after that time, and permits that come later begin nothing', async () => {
     const save = start({ admitMs: SETTINGS.answerMs + 100 });
     const told = await save.answer();
     expect(told).toMatchObject({ outcome: { kind: 'rate_limited' }, at: 5_000 + SETTINGS.answerMs });
@@ -1032,7 +1035,7 @@ describe('a transition whose text the database refuses', () => {
 });
 
 describe('what a save leaves in the log and in the metrics', () => {
-  test('one line with its ids, how it ended, its revisions and how long each phase took', async () => {
+  test('one line with its ids, its outcome, its revisions and the time of each phase', async () => {
     const results = [
       {
         ...{ key: 'INBOUND', resourceId: agentId('INBOUND'), success: true, vapiSynced: true },
@@ -1073,13 +1076,13 @@ describe('what a save leaves in the log and in the metrics', () => {
     ]);
   });
 
-  test('requests side by side count once: the time of Vapi is that of the slowest', async () => {
+  test('concurrent requests count once: the time of Vapi is that of the slowest request', async () => {
     const run = start({ roles: ['INBOUND', 'OUTBOUND'] });
     await run.answer();
     expect(run.reported()).toMatchObject([{ roles: ['INBOUND', 'OUTBOUND'], ms: { vapi: 200, total: 200 } }]);
   });
 
-  test('a failed save: a warning with the reason, and nothing of what Vapi said', async () => {
+  test('a failed save leaves a warning with the reason, and nothing that Vapi wrote', async () => {
     const run = start({
       reply: () => ({ kind: 'refused', status: 400, messages: ['the secret prompt is bad'] }),
       abort: () => ({
@@ -1096,7 +1099,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     expect(JSON.stringify(run.logged)).not.toContain('secret prompt');
   });
 
-  test('a save that is answered as pending: a line then, and another at its end', async () => {
+  test('a pending save leaves one line when it is answered, and one when it ends', async () => {
     const run = start({ settings: { answerMs: 100 } });
     await run.answer();
     expect(run.reported()).toMatchObject([
@@ -1132,7 +1135,7 @@ describe('what a save leaves in the log and in the metrics', () => {
     expect(run.measured).toHaveLength(1);
   });
 
-  test('a save is never answered as pending once it has closed, whatever the moment', async () => {
+  test('a closed save is never answered as pending, at any moment', async () => {
     for (let microtasks = 0; microtasks < 30; microtasks += 1) {
       const run = start({
         commit: (_nth, clock) => {

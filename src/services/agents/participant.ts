@@ -1,4 +1,4 @@
-import type { AgentConfig, AgentRole } from '../../domain/agents/agent-config.ts';
+import { type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
 import { AGENTS } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
@@ -35,6 +35,9 @@ function agentSaga(voice: Assistants): SagaKind {
   };
 }
 
+/** What an image says about one document. */
+type Committed = NonNullable<PartImage['before']>;
+
 class AgentPart implements Part {
   readonly stage = 0;
   readonly pivot = false;
@@ -52,38 +55,41 @@ class AgentPart implements Part {
     this.#voice = voice;
     this.#saga = saga;
     this.#image = image;
-    const { content, revision } = image.after;
-    this.#after = this.#document(saga.mappingVersion, content, { saveId: saga.sagaId, revision });
+    const { mappingVersion, sagaId } = saga;
+    this.#after = this.#document({ ...image.after, mappingVersion, sagaId });
   }
 
-  #document(version: number, content: JsonObject, of: { saveId: string; revision: number }): JsonObject {
+  #document({ mappingVersion, content, context, sagaId: saveId, revision }: Committed): JsonObject {
     const { deployment, orgId } = this.#saga;
-    return renderAssistant(version, content as unknown as AgentConfig, {
-      ...{ deployment, orgId, agentId: this.#image.resourceId, role: this.#image.key as AgentRole },
-      ...of,
-    });
+    const { resourceId: agentId, key } = this.#image;
+    const role = key as AgentRole;
+    const stamp = { deployment, orgId, agentId, role, saveId, revision };
+    return renderAssistant(mappingVersion, upcast(role, content), stamp, context);
   }
 
-  /** The committed document; null where there was no agent. */
+  /**
+   * The committed document, with null for each field that only the new one names: an undo must clear what a newer mapping version
+   * has written, because a PATCH keeps what it does not name. Null where there was no agent.
+   */
   #before(): JsonObject | null {
     const { before } = this.#image;
     if (before === null) return null;
-    const { mappingVersion, content, sagaId: saveId, revision } = before;
-    return this.#document(mappingVersion, content, { saveId, revision });
+    const cleared = Object.fromEntries(Object.keys(this.#after).map((field) => [field, null]));
+    return { ...cleared, ...this.#document(before) };
   }
 
   async create(): Promise<ProviderReply<Written>> {
-    return written(this.#after, await this.#voice.createAssistant(this.#after));
+    return this.#written(this.#after, await this.#voice.createAssistant(this.#after));
   }
 
   async replace(remoteId: string): Promise<ProviderReply<Written>> {
-    return written(this.#after, await this.#voice.updateAssistant(remoteId, this.#after));
+    return this.#written(this.#after, await this.#voice.updateAssistant(remoteId, this.#after));
   }
 
   async restore(remoteId: string): Promise<ProviderReply<Written>> {
     const before = this.#before();
     if (before === null) throw new Error('an agent that is new has no previous configuration');
-    return written(before, await this.#voice.updateAssistant(remoteId, before));
+    return this.#written(before, await this.#voice.updateAssistant(remoteId, before));
   }
 
   remove(remoteId: string): Promise<ProviderReply<ProviderAssistant>> {
@@ -103,7 +109,7 @@ class AgentPart implements Part {
   async inspect(remoteId: string): Promise<ProviderReply<Inspected>> {
     return mapped(await this.#voice.getAssistant(remoteId), (assistant) => ({
       remoteId: assistant.id,
-      observed: observedForm(assistant),
+      observed: this.#observed(assistant),
       differsFromAfter: contentPaths(this.#after, assistant),
       differsFromBefore: contentPaths(this.#before() ?? {}, assistant),
     }));
@@ -114,21 +120,26 @@ class AgentPart implements Part {
     const stamped = stamp?.saveId === this.#saga.sagaId && stamp.agentId === this.#image.resourceId;
     return {
       ...{ remoteId: assistant.id, createdAt: String(assistant['createdAt']), stamped },
-      holds: stamped ? contentOf(this.#after, assistant) : null,
+      holds: stamped ? this.#content(this.#after, assistant) : null,
     };
   }
-}
 
-function written(sent: JsonObject, reply: ProviderReply<ProviderAssistant>): ProviderReply<Written> {
-  return mapped(reply, (assistant) => contentOf(sent, assistant));
-}
+  #written(sent: JsonObject, reply: ProviderReply<ProviderAssistant>): ProviderReply<Written> {
+    return mapped(reply, (assistant) => this.#content(sent, assistant));
+  }
 
-function contentOf(sent: JsonObject, assistant: ProviderAssistant): Written {
-  return {
-    remoteId: assistant.id,
-    observed: observedForm(assistant),
-    differing: differences(sent, assistant).map(({ path }) => path),
-  };
+  #content(sent: JsonObject, assistant: ProviderAssistant): Written {
+    return {
+      remoteId: assistant.id,
+      observed: this.#observed(assistant),
+      differing: differences(sent, assistant).map(({ path }) => path),
+    };
+  }
+
+  /** What a commit stores: the sweep compares it by the mapping version of the save. */
+  #observed(assistant: ProviderAssistant): JsonObject {
+    return observedForm(this.#saga.mappingVersion, assistant);
+  }
 }
 
 /** The content decides, not whose stamp it carries: a person writes no stamps. The sweep sees that one, and writes it anew. */

@@ -93,7 +93,7 @@ function lasting(saves: { dueAt: number; lastsMs: number }[]) {
   return { clock, round, endedAt };
 }
 
-test('the slowest save keeps no other one waiting: 200 end within 1.5 times what twenty at a time need', async () => {
+test('the slowest save delays no other: 200 saves end within 1.5 times what batches of twenty need', async () => {
   const { clock, round, endedAt } = lasting(
     Array.from({ length: 200 }, (_, index) => ({ dueAt: 0, lastsMs: index % 50 === 0 ? 30_000 : 1_000 })),
   );

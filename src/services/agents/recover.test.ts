@@ -94,14 +94,14 @@ describe('a save that was taken over', () => {
     return { round: await recoverSagas(journal, voice, [AGENT_SAGA], ports), requests, calls };
   }
 
-  test('is finished, as ambiguous: what its last owner sent may still arrive', async () => {
+  test('is committed as ambiguous, because requests of its last owner may still be applied', async () => {
     const { round, requests, calls } = await recover(1_000);
     expect(round).toEqual({ taken: 1, finished: 1 });
     expect(requests).toEqual(['assistant']);
     expect(calls).toMatchObject([{ name: 'commit', request: { ambiguous: true } }]);
   });
 
-  test('is written only while the lease lasts, counted from before it was asked for', async () => {
+  test('is written only while the lease lasts, counted from before the takeover', async () => {
     const leaseMs = recoveryLeaseMs({
       ...{ leaseMs: 30_000, requestTimeoutMs: 10_000, lateMs: 0, deadlineMs: 0, answerMs: 0 },
     });

@@ -14,7 +14,7 @@ import { type AgentConfig, checkSaveInput, defaultConfig, LIMITS } from '../../d
 import type { Stamp } from '../../domain/agents/stamp.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import { validateAssistant } from '../../local/vapi/validate.ts';
-import { MANAGED_FIELDS, MAPPING_VERSION, renderAssistant } from './render.ts';
+import { isKnownMapping, MAPPING_VERSION, managedFields, renderAssistant } from './render.ts';
 
 const STAMP: Stamp = {
   deployment: '00000000-0000-4000-8000-0000000000d0',
@@ -33,14 +33,29 @@ const CONFIG: AgentConfig = {
   model: { provider: 'anthropic', name: 'claude-sonnet-4-20250514', temperature: 0, maxTokens: 250 },
   language: 'pt-BR',
   maxDurationSeconds: 900,
+  transferTo: [
+    { number: '+14155550142', description: 'Emergencies', message: 'One moment.' },
+    { number: '+14155550187', description: 'Billing', message: null },
+  ],
+  endCall: true,
+  voicemailMessage: 'Please call us back.',
+  useKnowledgeBase: true,
 };
+/** Nothing that mapping version 1 does not have. */
+const PLAIN = { transferTo: [], endCall: false, voicemailMessage: null, useKnowledgeBase: false };
+const TOOL_ID = '00000000-0000-4000-8000-0000000000f1';
 
-const render = (change: Partial<AgentConfig> = {}) =>
-  renderAssistant(MAPPING_VERSION, { ...CONFIG, ...change }, STAMP);
+const render = (change: Partial<AgentConfig> = {}, context: JsonObject = {}) =>
+  renderAssistant(MAPPING_VERSION, { ...CONFIG, ...change }, STAMP, context);
+
+const contexts = fc.constantFrom<JsonObject>({}, { toolId: TOOL_ID });
+const versions = fc.constantFrom(1, 2);
 
 describe('mapping version 1 is never changed: saves in the journal are sent again with the same bytes', () => {
   test('everything that a configuration can say', () => {
-    expect(JSON.stringify(renderAssistant(1, CONFIG, STAMP), null, 1)).toMatchInlineSnapshot(`
+    expect(
+      JSON.stringify(renderAssistant(1, CONFIG, STAMP, { toolId: TOOL_ID }), null, 1),
+    ).toMatchInlineSnapshot(`
       "{
        "name": "Front desk",
        "firstMessage": "Hello!",
@@ -85,7 +100,7 @@ describe('mapping version 1 is never changed: saves in the journal are sent agai
 
   test('nothing but the defaults: what is not set is not there, and the caller speaks first', () => {
     const config = { ...defaultConfig('OUTBOUND'), systemPrompt: 'You place calls.' };
-    expect(JSON.stringify(renderAssistant(1, config, STAMP), null, 1)).toMatchInlineSnapshot(`
+    expect(JSON.stringify(renderAssistant(1, config, STAMP, {}), null, 1)).toMatchInlineSnapshot(`
       "{
        "name": "Outbound agent",
        "firstMessage": null,
@@ -147,7 +162,7 @@ describe('mapping version 1 is never changed: saves in the journal are sent agai
     ['xai', { provider: 'xai', voiceId: 'v' }],
     ['one that Vapi will add', { provider: 'one that Vapi will add', voiceId: 'v' }],
   ])('a voice of %s', (provider, expected) => {
-    const document = renderAssistant(1, { ...CONFIG, voice: { ...voice, provider } }, STAMP);
+    const document = renderAssistant(1, { ...CONFIG, voice: { ...voice, provider } }, STAMP, {});
     expect(document['voice']).toStrictEqual(expected);
   });
 
@@ -158,7 +173,9 @@ describe('mapping version 1 is never changed: saves in the journal are sent agai
       voiceId: 'sarah',
       stability: 0,
     });
-    expect(render({ model: { ...model, temperature: null, maxTokens: 50 } })['model']).toStrictEqual({
+    expect(
+      render({ ...PLAIN, model: { ...model, temperature: null, maxTokens: 50 } })['model'],
+    ).toStrictEqual({
       provider: 'anthropic',
       model: 'claude-sonnet-4-20250514',
       messages: [{ role: 'system', content: CONFIG.systemPrompt }],
@@ -172,12 +189,100 @@ describe('mapping version 1 is never changed: saves in the journal are sent agai
   });
 });
 
+describe('mapping version 2 is never changed either', () => {
+  const modelOf = (document: JsonObject) => JSON.stringify(document['model'], null, 1);
+
+  test('adds tools, the knowledge base and voicemail to version 1, and changes nothing else of it', () => {
+    const { model: _one, ...v1 } = renderAssistant(1, CONFIG, STAMP, {});
+    const { model, voicemailMessage, voicemailDetection, ...rest } = render({}, { toolId: TOOL_ID });
+    expect(JSON.stringify(rest)).toBe(JSON.stringify(v1));
+    expect({ voicemailMessage, voicemailDetection }).toEqual({
+      voicemailMessage: 'Please call us back.',
+      voicemailDetection: { provider: 'vapi' },
+    });
+    expect(modelOf({ model: model ?? null })).toMatchInlineSnapshot(`
+      "{
+       "provider": "anthropic",
+       "model": "claude-sonnet-4-20250514",
+       "messages": [
+        {
+         "role": "system",
+         "content": "You answer calls.\\nBe kind."
+        },
+        {
+         "role": "system",
+         "content": "You have the tool search_knowledge_base. It searches the documents of this business. Call it before you answer a question about the business, its services, prices or policies. If it finds nothing, say that you do not know."
+        }
+       ],
+       "temperature": 0,
+       "maxTokens": 250,
+       "tools": [
+        {
+         "type": "transferCall",
+         "destinations": [
+          {
+           "type": "number",
+           "number": "+14155550142",
+           "description": "Emergencies",
+           "message": "One moment."
+          },
+          {
+           "type": "number",
+           "number": "+14155550187",
+           "description": "Billing"
+          }
+         ]
+        },
+        {
+         "type": "endCall"
+        }
+       ],
+       "toolIds": [
+        "00000000-0000-4000-8000-0000000000f1"
+       ]
+      }"
+    `);
+  });
+
+  test('renders the same model as version 1 for an agent that has nothing of this, and unsets voicemail', () => {
+    const document = render(PLAIN);
+    expect(JSON.stringify(document)).toBe(
+      JSON.stringify({
+        ...renderAssistant(1, { ...CONFIG, ...PLAIN }, STAMP, {}),
+        ...{ voicemailMessage: null, voicemailDetection: null },
+      }),
+    );
+  });
+
+  test('uses the knowledge base only if the context has its tool, and leaves the prompt of the tenant as it is', () => {
+    const messages = (context: JsonObject) => (render({}, context)['model'] as JsonObject)['messages'];
+    const own = { role: 'system', content: CONFIG.systemPrompt };
+    expect(messages({})).toEqual([own]);
+    expect(messages({ toolId: TOOL_ID })).toEqual([
+      own,
+      { role: 'system', content: expect.stringContaining('search_knowledge_base') as string },
+    ]);
+    expect(render({}, {})['model']).not.toHaveProperty('toolIds');
+  });
+
+  test('keeps the tools that an operator gave to the agent, after its own', () => {
+    const operatorToolIds = ['00000000-0000-4000-8000-0000000000f2'];
+    expect(render({ operatorToolIds }, { toolId: TOOL_ID })['model']).toMatchObject({
+      toolIds: [TOOL_ID, ...operatorToolIds],
+    });
+    expect(render({ operatorToolIds })['model']).toMatchObject({
+      messages: [{ content: CONFIG.systemPrompt }],
+      toolIds: operatorToolIds,
+    });
+  });
+});
+
 describe('the complete set of managed fields, every time', () => {
   test('whatever the configuration, and nothing read-only', () => {
     fc.assert(
-      fc.property(agentConfigs(), stamps, (config, stamp) => {
-        const document = renderAssistant(MAPPING_VERSION, config, stamp);
-        expect(Object.keys(document).sort()).toEqual([...MANAGED_FIELDS].sort());
+      fc.property(agentConfigs(), stamps, contexts, versions, (config, stamp, context, version) => {
+        const document = renderAssistant(version, config, stamp, context);
+        expect(Object.keys(document).sort()).toEqual([...managedFields(version)].sort());
         expect(document['metadata']).toEqual({ lockstep: stamp });
         expect(Object.values(document)).not.toContain(undefined);
       }),
@@ -188,16 +293,18 @@ describe('the complete set of managed fields, every time', () => {
     fc.assert(
       fc.property(agentConfigs(), stamps, (config, stamp) => {
         const before = JSON.stringify([config, stamp]);
-        const document = renderAssistant(1, config, stamp);
+        const document = renderAssistant(1, config, stamp, {});
         document['metadata'] = null;
         expect(JSON.stringify([config, stamp])).toBe(before);
-        expect(renderAssistant(1, config, stamp)['metadata']).toEqual({ lockstep: stamp });
+        expect(renderAssistant(1, config, stamp, {})['metadata']).toEqual({ lockstep: stamp });
       }),
     );
   });
 
-  test.each([0, 2, -1, 1.5, Number.NaN])('mapping version %d is not known here, and says so', (version) => {
-    expect(() => renderAssistant(version, CONFIG, STAMP)).toThrow(`unknown mapping version ${version}`);
+  test.each([0, 3, -1, 1.5, Number.NaN])('mapping version %d is not known here, and says so', (version) => {
+    expect(() => renderAssistant(version, CONFIG, STAMP, {})).toThrow(`unknown mapping version ${version}`);
+    expect(() => managedFields(version)).toThrow(`unknown mapping version ${version}`);
+    expect(isKnownMapping(version)).toBe(false);
   });
 
   test('new saves use a version that exists', () => {
@@ -208,9 +315,9 @@ describe('the complete set of managed fields, every time', () => {
 describe('Vapi takes what is rendered', () => {
   test("the stand-in's strict rules refuse no valid configuration", () => {
     fc.assert(
-      fc.property(agentConfigs(), stamps, (config, stamp) => {
+      fc.property(agentConfigs(), stamps, contexts, (config, stamp, context) => {
         expect(checkSaveInput({ inbound: config })).toHaveProperty('input');
-        expect(validateAssistant(renderAssistant(MAPPING_VERSION, config, stamp))).toEqual([]);
+        expect(validateAssistant(renderAssistant(MAPPING_VERSION, config, stamp, context))).toEqual([]);
       }),
       { numRuns: 500 },
     );
@@ -244,9 +351,9 @@ describe.skipIf(!existsSync(openApi))(
 
     test.each(bodies)('%s takes every valid configuration', (name) => {
       fc.assert(
-        fc.property(agentConfigs(specifiedNames(schemas)), stamps, (config, stamp) => {
+        fc.property(agentConfigs(specifiedNames(schemas)), stamps, contexts, (config, stamp, context) => {
           expect(checkSaveInput({ inbound: config })).toHaveProperty('input');
-          expect(problems(name, sent(renderAssistant(MAPPING_VERSION, config, stamp)))).toEqual([]);
+          expect(problems(name, sent(renderAssistant(MAPPING_VERSION, config, stamp, context)))).toEqual([]);
         }),
         { numRuns: 300 },
       );

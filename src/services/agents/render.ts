@@ -1,4 +1,4 @@
-import type { AgentConfig } from '../../domain/agents/agent-config.ts';
+import type { AgentConfig, TransferDestination } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
 import type { JsonObject } from '../../domain/json.ts';
 
@@ -7,10 +7,19 @@ import type { JsonObject } from '../../domain/json.ts';
  *
  * Every save sends the same complete set, because a PATCH replaces each top-level field that it names and keeps the
  * others (docs/vapi.md#patch-replaces-top-level-fields). A partial `model` would erase the prompt. An undo is the same set with older content.
+ *
+ * `context` is what goes into the document besides the configuration. It is stored with every image and every agent, so that the
+ * same bytes can be sent again and a comparison never depends on what has changed since.
  */
+type Render = (config: AgentConfig, stamp: Stamp, context: JsonObject) => JsonObject;
 
-/** Every top-level field that a rendered document holds, in every mapping version so far. */
-export const MANAGED_FIELDS = [
+interface Mapping {
+  /** Every top-level field that a rendered document of this version holds. The sweep compares these and no others. */
+  fields: readonly string[];
+  render: Render;
+}
+
+const FIELDS_V1 = [
   'name',
   'firstMessage',
   'firstMessageMode',
@@ -19,46 +28,107 @@ export const MANAGED_FIELDS = [
   'transcriber',
   'maxDurationSeconds',
   'metadata',
-] as const;
+];
 
-function renderV1(config: AgentConfig, stamp: Stamp): JsonObject {
+const renderV1 = (config: AgentConfig, stamp: Stamp) => ({
+  name: config.name,
+  // Null unsets the field (docs/vapi.md#null-unsets). The mode then says explicitly who speaks first.
+  firstMessage: config.firstMessage,
+  firstMessageMode: config.firstMessage === null ? 'assistant-waits-for-user' : 'assistant-speaks-first',
+  model: {
+    provider: config.model.provider,
+    model: config.model.name,
+    messages: [{ role: 'system', content: config.systemPrompt }],
+    ...present({ temperature: config.model.temperature, maxTokens: config.model.maxTokens }),
+  },
+  voice: {
+    provider: config.voice.provider,
+    voiceId: config.voice.voiceId,
+    ...present({ stability: config.voice.stability, similarityBoost: config.voice.similarityBoost }),
+    // Two providers ask for one field more than the rest (official OpenAPI, NeuphonicVoice and SesameVoice).
+    ...(config.voice.provider === 'neuphonic' ? { language: config.language } : {}),
+    ...(config.voice.provider === 'sesame' ? { model: 'csm-1b' } : {}),
+  },
+  transcriber: { provider: 'deepgram', model: 'nova-3', language: config.language },
+  maxDurationSeconds: config.maxDurationSeconds,
+  metadata: { ...config.extraMetadata, lockstep: { ...stamp } },
+});
+
+const FIELDS_V2 = [...FIELDS_V1, 'voicemailMessage', 'voicemailDetection'];
+
+/** The name by which the model calls the organization's query tool; the knowledge base gives the tool this name. */
+const SEARCH_TOOL = 'search_knowledge_base';
+
+/** The model does not call a tool that no prompt names (docs/vapi.md#tools-must-be-named). The tenant's own prompt stays as it is. */
+const SEARCH_PROMPT =
+  `You have the tool ${SEARCH_TOOL}. It searches the documents of this business. Call it before you answer a question about ` +
+  'the business, its services, prices or policies. If it finds nothing, say that you do not know.';
+
+function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonObject {
+  const v1 = renderV1(config, stamp);
+  const search = typeof context['toolId'] === 'string' ? [context['toolId']] : [];
+  const toolIds = [...search, ...(config.operatorToolIds ?? [])];
+  const tools: JsonObject[] = [];
+  if (config.transferTo.length > 0) {
+    tools.push({ type: 'transferCall', destinations: config.transferTo.map(destination) });
+  }
+  if (config.endCall) tools.push({ type: 'endCall' });
   return {
-    name: config.name,
-    // Null unsets the field (docs/vapi.md#null-unsets). The mode then says explicitly who speaks first.
-    firstMessage: config.firstMessage,
-    firstMessageMode: config.firstMessage === null ? 'assistant-waits-for-user' : 'assistant-speaks-first',
+    ...v1,
     model: {
-      provider: config.model.provider,
-      model: config.model.name,
-      messages: [{ role: 'system', content: config.systemPrompt }],
-      ...present({ temperature: config.model.temperature, maxTokens: config.model.maxTokens }),
+      ...v1.model,
+      messages: [
+        ...v1.model.messages,
+        ...(search.length > 0 ? [{ role: 'system', content: SEARCH_PROMPT }] : []),
+      ],
+      // Left out where there are none: a model without them erases them (docs/vapi.md#model-erases-tools).
+      ...(tools.length > 0 ? { tools } : {}),
+      ...(toolIds.length > 0 ? { toolIds } : {}),
     },
-    voice: {
-      provider: config.voice.provider,
-      voiceId: config.voice.voiceId,
-      ...present({ stability: config.voice.stability, similarityBoost: config.voice.similarityBoost }),
-      // Two providers ask for one field more than the rest (official OpenAPI, NeuphonicVoice and SesameVoice).
-      ...(config.voice.provider === 'neuphonic' ? { language: config.language } : {}),
-      ...(config.voice.provider === 'sesame' ? { model: 'csm-1b' } : {}),
-    },
-    transcriber: { provider: 'deepgram', model: 'nova-3', language: config.language },
-    maxDurationSeconds: config.maxDurationSeconds,
-    metadata: { ...config.extraMetadata, lockstep: { ...stamp } },
+    voicemailMessage: config.voicemailMessage,
+    // Without detection, the message would never be spoken (docs/vapi.md#voicemail-detection).
+    voicemailDetection: config.voicemailMessage === null ? null : { provider: 'vapi' },
   };
 }
 
+function destination({ number, description, message }: TransferDestination): JsonObject {
+  return { type: 'number', number, description, ...(message === null ? {} : { message }) };
+}
+
 /** Old versions stay for as long as a journal entry or an agent refers to them: recovery must send the same bytes. */
-const MAPPINGS = new Map<number, (config: AgentConfig, stamp: Stamp) => JsonObject>([[1, renderV1]]);
+const MAPPINGS = new Map<number, Mapping>([
+  [1, { fields: FIELDS_V1, render: renderV1 }],
+  [2, { fields: FIELDS_V2, render: renderV2 }],
+]);
 
 /** The version that new saves use. */
-export const MAPPING_VERSION = 1;
+export const MAPPING_VERSION = 2;
+
+/** Does this build know the version? If not, a newer build wrote the document, and only that build can judge it. */
+export function isKnownMapping(version: number): boolean {
+  return MAPPINGS.has(version);
+}
 
 /** The complete managed document. Pure; throws on a mapping version that this build does not know. */
-export function renderAssistant(version: number, config: AgentConfig, stamp: Stamp): JsonObject {
-  const render = MAPPINGS.get(version);
-  if (render === undefined)
+export function renderAssistant(
+  version: number,
+  config: AgentConfig,
+  stamp: Stamp,
+  context: JsonObject,
+): JsonObject {
+  return mapping(version).render(config, stamp, context);
+}
+
+/** The top-level fields of a document of this version. Throws on a mapping version that this build does not know. */
+export function managedFields(version: number): readonly string[] {
+  return mapping(version).fields;
+}
+
+function mapping(version: number): Mapping {
+  const known = MAPPINGS.get(version);
+  if (known === undefined)
     throw new Error(`unknown mapping version ${version}: a newer build wrote this save`);
-  return render(config, stamp);
+  return known;
 }
 
 /** The members that have a value: inside `model` and `voice`, an absent key is how "not set" is said. */

@@ -39,10 +39,15 @@ const made = (
   minutes: number,
   stamp: { saveId?: string; agentId?: string; revision?: number } = {},
 ): ProviderAssistant => ({
-  ...renderAssistant(1, config('new'), {
-    ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
-    ...{ saveId: SAVE, revision: 1, ...stamp },
-  }),
+  ...renderAssistant(
+    1,
+    config('new'),
+    {
+      ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
+      ...{ saveId: SAVE, revision: 1, ...stamp },
+    },
+    {},
+  ),
   ...{ id, createdAt: new Date(START + minutes * 60_000).toISOString() },
 });
 
@@ -214,7 +219,7 @@ describe('a creation that was taken over', () => {
     expect(names).toEqual(['hold']);
   });
 
-  test('makes nothing while Vapi cannot say whether there is one', async () => {
+  test('creates nothing while Vapi cannot be asked whether there is one', async () => {
     const { sent, names } = await run({
       reply: (method) => (method === 'LIST' ? { kind: 'unknown', code: 'HTTP_500' } : undefined),
     });
@@ -244,16 +249,28 @@ describe('a creation that was taken over', () => {
   test('waits for its quarantine before it looks', async () => {
     const { requests, last } = await run({ held: { quarantined: false } });
     expect(requests).toEqual([]);
-    expect(last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
   });
 
-  test('that got no answer waits for a quarantine, and says that it is in doubt', async () => {
+  test('is looked at again when Vapi no longer limits our requests, but not after more than a minute', async () => {
+    const limited = (retryAfterMs: number) =>
+      run({
+        reply: (method) => (method === 'POST' ? { kind: 'rate_limited', retryAfterMs } : undefined),
+      }).then(({ last }) => last);
+    const hold = { ambiguous: true, quarantineMs: 0 };
+    expect(await limited(40_000)).toMatchObject({ name: 'hold', request: { ...hold, lookAfterMs: 40_000 } });
+    expect(await limited(3_600_000)).toMatchObject({
+      ...{ name: 'hold', request: { ...hold, lookAfterMs: 60_000 } },
+    });
+  });
+
+  test('without an answer waits for a quarantine, and is ambiguous', async () => {
     const { sent, last } = await run({ reply: (method) => (method === 'POST' ? unknown : undefined) });
     expect(sent).toEqual(['POST']);
     expect(last).toMatchObject({
       name: 'hold',
       request: {
-        ...{ ambiguous: true, notBeforeMs: lateTimeMs(SETTINGS) },
+        ...{ ambiguous: true, quarantineMs: lateTimeMs(SETTINGS) },
         results: [{ vapiSynced: null, dbUpdated: false }],
       },
     });
@@ -278,7 +295,7 @@ describe('a change that was taken over', () => {
     expect(turns).toEqual([37_000 - SETTINGS.requestTimeoutMs]);
   });
 
-  test('sends nothing if its turn comes when the lease leaves no room any more', async () => {
+  test('sends nothing if its turn comes when the lease leaves no room', async () => {
     const { sent, names } = await run({ images, assistants, turnMs: 27_000 });
     expect(sent).toEqual([]);
     expect(names).toEqual(['hold']);
@@ -301,18 +318,18 @@ describe('a change that was taken over', () => {
     ]);
   });
 
-  test('is no refusal that is worth another try', async () => {
+  test('is not reported as retryable', async () => {
     const { calls } = await run({ images, assistants, reply: () => refused });
     expect(calls).toMatchObject([
       { name: 'abort', request: { failure: { reason: 'VAPI_REJECTED', retryable: false } } },
     ]);
   });
 
-  test('of an assistant that is gone makes a new one, with leave, after a quarantine', async () => {
+  test('of a deleted assistant creates a new one, if that is allowed, after a quarantine', async () => {
     const leave = [{ ...image('INBOUND', 'a'), recreate: true }];
     const early = await run({ images: leave, held: { quarantined: false } });
     expect(early.sent).toEqual(['PATCH a']);
-    expect(early.last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(early.last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
     const late = await run({ images: leave });
     expect(late.sent).toEqual(['PATCH a', 'POST']);
     expect(late.last).toMatchObject({ name: 'commit', request: { parts: [{ remoteId: 'made-1' }] } });
@@ -356,7 +373,7 @@ describe('a save that was taken over from its first owner, which sent at most on
   test('waits for a quarantine if Vapi shows no assistant with its stamp', async () => {
     const { sent, last } = await run(first);
     expect(sent).toEqual([]);
-    expect(last).toMatchObject({ name: 'hold', request: { notBeforeMs: lateTimeMs(SETTINGS) } });
+    expect(last).toMatchObject({ name: 'hold', request: { quarantineMs: lateTimeMs(SETTINGS) } });
   });
 });
 
@@ -365,7 +382,7 @@ describe('an undo that was taken over', () => {
   const images = [image('INBOUND', 'a')];
   const assistants = [made('a', -60)];
 
-  test('puts the old content back with the stamp of the save that it is of', async () => {
+  test('restores the old content with the stamp of its own save', async () => {
     const { documents, last } = await run({ ...back, images, assistants });
     expect(documents).toMatchObject([
       {
@@ -383,7 +400,7 @@ describe('an undo that was taken over', () => {
     await expect(run({ ...back, images: unknownVersion, assistants })).rejects.toThrow('mapping version 99');
   });
 
-  test('calls a person if Vapi keeps other content', async () => {
+  test('needs attention if Vapi keeps other content', async () => {
     const other = { ...made('a', -60), model: { messages: [] } };
     const { last } = await run({
       ...{ ...back, images, assistants },
@@ -398,7 +415,7 @@ describe('an undo that was taken over', () => {
     });
   });
 
-  test('holds on while the key is refused', async () => {
+  test('waits while the key is refused', async () => {
     const { names } = await run({
       ...{ ...back, images, assistants },
       reply: () => ({ kind: 'unauthorized', status: 401 }),
@@ -406,7 +423,7 @@ describe('an undo that was taken over', () => {
     expect(names).toEqual(['hold']);
   });
 
-  test('of a creation deletes everything that the save has made, and names nothing any more', async () => {
+  test('of a creation deletes everything that the save created', async () => {
     const { left, last } = await run({
       ...back,
       assistants: [made('a', 1), made('b', 2), made('other', 3, { saveId: EARLIER })],
@@ -425,7 +442,7 @@ describe('an undo that was taken over', () => {
     expect(names).toEqual(['rolledBack']);
   });
 
-  test('of a creation calls a person if Vapi refuses to delete it', async () => {
+  test('of a creation needs attention if Vapi refuses to delete it', async () => {
     const { last } = await run({
       ...{ ...back, assistants: [made('a', 1)] },
       reply: (method) => (method === 'DELETE' ? refused : undefined),
@@ -436,7 +453,7 @@ describe('an undo that was taken over', () => {
     });
   });
 
-  test('of a creation holds on while Vapi cannot say what was made', async () => {
+  test('of a creation waits while Vapi cannot be asked what was created', async () => {
     const { sent, names } = await run({
       ...{ ...back, assistants: [made('a', 1)] },
       reply: (method) => (method === 'LIST' ? unknown : undefined),

@@ -29,10 +29,15 @@ const image = (role: Role, remoteId: string | null): PartImage => ({
   after: { content: content('new'), revision: 4, context: {} },
 });
 const holding = (id: string, prompt: 'old' | 'new', over: JsonObject = {}): ProviderAssistant => ({
-  ...renderAssistant(1, config(prompt), {
-    ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
-    ...(prompt === 'old' ? { saveId: EARLIER, revision: 3 } : { saveId: SAVE, revision: 4 }),
-  }),
+  ...renderAssistant(
+    1,
+    config(prompt),
+    {
+      ...{ deployment: DEPLOYMENT, orgId: ORG, agentId: AGENTS.INBOUND, role: 'INBOUND' as const },
+      ...(prompt === 'old' ? { saveId: EARLIER, revision: 3 } : { saveId: SAVE, revision: 4 }),
+    },
+    {},
+  ),
   ...{ id, orgId: ACCOUNT, ...over },
 });
 
@@ -67,7 +72,7 @@ async function settle(to: 'COMMITTED' | 'ROLLED_BACK', world: World) {
   };
   const journal = {
     inspect: async () => ({
-      ...{ outcome: 'FOUND', saga, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? null },
+      ...{ outcome: 'FOUND', saga, images, deployment: DEPLOYMENT, notBeforeMs: world.notBeforeMs ?? 0 },
       leaseMs: world.leaseMs ?? null,
     }),
     takeover: async () =>
@@ -156,7 +161,7 @@ describe('committed', () => {
 });
 
 describe('rolled back', () => {
-  test('if Vapi holds the old content of every agent, whoever’s stamp it carries', async () => {
+  test('if Vapi holds the old content of every agent, whatever stamp it has', async () => {
     const { settled } = await settle('ROLLED_BACK', {
       assistants: [holding('a', 'old', { metadata: { lockstep: 'destroyed' } })],
     });
@@ -222,7 +227,7 @@ describe('nothing is settled', () => {
     },
   );
 
-  test('of a save that a server works on, or that another one takes over meanwhile', async () => {
+  test('of a save that a server works on, or that another server takes over meanwhile', async () => {
     const working = await settle('ROLLED_BACK', { status: 'APPLYING', leaseMs: 4_500 });
     expect(working).toMatchObject({ settlement: { retryAfterMs: 4_500 }, looked: [], halted: [] });
     const taken = await settle('ROLLED_BACK', { status: 'APPLYING', isTaken: true });
@@ -234,7 +239,7 @@ describe('nothing is settled', () => {
     expect({ settled, looked }).toEqual({ settled: [], looked: [] });
   });
 
-  test('while a request of the save may still be applied: Vapi is not even asked', async () => {
+  test('while a request of the save may still be applied, and Vapi is not asked', async () => {
     const answer = await settle('ROLLED_BACK', { notBeforeMs: 1_500, assistants: [holding('a', 'old')] });
     expect(answer).toMatchObject({ ...refusal('try again in 2 s'), looked: [] });
   });

@@ -14,7 +14,7 @@ const listing = (descending: boolean): Listing<Row> => ({
   positionOf: ({ at, id }) => ({ value: at, id }),
 });
 
-test('a cursor is of one order: the same list in the other order refuses it, before anything is read', async () => {
+test('rejects a cursor of the same list in the other order, before anything is read', async () => {
   for (const descending of [true, false]) {
     const page = await readConnection(listing(descending), { first: 2 }, async () => rows);
     const cursor = page.pageInfo.endCursor;

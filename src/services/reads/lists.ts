@@ -90,10 +90,13 @@ export async function listPhoneNumbers(
   const listing: Listing<PhoneNumberRecord> = {
     name: 'phoneNumbers',
     descending: false,
-    isValue: isE164,
-    positionOf: ({ number, id }) => ({ value: number, id }),
+    // Those that Vapi has not shown yet come first, as `list_order` of the table says.
+    isValue: (value) => value === '+' || isE164(value),
+    positionOf: ({ number, id }) => ({ value: number ?? '+', id }),
   };
-  return readConnection(listing, args, (window) => reads.phoneNumbers(filter, window));
+  return readConnection(listing, args, (window) =>
+    filter.states?.length === 0 ? none() : reads.phoneNumbers(filter, window),
+  );
 }
 
 export async function listDocuments(

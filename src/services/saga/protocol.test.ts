@@ -83,7 +83,7 @@ const TRANSIENT: Forward[] = ['unauthorized', 'rate_limited', 'unreachable'];
 /** Every part, before an answer comes. */
 const SENDERS = parts('first', UNDO);
 
-describe('what one answer means, going forward', () => {
+describe('what one answer means for a request that goes forward', () => {
   type After = ReturnType<typeof afterSend>;
   const CASES: [Answer, 'POST' | 'PATCH', Forward, Pick<After, 'again'>][] = [
     ['matches', 'PATCH', 'applied', { again: false }],
@@ -120,7 +120,7 @@ describe('what one answer means, going forward', () => {
   });
 });
 
-describe('what one answer means, undoing', () => {
+describe('what one answer means for a request that undoes', () => {
   const CASES: [Answer, 'PATCH' | 'DELETE', Undo | 'as before', boolean][] = [
     ['matches', 'PATCH', 'done', false],
     ['matches', 'DELETE', 'done', false],
@@ -151,13 +151,13 @@ describe('what one answer means, undoing', () => {
 });
 
 describe('going forward', () => {
-  test('one of four things, always', () => {
+  test('every state has exactly one decision', () => {
     expect(
       violations('APPLYING', ({ do: what }) => ['send', 'commit', 'abort', 'hand_over'].includes(what)),
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('commits only where Vapi answered every part with what was sent', () => {
+  test('commits only if Vapi answered every part with what was sent', () => {
     expect(
       violations(
         'APPLYING',
@@ -166,7 +166,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('commits wherever it may, but for a creation whose earlier POST may still be on its way', () => {
+  test('commits whenever it may, unless an earlier POST of a creation may still be under way', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const mayStillArrive =
@@ -177,7 +177,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('sends to exactly those that were not tried, before any verdict but a hopeless one', () => {
+  test('sends exactly the parts that were not tried, unless the saga cannot be kept', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const hopeless = some(save, ({ forward }) => ['rejected', 'differed', 'missing'].includes(forward));
@@ -189,7 +189,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('aborts only for a reason: a definite failure, a transient one of the first owner, or the deadline', () => {
+  test('aborts only for a definite failure, a transient failure of the first owner, or the deadline', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         if (decision.do !== 'abort') return true;
@@ -200,7 +200,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('a definite failure always aborts once everybody was tried', () => {
+  test('a definite failure always aborts once every part was tried', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const tried = every(save, ({ forward }) => forward !== 'pending');
@@ -211,7 +211,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('an unknown outcome without any failure never aborts before the deadline', () => {
+  test('an unknown outcome without a failure never aborts before the deadline', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const unknownOnly =
@@ -222,7 +222,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test("the reason is a failed part's own, a definite one before a transient one", () => {
+  test('the reason is that of a failed part; a definite failure comes before a transient one', () => {
     const reason: Partial<Record<Forward, string>> = {
       rejected: 'VAPI_REJECTED',
       differed: 'VAPI_ANSWER_DIFFERED',
@@ -242,7 +242,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('"nothing applied" is said only where nothing can have been, by anybody', () => {
+  test('reports "nothing applied" only if no owner can have applied anything', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         if (decision.do !== 'abort') return true;
@@ -252,7 +252,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('every decision that is recorded says whether something may still arrive', () => {
+  test('every recorded decision says whether a request may still be applied', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const ambiguous = save.taken || some(save, (part) => part.ambiguous);
@@ -261,7 +261,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('names as missing exactly the parts that Vapi does not know', () => {
+  test('reports as missing exactly the parts that Vapi does not know', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const missing = keys(save, ({ forward, undo }) => forward === 'missing' || undo === 'missing');
@@ -270,7 +270,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('a quarantine is for creations alone', () => {
+  test('only a creation causes a quarantine', () => {
     expect(
       violations(
         'APPLYING',
@@ -282,7 +282,7 @@ describe('going forward', () => {
     ).toEqual(none(FORWARD_STATES));
   });
 
-  test('whoever takes a creation over waits for its quarantine before anything is sent', () => {
+  test('after a takeover of a creation, nothing is sent before the quarantine ends', () => {
     expect(
       violations('APPLYING', (decision, save) => {
         const mayStillArrive =
@@ -294,7 +294,7 @@ describe('going forward', () => {
 });
 
 describe('going back', () => {
-  test('one of four things, and never forward again', () => {
+  test('every state has exactly one decision, and none goes forward again', () => {
     expect(
       violations('ROLLING_BACK', ({ do: what }) =>
         ['undo', 'hand_over', 'attention', 'close'].includes(what),
@@ -302,7 +302,7 @@ describe('going back', () => {
     ).toEqual(none(BACKWARD_STATES));
   });
 
-  test('undoes exactly what was touched and not yet tried, before any verdict', () => {
+  test('undoes exactly the parts that were touched and not yet undone, before it decides', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
         const untried = keys(save, ({ touched, undo }) => touched && undo === 'pending');
@@ -311,7 +311,7 @@ describe('going back', () => {
     ).toEqual(none(BACKWARD_STATES));
   });
 
-  test('closes exactly where everything that was touched is back, or gone', () => {
+  test('closes exactly when every touched part is undone or missing', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
         const back = every(save, ({ touched, undo }) => !touched || undo === 'done' || undo === 'missing');
@@ -320,7 +320,7 @@ describe('going back', () => {
     ).toEqual(none(BACKWARD_STATES));
   });
 
-  test('calls a person exactly where Vapi refused, and nothing is left to try', () => {
+  test('needs attention exactly when Vapi refused an undo and nothing is left to try', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
         const touched = save.parts.filter((part) => part.touched);
@@ -331,7 +331,7 @@ describe('going back', () => {
     ).toEqual(none(BACKWARD_STATES));
   });
 
-  test('hands over without a quarantine of its own: an undo is the same bytes again', () => {
+  test('hands over an undo without a new quarantine, because the same bytes are sent again', () => {
     expect(
       violations(
         'ROLLING_BACK',
@@ -340,7 +340,7 @@ describe('going back', () => {
     ).toEqual(none(BACKWARD_STATES));
   });
 
-  test('a close after anything that may still arrive leaves a fence', () => {
+  test('a close leaves a fence if a request may still be applied', () => {
     expect(
       violations('ROLLING_BACK', (decision, save) => {
         const ambiguous = save.taken || some(save, (part) => part.ambiguous);
@@ -453,7 +453,7 @@ describe('pivots', () => {
     }
   });
 
-  test('a removal that finds nothing is done', () => {
+  test('a removal of a missing resource is applied', () => {
     const [part] = [...staged('APPLYING', PIVOT)][0]?.parts.slice(1) ?? [];
     expect(afterSend(part as PartProgress, 'gone', 'DELETE')).toMatchObject({
       forward: 'applied',
@@ -469,14 +469,14 @@ describe('pivots', () => {
 describe('a creation that only its first owner may send', () => {
   const PURCHASE = { action: 'create', lookOnly: true } as const;
 
-  test('is not sent again after a takeover, but looked for once the quarantine is over', () => {
+  test('is not sent again after a takeover; once the quarantine is over, its owner looks for it', () => {
     for (const saga of staged('APPLYING', PURCHASE)) {
       if (!saga.taken) continue;
       expect(decide({ ...saga, quarantined: false })).toMatchObject({ do: 'hand_over', quarantine: true });
     }
   });
 
-  test('that is lost aborts its saga, or needs a person if it is a pivot', () => {
+  test('that is not found aborts its saga, or needs attention if it is a pivot', () => {
     for (const saga of staged('APPLYING', { ...PURCHASE, forward: 'lost', touched: true })) {
       if (saga.parts[0]?.forward !== 'applied') continue;
       expect(decide(saga)).toMatchObject({ do: 'abort', reason: 'OUTCOME_UNKNOWN' });
@@ -489,7 +489,7 @@ describe('a creation that only its first owner may send', () => {
 });
 
 describe('stopping', () => {
-  test('always where the lease is given up, whatever else is known', () => {
+  test('always stops after the lease was given up', () => {
     for (const status of STATUSES) {
       for (const save of progress(status === 'ROLLING_BACK' ? 'APPLYING' : status)) {
         if (decide({ ...save, status, released: true }).do !== 'stop') {
@@ -499,7 +499,7 @@ describe('stopping', () => {
     }
   });
 
-  test('always where the save is over, or in the hands of a person', () => {
+  test('always stops if the saga is closed or needs attention', () => {
     for (const status of ['COMMITTED', 'ROLLED_BACK', 'NEEDS_ATTENTION'] as const) {
       expect(violations(status, (decision) => decision.do === 'stop')).toEqual(none(FORWARD_STATES));
     }
@@ -527,18 +527,18 @@ describe('the table of transitions', () => {
     },
   );
 
-  test('a person alone ends NEEDS_ATTENTION; what is closed stays closed', () => {
+  test('only an operator ends NEEDS_ATTENTION, and a closed saga never changes', () => {
     expect([...TRANSITIONS.NEEDS_ATTENTION].sort()).toEqual(['COMMITTED', 'ROLLED_BACK']);
     expect(STATUSES.filter(isClosed)).toEqual(['COMMITTED', 'ROLLED_BACK']);
   });
 
-  test('the direction changes once: nothing leads back to APPLYING, nor from going back to COMMITTED', () => {
+  test('no transition leads back to APPLYING, or from ROLLING_BACK to COMMITTED', () => {
     expect(Object.values(TRANSITIONS).flat()).not.toContain('APPLYING');
     expect(TRANSITIONS.ROLLING_BACK).not.toContain('COMMITTED');
   });
 });
 
-test('deciding changes nothing: the same state, frozen, gets the same answer', () => {
+test('a decision changes no state and is always the same for the same state', () => {
   const save: SagaProgress = Object.freeze({
     status: 'APPLYING',
     parts: Object.freeze(
@@ -549,7 +549,7 @@ test('deciding changes nothing: the same state, frozen, gets the same answer', (
   expect(decide(save)).toEqual(decide(save));
 });
 
-test('a creation that is answered with "not found" is missing, also with leave: it is not sent for ever', () => {
+test('a creation that is answered with 404 is missing, also with recreateIfMissing, and is not sent again', () => {
   const creation: PartProgress = {
     ...{ key: 'a', stage: 0, pivot: false, lookOnly: false, action: 'create', recreate: true, gone: true },
     ...{ forward: 'pending', undo: 'pending', touched: false, ambiguous: false },
@@ -557,7 +557,7 @@ test('a creation that is answered with "not found" is missing, also with leave: 
   expect(afterSend(creation, 'gone', 'POST')).toMatchObject({ forward: 'missing', again: false });
 });
 
-test('past its deadline a save that was taken over is rolled back, also if nothing but unknown outcomes is known', () => {
+test('a saga that was taken over is rolled back after its deadline, even if every outcome is unknown', () => {
   for (const forward of ['unknown', 'unreachable', 'rate_limited', 'unauthorized'] as const) {
     const save: SagaProgress = {
       ...{ status: 'APPLYING', taken: true, quarantined: false, pastDeadline: true, released: false },
@@ -591,7 +591,7 @@ describe('what a rollback reports as missing', () => {
   });
   const owner = { taken: false, quarantined: false, pastDeadline: false, released: false };
 
-  test('names the part that was not found, and the part that was deleted and could not be created again', () => {
+  test('reports the part that was not found, and the part that was deleted and could not be created again', () => {
     const parts = [
       part('unfound', { forward: 'missing' }),
       part('deleted', { action: 'create', gone: true, forward: 'rejected' }),
@@ -602,7 +602,7 @@ describe('what a rollback reports as missing', () => {
     });
   });
 
-  test('names the part whose resource the undo found deleted', () => {
+  test('reports the part whose resource the undo found deleted', () => {
     const parts = [
       part('deleted', { touched: true, undo: 'missing' }),
       part('restored', { touched: true, undo: 'done' }),

@@ -96,6 +96,9 @@ interface Target extends PartProgress {
   sending: boolean;
 }
 
+/** A saga keeps its organization waiting for no longer than this because Vapi limits our requests, milliseconds. */
+const LONGEST_WAIT_MS = 60_000;
+
 export class SagaRun<Row> {
   readonly #ports: RunPorts<Row>;
   readonly #held: HeldSaga;
@@ -108,6 +111,7 @@ export class SagaRun<Row> {
   #leaseFrom: Instant;
   #leaseMs: number;
   #released = false;
+  #lookAfterMs = 0;
   #recording: Promise<void> | null = null;
   #committing = false;
   #rows: Row[] = [];
@@ -269,7 +273,8 @@ export class SagaRun<Row> {
       this.#ports.journal.hold(this.#ref, {
         results: this.#told(words),
         ambiguous,
-        notBeforeMs: quarantine ? this.#lateMs : 0,
+        quarantineMs: quarantine ? this.#lateMs : 0,
+        lookAfterMs: this.#lookAfterMs,
       }),
     );
     this.#released = true;
@@ -355,9 +360,16 @@ export class SagaRun<Row> {
       target.sending = false;
       if (!this.#learnForward(target, request, reply)) return;
       const waitMs = sendRetryMs(reply, attempt, this.#ports.random.next());
+      this.#leaveWait(target, reply, waitMs);
       if (!this.#guard(target, waitMs)) return;
       await this.#ports.clock.sleep(waitMs);
     }
+  }
+
+  /** A wait that Vapi wants and that no longer fits into the lease: whoever takes the saga over need not come before it is over. */
+  #leaveWait(target: Target, reply: ProviderReply<unknown>, waitMs: number): void {
+    if (reply.kind !== 'rate_limited' || this.#guard(target, waitMs)) return;
+    this.#lookAfterMs = Math.max(this.#lookAfterMs, Math.min(waitMs, LONGEST_WAIT_MS));
   }
 
   /**
@@ -369,7 +381,7 @@ export class SagaRun<Row> {
     if (this.#held.taken) return true;
     this.#recording ??= this.#transition('record', (words) =>
       this.#ports.journal.hold(this.#ref, {
-        ...{ results: this.#told(words), ambiguous: true, notBeforeMs: 0, keepsLease: true },
+        ...{ results: this.#told(words), ambiguous: true, quarantineMs: 0, lookAfterMs: 0, keepsLease: true },
       }),
     );
     await this.#recording;
@@ -541,7 +553,10 @@ export class SagaRun<Row> {
     const { again, ...progress } = afterUndo(target, answer, request);
     if (progress.gone === true) target.remoteId = null;
     Object.assign(target, progress);
-    return again ? undoRetryMs(reply, answer, attempt, this.#ports.random.next()) : null;
+    if (!again) return null;
+    const waitMs = undoRetryMs(reply, answer, attempt, this.#ports.random.next());
+    this.#leaveWait(target, reply, waitMs);
+    return waitMs;
   }
 
   #failure(reason: SagaFailureReason): SagaFailure {

@@ -58,7 +58,7 @@ export async function settleSaga<Voice extends Pick<Assistants, 'listAssistants'
   }
   if ((inspected.leaseMs ?? 0) > 0) return inUse(inspected.leaseMs ?? 0);
   // Before the first look: what Vapi shows now may be overwritten before it is settled.
-  if ((inspected.notBeforeMs ?? 0) > 0) return tooEarly(inspected.notBeforeMs ?? 0);
+  if (inspected.notBeforeMs > 0) return tooEarly(inspected.notBeforeMs);
 
   const unreliable = await otherAccount(ports.voice, await ports.account());
   if (unreliable !== null) return { outcome: 'NOT_SETTLED', reasons: [unreliable] };

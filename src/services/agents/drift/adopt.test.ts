@@ -11,12 +11,12 @@ const stamp: Stamp = {
   ...{ saveId: uuid(4), revision: 1 },
 };
 const config: AgentConfig = { ...defaultConfig('INBOUND'), systemPrompt: 'You answer calls.' };
-const ours = () => renderAssistant(MAPPING_VERSION, config, stamp);
+const ours = () => renderAssistant(MAPPING_VERSION, config, stamp, {});
 const edited = (fields: JsonObject): JsonObject => ({ ...ours(), ...fields });
 
 describe('adoptablePatch', () => {
-  test('is the change whose rendering is what Vapi holds', () => {
-    expect(adoptablePatch(config, edited({ name: 'New' }), stamp)).toEqual({ name: 'New' });
+  test('returns the change whose rendering is what Vapi holds', () => {
+    expect(adoptablePatch(config, edited({ name: 'New' }), stamp, {})).toEqual({ name: 'New' });
     expect(
       adoptablePatch(
         config,
@@ -34,6 +34,7 @@ describe('adoptablePatch', () => {
           maxDurationSeconds: 60,
         }),
         stamp,
+        {},
       ),
     ).toEqual({
       firstMessage: 'Hi',
@@ -45,12 +46,12 @@ describe('adoptablePatch', () => {
     });
   });
 
-  test('keeps foreign metadata, and lets it go again', () => {
+  test('adopts foreign metadata, and its removal', () => {
     const foreign = { ...(ours()['metadata'] as JsonObject), crm: 7 };
-    expect(adoptablePatch(config, edited({ metadata: foreign }), stamp)).toEqual({
+    expect(adoptablePatch(config, edited({ metadata: foreign }), stamp, {})).toEqual({
       extraMetadata: { crm: 7 },
     });
-    expect(adoptablePatch({ ...config, extraMetadata: { crm: 7 } }, ours(), stamp)).toEqual({
+    expect(adoptablePatch({ ...config, extraMetadata: { crm: 7 } }, ours(), stamp, {})).toEqual({
       extraMetadata: {},
     });
   });
@@ -86,10 +87,72 @@ describe('adoptablePatch', () => {
     ['a value that no caller may send', { maxDurationSeconds: 5 }],
     ['a field that was removed', { voice: null }],
   ])('refuses what a configuration cannot say: %s', (_what, fields) => {
-    expect(adoptablePatch(config, edited(fields), stamp)).toBeNull();
+    expect(adoptablePatch(config, edited(fields), stamp, {})).toBeNull();
   });
 
-  test('no edit, no change', () => {
-    expect(adoptablePatch(config, ours(), stamp)).toBeNull();
+  describe('of tools', () => {
+    const TOOL_ID = uuid(9);
+    const current: AgentConfig = {
+      ...config,
+      transferTo: [{ number: '+14155550142', description: 'Desk', message: null }],
+      useKnowledgeBase: true,
+      operatorToolIds: [uuid(8)],
+    };
+    const context = { toolId: TOOL_ID };
+    const held = renderAssistant(MAPPING_VERSION, current, stamp, context);
+    const model = held['model'] as JsonObject;
+    const adopted = (change: JsonObject) =>
+      adoptablePatch(current, { ...held, model: { ...model, ...change } }, stamp, context);
+    const destination = { type: 'number', number: '+14155550187', description: 'Billing', message: 'Wait.' };
+
+    test('adopts destinations, the end of the call and voicemail', () => {
+      const tools = [{ type: 'transferCall', destinations: [destination], id: 'x' }, { type: 'endCall' }];
+      expect(adopted({ tools })).toEqual({
+        transferTo: [{ number: '+14155550187', description: 'Billing', message: 'Wait.' }],
+        endCall: true,
+      });
+      expect(adopted({ tools: [] })).toEqual({ transferTo: [] });
+      const voicemail = { voicemailMessage: 'V', voicemailDetection: { provider: 'vapi' } };
+      expect(adoptablePatch(current, { ...held, ...voicemail }, stamp, context)).toEqual({
+        voicemailMessage: 'V',
+      });
+    });
+
+    test('never adopts which tools from elsewhere an agent has, or a change of its tool of the knowledge base', () => {
+      expect(adopted({ temperature: 1 })).toMatchObject({ model: { temperature: 1 } });
+      for (const toolIds of [[], [TOOL_ID], [uuid(8)], [TOOL_ID, uuid(8), uuid(7)], [uuid(8), TOOL_ID]]) {
+        expect(adopted({ toolIds })).toBeNull();
+      }
+      expect(adopted({ toolRefs: [{ toolId: uuid(7), version: 'v1' }] })).toBeNull();
+      expect(adoptablePatch(current, held, stamp, {})).toBeNull();
+    });
+
+    test.each<[string, JsonObject[]]>([
+      ['a function', [{ type: 'function', function: { name: 'f' } }]],
+      ['two tools that transfer', [1, 2].map(() => ({ type: 'transferCall', destinations: [destination] }))],
+      ['a transfer to nowhere', [{ type: 'transferCall', destinations: [] }]],
+      ['a SIP address', [{ type: 'transferCall', destinations: [{ type: 'sip', sipUri: 'sip:a@b' }] }]],
+      [
+        'no description',
+        [{ type: 'transferCall', destinations: [{ type: 'number', number: '+14155550187' }] }],
+      ],
+      ['an extension', [{ type: 'transferCall', destinations: [{ ...destination, extension: '7' }] }]],
+      ['words of a tool', [{ type: 'endCall', messages: [{ type: 'request-start', content: 'Bye' }] }]],
+      ['another order', [{ type: 'endCall' }, { type: 'transferCall', destinations: [destination] }]],
+    ])('refuses what a configuration cannot say: %s', (_what, tools) => {
+      expect(adopted({ tools })).toBeNull();
+    });
+
+    test.each(['off', { provider: 'google' }])(
+      'refuses voicemail detection of another kind: %j',
+      (voicemailDetection) => {
+        const edit = { voicemailMessage: 'V', voicemailDetection };
+        expect(adoptablePatch(current, { ...held, ...edit }, stamp, context)).toBeNull();
+      },
+    );
+  });
+
+  test('returns no change if nothing was edited', () => {
+    expect(adoptablePatch(config, ours(), stamp, {})).toBeNull();
   });
 });

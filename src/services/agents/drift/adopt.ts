@@ -17,65 +17,70 @@ export function adoptablePatch(
   current: AgentConfig,
   assistant: JsonObject,
   stamp: Stamp,
+  context: JsonObject,
 ): AgentConfigPatch | null {
-  const found = configOf(current, observedForm(assistant));
-  if (found === null || !isValidConfig(found)) return null;
+  // By the version of the save that would adopt it: what is there must be what that save sends.
+  const held = observedForm(MAPPING_VERSION, assistant);
+  const found = configOf(current, held);
+  // A secret would stand in the configuration and in its history, which everybody of the organization reads.
+  if (!isValidConfig(found) || holdsSecret(found.extraMetadata ?? {})) return null;
   // The proof, and not the reading, decides: what we would send is what is there.
-  const rendered = observedForm(renderAssistant(MAPPING_VERSION, found, stamp));
-  if (!jsonEqual(rendered, observedForm(assistant))) return null;
+  const rendered = observedForm(MAPPING_VERSION, renderAssistant(MAPPING_VERSION, found, stamp, context));
+  if (!jsonEqual(rendered, held)) return null;
   const patch = Object.fromEntries(
     Object.entries(found).filter(([key, value]) => !jsonEqual(value, current[key as keyof AgentConfig])),
   ) as AgentConfigPatch;
   return Object.keys(patch).length === 0 ? null : patch;
 }
 
-function configOf(current: AgentConfig, document: JsonObject): AgentConfig | null {
+/**
+ * The configuration that comes closest to a document. A field that it cannot read keeps its current value. Which tools from
+ * elsewhere the agent has is never read: they are an operator's decision, because a tool may hold another organization's secrets.
+ */
+function configOf(current: AgentConfig, document: JsonObject): AgentConfig {
   const model = object(document['model']);
   const voice = object(document['voice']);
-  const [message, ...more] = Array.isArray(model['messages']) ? model['messages'] : [];
-  const systemPrompt = object(message)['content'];
-  const language = object(document['transcriber'])['language'];
-  const { name, firstMessage = null, maxDurationSeconds = 600 } = document;
-  if (
-    more.length > 0 ||
-    !isText(systemPrompt) ||
-    !isText(name) ||
-    !isText(language) ||
-    !isText(model['provider']) ||
-    !isText(model['model']) ||
-    !isText(voice['provider']) ||
-    !isText(voice['voiceId']) ||
-    !(firstMessage === null || isText(firstMessage)) ||
-    typeof maxDurationSeconds !== 'number'
-  ) {
-    return null;
-  }
+  const { name, firstMessage, maxDurationSeconds = 600, voicemailMessage } = document;
   const metadata = object(document['metadata']);
-  // It would come to stand in the configuration and in its history, which everybody of the organization reads.
-  if (holdsSecret(metadata)) return null;
   const extra =
     Object.keys(metadata).length > 0 || current.extraMetadata !== undefined
       ? { extraMetadata: metadata }
       : {};
   return {
-    name,
-    systemPrompt,
-    firstMessage,
+    ...current,
+    name: textOr(current.name, name),
+    systemPrompt: textOr(current.systemPrompt, object(list(model['messages'])[0])['content']),
+    firstMessage: textOr(null, firstMessage),
     voice: {
-      provider: voice['provider'],
-      voiceId: voice['voiceId'],
+      provider: textOr(current.voice.provider, voice['provider']),
+      voiceId: textOr(current.voice.voiceId, voice['voiceId']),
       stability: numberOrNull(voice['stability']),
       similarityBoost: numberOrNull(voice['similarityBoost']),
     },
     model: {
-      provider: model['provider'],
-      name: model['model'],
+      provider: textOr(current.model.provider, model['provider']),
+      name: textOr(current.model.name, model['model']),
       temperature: numberOrNull(model['temperature']),
       maxTokens: numberOrNull(model['maxTokens']),
     },
-    language,
-    maxDurationSeconds,
+    language: textOr(current.language, object(document['transcriber'])['language']),
+    maxDurationSeconds: numberOrNull(maxDurationSeconds) ?? current.maxDurationSeconds,
+    ...toolsOf(list(model['tools'])),
+    voicemailMessage: textOr(null, voicemailMessage),
     ...extra,
+  };
+}
+
+function toolsOf(tools: Json[]): Pick<AgentConfig, 'transferTo' | 'endCall'> {
+  const types = tools.map((tool) => object(tool)['type']);
+  const destinations = list(object(tools[types.indexOf('transferCall')])['destinations']).map(object);
+  return {
+    transferTo: destinations.map(({ number, description, message }) => ({
+      number: textOr('', number),
+      description: textOr('', description),
+      message: textOr(null, message),
+    })),
+    endCall: types.includes('endCall'),
   };
 }
 
@@ -83,8 +88,12 @@ function object(value: Json | undefined): JsonObject {
   return isJsonObject(value) ? value : {};
 }
 
-function isText(value: Json | undefined): value is string {
-  return typeof value === 'string';
+function list(value: Json | undefined): Json[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function textOr<Otherwise>(otherwise: Otherwise, value: Json | undefined): string | Otherwise {
+  return typeof value === 'string' ? value : otherwise;
 }
 
 function numberOrNull(value: Json | undefined): number | null {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { fieldDrift, holdsSecret } from './drift.ts';
 
 describe('fieldDrift', () => {
-  test('tells every difference at the deepest path that says it, both ways', () => {
+  test('reports each difference at its deepest path, with both values', () => {
     expect(
       fieldDrift(
         {
@@ -24,12 +24,12 @@ describe('fieldDrift', () => {
     ]);
   });
 
-  test('arrays of another length are told whole, equal documents not at all', () => {
+  test('reports arrays of different length as a whole, and nothing for equal documents', () => {
     expect(fieldDrift({ a: [1] }, { a: [1, 2] })).toEqual([{ path: 'a', ours: [1], theirs: [1, 2] }]);
     expect(fieldDrift({ a: { b: 1, c: 2 } }, { a: { c: 2, b: 1 } })).toEqual([]);
   });
 
-  test('hides secrets on both sides, wherever they stand', () => {
+  test('hides secrets in both values, at any depth', () => {
     const secret = 'hunter2';
     const places = [
       [{ server: { secret } }, { server: { secret: `${secret}!` } }],
@@ -49,7 +49,7 @@ describe('fieldDrift', () => {
     }
   });
 
-  test('hides what reads as a secret, whatever it is called, and leaves the text around it', () => {
+  test('hides text that looks like a secret under any name, and keeps the text around it', () => {
     const theirs = {
       url: 'https://user:hunter2-hunter2@x.example/hook?agent=7&token=hunter2-hunter2#top',
       note: 'call with Authorization: Bearer hunter2-hunter2, then wait',

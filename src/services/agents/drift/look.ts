@@ -5,6 +5,7 @@ import { jsonEqual } from '../../../domain/json.ts';
 import type { SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { Assistants, ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
 import { observedForm, stampOf } from '../compare.ts';
+import { isKnownMapping } from '../render.ts';
 import { adoptablePatch } from './adopt.ts';
 import { fieldDrift } from './drift.ts';
 
@@ -20,7 +21,10 @@ export type Verdict =
   /** Not an edit: a write of Lockstep that arrived late, or an assistant whose stamp was destroyed. */
   | { kind: 'stale'; agent: SweepAgent; stamp: Stamp | null; drift: FieldDrift[] }
   | { kind: 'missing' }
-  /** A save is open or fenced, or ended after `seen`: what Vapi shows may be older than what the database says. */
+  /**
+   * A save is open or fenced, or ended after `seen`: what Vapi shows may be older than what the database says. Also an agent that a
+   * newer build saved, which this one cannot judge.
+   */
   | { kind: 'saving' }
   | { kind: 'unreadable'; reply: Exclude<ProviderReply<ProviderAssistant>, { kind: 'ok' | 'gone' }> };
 
@@ -37,6 +41,7 @@ export async function look(
   }
   if (found.kind !== 'ok') return { kind: 'unreadable', reply: found };
   if (agent === undefined || agent.busy || agent.saveId !== seen.saveId) return { kind: 'saving' };
+  if (!isKnownMapping(agent.mappingVersion)) return { kind: 'saving' };
   const assistant = found.value;
   if (isSame(agent, assistant)) {
     await store.note([{ ...noteOf(agent), state: 'SAME' }]);
@@ -44,7 +49,7 @@ export async function look(
   }
 
   const stamp = stampOf(assistant);
-  const drift = fieldDrift(agent.observed ?? {}, observedForm(assistant));
+  const drift = fieldDrift(agent.observed ?? {}, observedForm(agent.mappingVersion, assistant));
   if (!isCurrent(agent, stamp)) {
     // Clear the missing mark: a save would refuse an agent that is marked missing. A REPORT organization is shown the edit.
     if (agent.missing || (agent.policy === 'REPORT' && stamp === null)) {
@@ -52,14 +57,15 @@ export async function look(
     }
     return { kind: 'stale', agent, stamp, drift };
   }
-  const adoptable = stamp === null ? null : adoptablePatch(agent.config, assistant, stamp);
+  const adoptable = stamp === null ? null : adoptablePatch(agent.config, assistant, stamp, agent.context);
   const noted = await store.note([{ ...noteOf(agent), state: 'DRIFTED', drift, adoptable }]);
   return noted.length === 0 ? { kind: 'saving' } : { kind: 'drifted', agent, drift, adoptable };
 }
 
 /** Vapi holds what we last wrote, with the stamp of the save that wrote it. */
 function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
-  return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);
+  if (!isCurrent(agent, stampOf(assistant))) return false;
+  return jsonEqual(observedForm(agent.mappingVersion, assistant), agent.observed);
 }
 
 /** A stamp is current only if its save is the agent's last committed one, however high its revision. */

@@ -17,6 +17,7 @@ const agent = (role: 'INBOUND' | 'OUTBOUND', over: Partial<AgentRecord> = {}): A
 const swept = (revision: number): SweepAgent => ({
   ...{ orgId: 'org', agentId: 'agent INBOUND', role: 'INBOUND', assistantId: 'assistant INBOUND', revision },
   ...{ saveId: 'save', config: CONFIG, observed: {}, missing: false, policy: 'REPORT', busy: false },
+  ...{ mappingVersion: 1, context: {} },
 });
 const DRIFT = [{ path: 'name', ours: 'a', theirs: 'b' }];
 const drifted = (adoptable: AgentConfigPatch | null = { name: 'b' }, revision = 5): Verdict => ({
@@ -133,7 +134,7 @@ describe('ADOPT', () => {
     expect((outcome as ValidationError).issues[0]?.message).toContain(message);
   });
 
-  test('is refused as unavailable, or as too much, if Vapi cannot be read', async () => {
+  test('is refused as unavailable or rate limited if Vapi cannot be read', async () => {
     const unreadable = (reply: Extract<Verdict, { kind: 'unreadable' }>['reply']): Verdict => ({
       ...{ kind: 'unreadable', reply },
     });
@@ -150,7 +151,7 @@ describe('ADOPT', () => {
   });
 });
 
-test('concerns the agent of the role that the caller names, and no other', async () => {
+test('changes only the agent of the role that the caller names', async () => {
   const { looked, saves } = await ask({ role: 'OUTBOUND', resolution: 'REVERT' }, { kind: 'same' });
   expect(looked).toEqual(['assistant OUTBOUND']);
   expect(saves).toMatchObject([

@@ -19,13 +19,18 @@ const STAMP = {
 };
 const ID = 'assistant-1';
 const written = (stamp = STAMP): ProviderAssistant => ({
-  ...renderAssistant(MAPPING_VERSION, CONFIG, stamp),
+  ...renderAssistant(MAPPING_VERSION, CONFIG, stamp, {}),
   id: ID,
 });
 const AGENT: SweepAgent = {
   ...{ orgId: STAMP.orgId, agentId: STAMP.agentId, role: 'INBOUND', assistantId: ID, revision: 7 },
-  ...{ saveId: STAMP.saveId, config: CONFIG, observed: observedForm(written()), missing: false },
-  ...{ policy: 'REVERT', busy: false },
+  ...{
+    saveId: STAMP.saveId,
+    config: CONFIG,
+    observed: observedForm(MAPPING_VERSION, written()),
+    missing: false,
+  },
+  ...{ policy: 'REVERT', busy: false, mappingVersion: MAPPING_VERSION, context: {} },
 };
 const row = (nth: number): SweepPageRow => ({
   ...{ orgId: STAMP.orgId, agentId: `agent-${String(nth).padStart(5, '0')}` },
@@ -38,11 +43,12 @@ const listedOf = ({
   assistantId,
   revision,
   saveId,
+  mappingVersion,
   observed,
   missing,
   busy,
 }: SweepAgent): ListedAgent => ({
-  ...{ orgId, agentId, assistantId, revision, saveId, news: missing, busy },
+  ...{ orgId, agentId, assistantId, revision, saveId, mappingVersion, news: missing, busy },
   hash: createHash('sha256')
     .update(jsonbText(observed ?? {}))
     .digest('hex'),
@@ -112,13 +118,13 @@ const one = (agent: SweepAgent, assistant: ProviderAssistant, later = agent) =>
   });
 
 describe('an assistant of an agent', () => {
-  test('is the same if it holds the last write with the stamp of its save', async () => {
+  test('is in step if it holds the last write with the stamp of its save', async () => {
     const { report, saves, notes } = await one(AGENT, written());
     expect({ same: report.same, saves, notes }).toEqual({ same: 1, saves: [], notes: [] });
     expect(report.walkedAt).toBe('the time of the walk');
   });
 
-  test('is noted as the same only if its row says something else', async () => {
+  test('is written as in step only if its row says something else', async () => {
     const { notes } = await one({ ...AGENT, missing: true }, written());
     expect(notes).toMatchObject([{ state: 'SAME', revision: 7, saveId: STAMP.saveId }]);
   });
@@ -171,19 +177,19 @@ describe('a thousand agents with prompts of a hundred thousand characters', () =
   const all = Array.from({ length: 1_000 }, (_, nth) => {
     const stamp = { ...STAMP, agentId: `00000000-0000-4000-8000-${String(nth).padStart(12, '0')}` };
     const assistant: ProviderAssistant = {
-      ...renderAssistant(MAPPING_VERSION, config, stamp),
+      ...renderAssistant(MAPPING_VERSION, config, stamp, {}),
       ...{ id: `long-${nth}`, createdAt: new Date(1_800_000_000_000 - nth).toISOString() },
     };
     const agent: SweepAgent = {
       ...{ ...AGENT, config, agentId: stamp.agentId, assistantId: assistant.id },
-      observed: observedForm(assistant),
+      observed: observedForm(MAPPING_VERSION, assistant),
     };
     return { assistant, agent };
   });
   const listed = all.map(({ assistant }) => assistant);
   const agents = all.map(({ agent }) => agent);
 
-  test('are all judged, in pages that are bounded by their size, with pauses for other work', async () => {
+  test('are all compared, in pages of bounded size, with pauses for other work', async () => {
     const { report, pages, paused, notes } = await run({ listed, agents: [agents, []] });
     expect(report).toMatchObject({ stopped: null, same: 1_000, missing: 0 });
     expect(notes).toEqual([]);
@@ -195,7 +201,7 @@ describe('a thousand agents with prompts of a hundred thousand characters', () =
     expect(paused).toBeGreaterThanOrEqual(160);
   });
 
-  test('are edited: what is edited is found among them', async () => {
+  test('the edited agents among them are found', async () => {
     const edited = listed.map((assistant, nth) =>
       nth === 500 ? { ...assistant, name: 'Edited' } : assistant,
     );
@@ -209,7 +215,7 @@ describe('a thousand agents with prompts of a hundred thousand characters', () =
   });
 });
 
-test('more assistants of one millisecond than a page holds are all seen', async () => {
+test('reads all assistants of one millisecond, even if a page cannot hold them', async () => {
   const createdAt = new Date(1_800_000_000_000).toISOString();
   const listed = Array.from({ length: 900 }, (_, nth) => ({ id: `stranger-${nth}`, createdAt }));
   const long = { id: 'long', createdAt, note: 'x'.repeat(5_000_000) };

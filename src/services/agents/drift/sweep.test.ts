@@ -18,7 +18,7 @@ const agents = Array.from(
       assistantId: `assistant-${nth}`,
     },
     ...{ revision: 1, saveId: 'a save', config: CONFIG, observed: {} },
-    ...{ missing: false, policy: 'REVERT', busy: nth >= AGENTS },
+    ...{ missing: false, policy: 'REVERT', busy: nth >= AGENTS, mappingVersion: 1, context: {} },
   }),
 );
 
@@ -77,7 +77,7 @@ async function run(
 }
 
 describe.each(['edited', 'gone'] as const)('one page of assistants that are %s', (found) => {
-  test('the lease is renewed long before it ends, however long the page takes', async () => {
+  test('renews the lease long before it ends, however long a page takes', async () => {
     const { report, looks, leases } = await run(found, 10_000);
     expect({ stopped: report.stopped, looks }).toEqual({ stopped: null, looks: AGENTS });
     const end = 5_000 + AGENTS * 10_000;
@@ -85,17 +85,17 @@ describe.each(['edited', 'gone'] as const)('one page of assistants that are %s',
     expect(Math.max(...gaps)).toBeLessThanOrEqual(30_000);
   });
 
-  test('the database is asked for it once where that takes no time', async () => {
+  test('asks the database for the lease once if the sweep takes no time', async () => {
     expect((await run(found, 10)).leases).toHaveLength(1);
   });
 
-  test('another replica has taken it: nothing more is looked at', async () => {
+  test('stops when another replica has taken the lease', async () => {
     const { report, looks } = await run(found, 60_000, { loseAt: 3 });
     expect({ stopped: report.stopped, looks }).toEqual({ stopped: 'NOT_LEADER', looks: 3 });
     expect(report.retryAfterMs).toBe(7_000);
   });
 
-  test('the server is stopping: so does the sweep', async () => {
+  test('stops when the server stops', async () => {
     const { report, looks } = await run(found, 10, { stopAt: 3 });
     expect({ stopped: report.stopped, looks }).toEqual({ stopped: 'STOPPING', looks: 3 });
   });

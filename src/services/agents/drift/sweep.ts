@@ -9,6 +9,7 @@ import type { Assistants, ProviderAssistant, ProviderReply } from '../../../port
 import type { TransactionalAgentUpdate } from '../build.ts';
 import { observedForm, stampOf } from '../compare.ts';
 import type { SaveOutcome } from '../execute.ts';
+import { isKnownMapping } from '../render.ts';
 import { isCurrent, look, noteOf, type SeenAgent } from './look.ts';
 
 /**
@@ -187,7 +188,8 @@ async function judge(ports: Walk, assistants: ProviderAssistant[], report: Sweep
     }
     const agent = byAssistant.get(assistant.id);
     if (agent === undefined) unreferenced.push(assistant);
-    else if (agent.busy) ports.unjudged.push(agent);
+    // A newer build knows how to compare it.
+    else if (agent.busy || !isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);
     else if (holds(assistant, agent)) {
       report.same += 1;
       // Of an agent that is in step already, the time of the whole walk says the same without a write.
@@ -206,7 +208,7 @@ async function judge(ports: Walk, assistants: ProviderAssistant[], report: Sweep
 function holds(assistant: ProviderAssistant, agent: ListedAgent): boolean {
   if (!isCurrent(agent, stampOf(assistant))) return false;
   const hash = createHash('sha256')
-    .update(jsonbText(observedForm(assistant)))
+    .update(jsonbText(observedForm(agent.mappingVersion, assistant)))
     .digest('hex');
   return hash === agent.hash;
 }

@@ -1,0 +1,252 @@
+/** How the same configuration comes to be rendered differently: by a newer mapping version, or because its context has changed. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createServiceClient } from '../../src/adapters/supabase/clients.ts';
+import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
+import { defaultConfig } from '../../src/domain/agents/agent-config.ts';
+import type { JsonObject } from '../../src/domain/json.ts';
+import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import { type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
+import { gate } from '../support/gate.ts';
+import { expectAnswer, readAgents, type SaveInput, save } from '../support/operations.ts';
+import { expectLockstep, systemsOf, vapiCalls } from '../support/systems.ts';
+
+let lockstep: TestApp;
+let caller: Caller;
+beforeAll(async () => {
+  lockstep = await createTestApp();
+  await context(null);
+});
+afterAll(() => lockstep?.stop());
+beforeEach(async () => {
+  lockstep.vapi.reset();
+  await lockstep.supabase.sql`update public.agents set missing_since = now()`;
+  caller = await lockstep.newCaller();
+});
+
+/** From now on, an agent that uses the knowledge base has this tool. */
+async function context(toolId: string | null): Promise<void> {
+  const found = toolId === null ? '{}' : JSON.stringify({ toolId });
+  await lockstep.supabase.sql.unsafe(`
+    create or replace function lockstep.agent_context(p_org_id uuid, p_config jsonb) returns jsonb
+    language sql stable set search_path = '' as $$
+      select case when p_config @> '{"useKnowledgeBase": true}' then '${found}'::jsonb else '{}'::jsonb end;
+    $$`);
+}
+
+const both: SaveInput = {
+  inbound: { systemPrompt: 'Inbound, as ever' },
+  outbound: { systemPrompt: 'Outbound, as ever' },
+};
+const committed = async (input: SaveInput) =>
+  expectAnswer(await save(caller.client, input), 'UpdateAgentsSuccess');
+const assistant = (id: string | null | undefined): JsonObject =>
+  (lockstep.vapi.store.get(DEFAULT_VAPI_ORG_ID, id ?? '') ?? {}) as JsonObject;
+const modelOf = (id: string | null | undefined) => assistant(id)['model'] as JsonObject;
+const rows = async () => (await systemsOf(lockstep, caller.orgId)).agents;
+const versions = async () => (await rows()).map(({ mapping_version }) => mapping_version);
+
+/** As a build left them that knew no other version. What Vapi holds is the same, because nothing of version 2 is used. */
+async function savedByVersion1(): Promise<{ INBOUND: string; OUTBOUND: string }> {
+  const { agents } = await committed(both);
+  const { sql } = lockstep.supabase;
+  const added = '{transferTo,endCall,voicemailMessage,useKnowledgeBase}';
+  for (const table of ['public.agents', 'public.agent_revisions']) {
+    await sql`update ${sql.unsafe(table)} set config = config - ${added}::text[] where org_id = ${caller.orgId}`;
+  }
+  await sql`update public.agents set mapping_version = 1 where org_id = ${caller.orgId}`;
+  const [inbound, outbound] = agents.map(({ vapiAssistantId }) => String(vapiAssistantId));
+  return { INBOUND: inbound ?? '', OUTBOUND: outbound ?? '' };
+}
+
+describe('an agent that mapping version 1 saved', () => {
+  test('is in step without a save, and a field that version 1 does not manage is no drift', async () => {
+    const ids = await savedByVersion1();
+    lockstep.vapi.dashboardEdit(ids.INBOUND, { voicemailMessage: 'By hand' });
+    expect(await lockstep.app.sweep()).toMatchObject({ stopped: null, same: 2, drifted: 0, repaired: 0 });
+    expect(await readAgents(caller.client)).toMatchObject({
+      INBOUND: { transferTo: [], endCall: false, sync: { status: 'IN_SYNC', drift: [] } },
+    });
+    expect(await versions()).toEqual([1, 1]);
+    lockstep.vapi.dashboardEdit(ids.INBOUND, { name: 'By hand' });
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 1, repaired: 1 });
+    expect(assistant(ids.INBOUND)['name']).toBe('Inbound agent');
+  });
+
+  test('is moved by the next save of a user', async () => {
+    const ids = await savedByVersion1();
+    await committed({ inbound: { endCall: true } });
+    expect(await versions()).toEqual([2, 1]);
+    expect(modelOf(ids.INBOUND)['tools']).toEqual([{ type: 'endCall' }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('is moved by the job, which keeps its configuration, its revision and its history', async () => {
+    await savedByVersion1();
+    const before = await systemsOf(lockstep, caller.orgId);
+    expect(await lockstep.app.render()).toEqual({ leaseExpiresInMs: null, rendered: 2, left: 0 });
+    const after = await expectLockstep(lockstep, caller.orgId);
+    expect(await versions()).toEqual([2, 2]);
+    expect(after.revisions).toEqual(before.revisions);
+    expect(after.agents).toMatchObject(before.agents.map(({ revision, config }) => ({ revision, config })));
+    const saves = await lockstep.supabase.sql`
+      select kind, actor, status from public.agent_saves where org_id = ${caller.orgId} and kind <> 'USER'`;
+    expect([...saves]).toEqual(
+      Array.from({ length: 2 }, () => ({ kind: 'RENDER', actor: null, status: 'COMMITTED' })),
+    );
+    expect(await lockstep.app.render()).toEqual({ leaseExpiresInMs: null, rendered: 0, left: 0 });
+  });
+
+  test('is put back whole if its first save under version 2 is rolled back', async () => {
+    await savedByVersion1();
+    const before = await systemsOf(lockstep, caller.orgId);
+    lockstep.vapi.faults.add({
+      ...{ kind: 'reject', messages: ['model.tools[0].destinations[0].number must be a phone number'] },
+      match: { bodyIncludes: 'Emergencies' },
+    });
+    const failed = await save(caller.client, {
+      inbound: { voicemailMessage: 'Call back.', endCall: true, systemPrompt: 'New' },
+      outbound: { transferTo: [{ number: '+14155550142', description: 'Emergencies' }] },
+    });
+    expect(expectAnswer(failed, 'SaveFailedError')).toMatchObject({
+      reason: 'VAPI_REJECTED',
+      issues: [{ path: 'input.outbound.transferTo' }],
+    });
+    const after = await systemsOf(lockstep, caller.orgId);
+    // The sibling had been given a voicemail message that version 1 does not name.
+    expect(after).toEqual(before);
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
+  });
+
+  test.each([1, 2])('is recovered from a save of version %i that its server did not end', async (version) => {
+    const ids = await savedByVersion1();
+    const journal = createRpcJournal(createServiceClient(supabaseConfig(lockstep.supabase)));
+    const begun = await journal.begin(caller.orgId, randomUUID(), 'a server that died', {
+      ...{ idempotencyKey: null, requestHash: 'h', cause: 'USER', actor: null, mappingVersion: version },
+      ...{ leaseMs: 0, deadlineMs: 600_000 },
+      updates: [
+        {
+          ...{ role: 'INBOUND', agentId: null, newAgentId: randomUUID(), expectedRevision: null },
+          ...{ recreateIfMissing: false, patch: { name: 'Renamed', endCall: true } },
+          defaults: defaultConfig('INBOUND'),
+        },
+      ],
+    });
+    expect(begun.outcome).toBe('BEGUN');
+    expect(await lockstep.app.recover()).toEqual({ taken: 1, finished: 1 });
+    expect(await versions()).toEqual([version, 1]);
+    expect(assistant(ids.INBOUND)).toMatchObject({ name: 'Renamed' });
+    expect('tools' in modelOf(ids.INBOUND)).toBe(version === 2);
+    await expectLockstep(lockstep, caller.orgId);
+    expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
+    // Nobody may save before its late requests are dead.
+    await lockstep.supabase.sql`delete from lockstep.fences`;
+    expect(await lockstep.app.render()).toMatchObject({ rendered: 3 - version });
+    expect(modelOf(ids.INBOUND)['tools']).toEqual([{ type: 'endCall' }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+});
+
+describe('the job that renders agents anew', () => {
+  test('gives the tool to the agents that use the knowledge base, as soon as it exists, and takes it away again', async () => {
+    const { agents } = await committed({ ...both, inbound: { ...both.inbound, useKnowledgeBase: true } });
+    const [inbound, outbound] = agents.map(({ vapiAssistantId }) => vapiAssistantId);
+    expect(modelOf(inbound)).not.toHaveProperty('toolIds');
+    const [first, second] = [randomUUID(), randomUUID()];
+    for (const toolId of [first, second]) {
+      await context(toolId);
+      // The row says what was rendered, so that the sweep finds nothing wrong meanwhile.
+      expect(await lockstep.app.sweep()).toMatchObject({ drifted: 0, repaired: 0 });
+      expect(await lockstep.app.render()).toMatchObject({ rendered: 1, left: 0 });
+      expect(modelOf(inbound)).toMatchObject({
+        toolIds: [toolId],
+        messages: [
+          { content: 'Inbound, as ever' },
+          { content: expect.stringContaining('search_knowledge_base') },
+        ],
+      });
+      expect(modelOf(outbound)).not.toHaveProperty('toolIds');
+      await expectLockstep(lockstep, caller.orgId);
+    }
+    await context(null);
+    expect(await lockstep.app.render()).toMatchObject({ rendered: 1 });
+    expect(modelOf(inbound)).not.toHaveProperty('toolIds');
+    expect(await rows()).toMatchObject([{ context: {}, revision: 1 }, { revision: 1 }]);
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('an undo restores the tool that the agent had, not the one that it has now', async () => {
+    const [before, now] = [randomUUID(), randomUUID()];
+    await context(before);
+    const { agents } = await committed({ inbound: { ...both.inbound, useKnowledgeBase: true } });
+    const id = agents[0]?.vapiAssistantId;
+    await context(now);
+    lockstep.vapi.faults.add({ kind: 'reject', messages: ['no'], match: { bodyIncludes: 'Outbound' } });
+    const input = { inbound: { systemPrompt: 'New' }, outbound: { systemPrompt: 'Outbound' } };
+    expectAnswer(await save(caller.client, input), 'SaveFailedError');
+    expect(modelOf(id)).toMatchObject({ toolIds: [before] });
+    await expectLockstep(lockstep, caller.orgId);
+    await context(null);
+  });
+
+  test.each(['REPORT', 'ADOPT', 'REVERT'])(
+    'leaves an edit to the sweep if the organization wants to %s it',
+    async (policy) => {
+      const ids = await savedByVersion1();
+      await lockstep.supabase
+        .sql`update public.organizations set drift_policy = ${policy} where id = ${caller.orgId}`;
+      lockstep.vapi.dashboardEdit(ids.INBOUND, { name: 'By hand' });
+      expect(await lockstep.app.render()).toMatchObject({ rendered: 1, left: 1 });
+      expect(assistant(ids.INBOUND)['name']).toBe('By hand');
+      expect(await versions()).toEqual([1, 2]);
+      // It is known to be edited: no round looks at it again.
+      expect(await lockstep.app.render()).toMatchObject({ rendered: 0, left: 0 });
+      await lockstep.app.sweep();
+      expect(assistant(ids.INBOUND)['name']).toBe(policy === 'REVERT' ? 'Inbound agent' : 'By hand');
+      expect(await versions()).toEqual([policy === 'REPORT' ? 1 : 2, 2]);
+    },
+  );
+
+  test('gives way to a save by a user', async () => {
+    const ids = await savedByVersion1();
+    const looking = gate();
+    lockstep.vapi.faults.add({
+      ...{ kind: 'hold', until: looking.until },
+      match: { method: 'GET', path: `/assistant/${ids.INBOUND}` },
+    });
+    const round = lockstep.app.render();
+    await looking.reached;
+    await committed({ inbound: { name: 'By a user' } });
+    looking.open();
+    expect(await round).toMatchObject({ rendered: 1, left: 1 });
+    expect(assistant(ids.INBOUND)['name']).toBe('By a user');
+    await expectLockstep(lockstep, caller.orgId);
+  });
+
+  test('leaves an agent alone for a while if Vapi refuses it, and goes on with the others', async () => {
+    const ids = await savedByVersion1();
+    lockstep.vapi.faults.add({
+      ...{ kind: 'reject', messages: ['no'], times: Infinity },
+      match: { method: 'PATCH', path: `/assistant/${ids.INBOUND}` },
+    });
+    expect(await lockstep.app.render()).toMatchObject({ rendered: 1, left: 1 });
+    const from = vapiCalls(lockstep).length;
+    expect(await lockstep.app.render()).toMatchObject({ rendered: 0, left: 0 });
+    expect(vapiCalls(lockstep)).toHaveLength(from);
+    expect(await versions()).toEqual([1, 2]);
+    lockstep.vapi.faults.clear();
+    await lockstep.supabase.sql`update public.agents set mapping_version = 2`;
+  });
+
+  test('runs on one replica at a time', async () => {
+    await savedByVersion1();
+    await lockstep.supabase.sql`
+      insert into lockstep.leases (name, owner, until) values ('render', 'another replica', now() + interval '1 minute')
+      on conflict (name) do update set owner = excluded.owner, until = excluded.until`;
+    const report = await lockstep.app.render();
+    expect(report).toMatchObject({ rendered: 0, left: 0 });
+    expect(report?.leaseExpiresInMs).toBeGreaterThan(0);
+    await lockstep.supabase.sql`delete from lockstep.leases where name = 'render'`;
+    expect(await lockstep.app.render()).toMatchObject({ rendered: 2 });
+  });
+});
