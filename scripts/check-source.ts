@@ -34,6 +34,10 @@ export const MAY_REVEAL: ReadonlyMap<string, string> = new Map([
   ['src/adapters/supabase/clients.ts', 'hands the service key to supabase-js'],
   ['src/adapters/system/logger.ts', 'knows what to cut out of a log line'],
   ['src/adapters/vapi/got-voice-provider.ts', 'sets the authorization header'],
+  [
+    'src/services/phone-numbers/participant.ts',
+    "puts the carrier's token into the one request that needs it",
+  ],
   ['src/local/embedded.ts', 'tells the Vapi stand-in which key to accept'],
 ]);
 

@@ -13,6 +13,7 @@ import {
   createRpcQueryToolJournal,
 } from './adapters/supabase/rpc-knowledge-base-journals.ts';
 import { createRpcKnowledgeBaseStore } from './adapters/supabase/rpc-knowledge-base-store.ts';
+import { createPhoneNumberJournal } from './adapters/supabase/rpc-phone-numbers.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
@@ -46,6 +47,7 @@ import { DatabaseWatch } from './services/database-watch.ts';
 import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
 import type { KnowledgeSweepReport } from './services/knowledge-base/sweep.ts';
+import { type ChangePhoneNumber, changePhoneNumber } from './services/phone-numbers/change.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
@@ -147,6 +149,16 @@ export function createApp(config: AppConfig): App {
       kind,
       ports: executorPorts,
     });
+  const numberJournal = createPhoneNumberJournal(serviceClient);
+  const changeNumber: ChangePhoneNumber = (orgId, change, options) =>
+    changePhoneNumber(serviceClient, orgId, change, account.active, {
+      ...options,
+      ports: {
+        ...executorPorts,
+        openJournal: () => numberJournal,
+        openVoiceProvider: (key) => account.voiceOf(key),
+      },
+    });
   const background = new AgentJobs(
     {
       ...{
@@ -200,6 +212,7 @@ export function createApp(config: AppConfig): App {
     get vapiApiKey() {
       return account.active;
     },
+    changePhoneNumber: changeNumber,
     reconciliation: {
       look: (orgId, assistantId) => lookNow({ store, limit, voice: () => account.voice }, orgId, assistantId),
       setDriftPolicy: (orgId, policy) => store.setDriftPolicy(orgId, policy),

@@ -47,6 +47,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
     ...{ serviceClient: 'service client', vapiApiKey, executorPorts, log: logAs({}) },
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     knowledgeBase: { upload: unused, remove: unused },
+    changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: { uuid: () => 'a fresh id' },
   });
   const headers: Record<string, string> = authorization === null ? {} : { authorization };

@@ -6,6 +6,7 @@ import type { TenantReads } from './ports/tenant-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
 import type { KnowledgeBase } from './services/knowledge-base/execute.ts';
+import type { ChangePhoneNumber } from './services/phone-numbers/change.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
 import { type ReadGate, type SharedReads, shareReads } from './services/reads/share-reads.ts';
 
@@ -40,6 +41,7 @@ export interface AppContext<Service = unknown> {
   reconciliation: Reconciliation;
   /** With the active key, which this does not show. */
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  changePhoneNumber: ChangePhoneNumber;
 }
 
 export interface ContextDeps<Service> {
@@ -53,6 +55,7 @@ export interface ContextDeps<Service> {
   executorPorts: ExecutorPorts<Service>;
   reconciliation: Reconciliation;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  changePhoneNumber: ChangePhoneNumber;
   ids: Ids;
   log: Log;
 }
@@ -74,6 +77,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       executorPorts: { ...deps.executorPorts, log },
       reconciliation: deps.reconciliation,
       knowledgeBase: deps.knowledgeBase,
+      changePhoneNumber: deps.changePhoneNumber,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

@@ -21,7 +21,7 @@ import { builder } from './builder.ts';
 import { AGENTS_COST } from './cost.ts';
 import { OperationRef, SaveStatusRef } from './operations/operation.ts';
 
-const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
+export const ErrorRef = builder.interfaceRef<DomainError>('Error').implement({
   fields: (t) => ({ message: t.exposeString('message') }),
 });
 

@@ -5,6 +5,7 @@ import './knowledge-base/change-documents.ts';
 import './knowledge-base/document.ts';
 import './errors.ts';
 import './organizations/organization.ts';
+import './phone-numbers/change.ts';
 import './phone-numbers/phone-number.ts';
 import './agents/save.ts';
 import './agents/set-drift-policy.ts';

@@ -234,3 +234,25 @@ export class NoOrganizationError extends DomainError {
     );
   }
 }
+
+export class AreaCodeUnavailableError extends DomainError {
+  /** What Vapi suggests instead. */
+  readonly suggestions: string[];
+  constructor(suggestions: string[]) {
+    super(
+      `Vapi has no number with this area code at the moment. Nothing was bought. ${
+        suggestions.length === 0 ? 'Try another area code' : `Try one of ${suggestions.join(', ')}`
+      }, with a new idempotency key.`,
+    );
+    this.suggestions = suggestions;
+  }
+}
+
+export class NumberTakenError extends DomainError {
+  constructor() {
+    super(
+      'This phone number is in use at Vapi already, here or in another Vapi account. Nothing was imported. ' +
+        'Remove it there first, and import it with a new idempotency key.',
+    );
+  }
+}

@@ -172,7 +172,7 @@ begin
           (p_request ->> 'mappingVersion')::integer);
       v_part.before_revision := 0;
       v_part.after_content := jsonb_build_object('action', v_action, 'assistantId', null)
-        || case when v_action = 'BUY' then jsonb_build_object('areaCode', p_request -> 'areaCode')
+        || case when v_action = 'BUY' then jsonb_build_object('provider', 'vapi', 'areaCode', p_request -> 'areaCode')
           else jsonb_build_object('provider', p_request -> 'provider', 'number', p_request -> 'number') end;
       v_answer := lockstep.begin_saga(p_org_id, p_saga_id, p_owner, 'phone_numbers', v_keys, p_request, array[v_part], null);
       exit body;
@@ -201,7 +201,7 @@ begin
     if v_action = 'RELEASE' then
       -- A missing one stays missing until then: its digits may be another row's by now.
       update public.phone_numbers set state = 'RELEASING', failure = null where id = v_id and state <> 'MISSING';
-      v_part.after_content := jsonb_build_object('action', 'RELEASE');
+      v_part.after_content := jsonb_build_object('action', 'RELEASE', 'provider', v_number.provider);
       v_answer := lockstep.begin_saga(p_org_id, p_saga_id, p_owner, 'phone_numbers', v_keys, p_request, array[v_part], null);
       exit body;
     end if;
@@ -227,7 +227,7 @@ begin
       v_answer := jsonb_build_object('outcome', 'AGENT_MISSING', 'role', v_agent.role);
       exit body;
     end if;
-    v_part.after_content := jsonb_build_object('action', 'UPDATE', 'purpose', v_purpose, 'agentId', v_agent.id,
+    v_part.after_content := jsonb_build_object('action', 'UPDATE', 'purpose', v_purpose, 'provider', v_number.provider, 'agentId', v_agent.id,
       'label', case when p_request ? 'label' then p_request -> 'label' else to_jsonb(v_number.label) end,
       -- Only the label changes: without the key of the agents, the attachment stays what it is.
       'assistantId', case when 'agents' = any (v_keys) then v_agent.vapi_assistant_id else v_number.attached_assistant_id end);

@@ -272,6 +272,7 @@ async function objects(caller: Caller): Promise<void> {
     },
     knowledgeBase: { upload: unused, remove: unused },
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
+    changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,
     log,
   });

@@ -221,4 +221,85 @@ export const ADMISSION: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(
+    'src/services/reads/share-reads.ts',
+    ['src/services/reads/share-reads.test.ts', 'test/fairness/reads.test.ts'],
+    [
+      [
+        'read-after-mutation',
+        'A later mutation of a document decides by what was read before an earlier one.',
+        'forget: () => answers.clear(),',
+        'forget: () => {},',
+      ],
+      [
+        'reads-opened-each-time',
+        'Each read of a request makes a client of its own.',
+        'opened ??= open();',
+        'opened = open();',
+      ],
+      [
+        'reads-past-the-gate',
+        'Reads do not count against the reads that may run at once.',
+        'const answer = admit(() => {\n        opened ??= open();\n        return read(opened, ...args);\n      });',
+        'opened ??= open();\n      const answer = read(opened, ...args);',
+      ],
+    ],
+  ),
+  ...plant('src/services/admission/pacer.ts', PACER, [
+    ['refused-uncounted', 'A refusal is counted nowhere.', "this.#meter.count('admission.refused');", ''],
+    [
+      'share-lapsed',
+      'A replica goes on with a share that has lapsed.',
+      'if (next.orgId !== undefined && this.#isLapsed(now) && this.#renew !== undefined) {',
+      'if (false && this.#renew !== undefined) {',
+    ],
+    [
+      'share-lapsed-never',
+      'A share never lapses.',
+      'return now >= this.#shareUntil && this.#renew !== undefined;',
+      'return false;',
+    ],
+    [
+      'share-lapsed-limited',
+      'A caller is told of too many saves where this replica may have lost its share.',
+      "if (waited === 'no_share' || this.#isLapsed(this.#clock.monotonic())) {",
+      "if (waited === 'no_share') {",
+    ],
+  ]),
+  ...plant(
+    'src/services/admission/replicas.ts',
+    ['src/services/admission/replicas.test.ts', 'test/fairness/pacer.test.ts'],
+    [
+      [
+        'share-before-known',
+        'A replica takes its share before the others have given it up.',
+        'beat.known ? 1 / beat.replicas : 0',
+        '1 / beat.replicas',
+      ],
+      [
+        'share-of-one',
+        'Every replica takes the whole account.',
+        'beat.known ? 1 / beat.replicas : 0',
+        'beat.known ? 1 : 0',
+      ],
+      [
+        'share-from-answer',
+        'A share is kept too long after a slow beat.',
+        'from + REPLICA_TTL_MS);',
+        'clock.monotonic() + REPLICA_TTL_MS);',
+      ],
+      [
+        'clock-latest',
+        'The clock of the database jumps back with each slow answer.',
+        'if (old === null || time - at > old.ahead || at - old.at > READING_MS)',
+        'if (true)',
+      ],
+      [
+        'clock-believed-for-ever',
+        'A database clock that was set back is never believed.',
+        ' || at - old.at > READING_MS)',
+        ')',
+      ],
+    ],
+  ),
 ];

@@ -1008,4 +1008,16 @@ export const EDGE: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(
+    'src/services/agents/drift/look-now.ts',
+    ['src/services/agents/drift/look-now.test.ts'],
+    [
+      [
+        'look-of-others',
+        'A look at the assistant of another organization is answered.',
+        "if (agent?.orgId !== orgId) return { kind: 'saving' };",
+        "if (agent === undefined) return { kind: 'saving' };",
+      ],
+    ],
+  ),
 ];

@@ -203,14 +203,14 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'same-any-content',
       'An edit with the right stamp counts as the same.',
-      'return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);',
-      'return isCurrent(agent, stampOf(assistant));',
+      'return jsonEqual(observedForm(agent.mappingVersion, assistant), agent.observed);',
+      'return true;',
     ],
     [
       'same-any-stamp',
       'The right content with a stamp of another save counts as the same.',
-      'return isCurrent(agent, stampOf(assistant)) && jsonEqual',
-      'return jsonEqual',
+      'if (!isCurrent(agent, stampOf(assistant))) return false;',
+      '',
     ],
     [
       'gone-unnoted',
@@ -333,20 +333,20 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'adopt-unproven',
       'An adoption loses what the configuration has no field for.',
-      'if (!jsonEqual(rendered, observedForm(assistant))) return null;',
+      'if (!jsonEqual(rendered, held)) return null;',
       '',
     ],
     [
       'adopt-invalid',
       'A value that no caller may save is adopted.',
-      'if (found === null || !isValidConfig(found)) return null;',
-      'if (found === null) return null;',
+      'if (!isValidConfig(found) || holdsSecret',
+      'if (holdsSecret',
     ],
     [
       'adopt-secret',
       'A secret in foreign metadata comes into the configuration and its history.',
-      'if (holdsSecret(metadata)) return null;',
-      '',
+      'if (!isValidConfig(found) || holdsSecret(found.extraMetadata ?? {})) return null;',
+      'if (!isValidConfig(found)) return null;',
     ],
     [
       'adopt-everything',
@@ -496,8 +496,8 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'render-any-version',
       'A save of an unknown mapping version is rendered by another one.',
-      'const render = MAPPINGS.get(version);',
-      'const render = MAPPINGS.get(version) ?? renderV1;',
+      'const known = MAPPINGS.get(version);',
+      'const known = MAPPINGS.get(version) ?? MAPPINGS.get(1);',
     ],
     [
       'render-default-language',
@@ -510,6 +510,38 @@ export const RECONCILIATION: readonly Mutant[] = [
       'A voice that needs a language gets none.',
       "config.voice.provider === 'neuphonic' ? { language: config.language } : {}",
       "config.voice.provider === 'neuphonic' ? {} : {}",
+    ],
+  ]),
+  ...plant('src/services/agents/drift/sweep.ts', VERDICTS, [
+    [
+      'judge-newer-build',
+      'The sweep judges an agent that a newer build has written.',
+      'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);',
+      'else if (agent.busy) ports.unjudged.push(agent);',
+    ],
+    [
+      'judge-busy',
+      'The sweep looks at the assistants of an organization that is saving.',
+      'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);',
+      'else if (!isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);',
+    ],
+    [
+      'judge-busy-forgotten',
+      'An agent that was saving during the sweep counts as confirmed by it.',
+      'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);',
+      'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) continue;',
+    ],
+    [
+      'list-first-page',
+      'Only the first page of assistants is judged.',
+      'if (page.length < limit) return seen;',
+      'return seen;',
+    ],
+    [
+      'missing-unlooked',
+      'An agent is called missing although its assistant was made while the list was read.',
+      "if (found.kind !== 'gone') {\n      readable(found);\n      ports.unjudged.push(agent);\n    } else if (",
+      'if (',
     ],
   ]),
 ];

@@ -380,4 +380,184 @@ export const SAVES: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(
+    'src/services/saga/execute.ts',
+    [...EXECUTE, 'src/services/saga/execute.test.ts'],
+    [
+      [
+        'begin-repeated-late',
+        'A beginning is repeated after its caller was answered.',
+        ' || elapsed >= settings.answerMs ||',
+        ' ||',
+      ],
+      [
+        'begin-only-asks',
+        'A beginning is repeated for a caller who has given up.',
+        'const late = elapsed >= BEGIN_WITHIN_MS;',
+        'const late = false;',
+      ],
+      [
+        'begin-asks-for-ever',
+        'After its deadline a beginning is asked for more than once.',
+        'elapsed >= settings.answerMs || onlyAsks;',
+        'elapsed >= settings.answerMs;',
+      ],
+      [
+        'begin-late-unbounded',
+        'A late repetition begins a save because no deadline goes with it.',
+        'if (isOver || (late && request.notAfter === undefined))',
+        'if (isOver)',
+      ],
+      [
+        'ended-save-in-progress',
+        'A save that is over still counts as in progress.',
+        'isOver = true;\n    done();',
+        'isOver = true;',
+      ],
+      [
+        'failed-begin-keeps-turns',
+        'A save whose beginning failed keeps its turns.',
+        '.catch((error: unknown) => {\n      unused();',
+        '.catch((error: unknown) => {',
+      ],
+      [
+        'cause-forgotten',
+        'The journal calls every save a user’s.',
+        'cause: start.cause,\n    actor',
+        "cause: 'USER',\n    actor",
+      ],
+      [
+        'lease-from-begin',
+        'The lease counts from the answer of the beginning.',
+        'leaseFrom, leaseMs: ports.settings.leaseMs }',
+        'leaseFrom: instant(ports.clock), leaseMs: ports.settings.leaseMs }',
+      ],
+      [
+        'replay-closed-waits',
+        'A repetition of a save that is over is not answered at once.',
+        'if (isClosed(begun.saga.status)) return replayOf(begun.saga, begun.rows);',
+        '',
+      ],
+      [
+        'replay-unmarked',
+        'A repetition is answered as if it had made the save.',
+        '? { ...outcome, replay: true } : outcome',
+        '? outcome : outcome',
+      ],
+      [
+        'closed-still-pending',
+        'A save that has just closed is answered as pending.',
+        'if (isOver || isClosed(known().status)) return work;',
+        'if (isOver) return work;',
+      ],
+      [
+        'sibling-unheard',
+        'A repetition of a running save is answered with what it found at first.',
+        'learn(saga);\n    if (isClosed(saga.status)) return replayOf(saga, again.rows);',
+        'if (isClosed(saga.status)) return replayOf(saga, again.rows);',
+      ],
+      [
+        'defect-not-pending',
+        'A defect after the beginning is answered as if nothing began.',
+        "return { kind: 'pending', saga: known(), retryAfterMs: PENDING_RETRY_MS };\n    }\n  }",
+        'throw error;\n    }\n  }',
+      ],
+    ],
+  ),
+  ...plant('src/services/agents/execute.ts', EXECUTE, [
+    [
+      'kind-forgotten',
+      'The journal calls every save a user’s, whoever made it.',
+      "const cause = options.kind ?? 'USER';",
+      "const cause = 'USER' as const;",
+    ],
+    [
+      'agent-not-passed',
+      'The agent that a save names does not reach the database.',
+      'agentId: update.agentId,',
+      'agentId: null,',
+    ],
+  ]),
+  ...plant('src/services/saga/recovery.ts', RECOVERY, [
+    [
+      'recovery-does-not-stop',
+      'Recovery takes over more saves while the server stops.',
+      'while (running.size < AT_ONCE && stopping?.aborted !== true) {',
+      'while (running.size < AT_ONCE) {',
+    ],
+    [
+      'recovery-looks-on',
+      'Recovery looks for more saves while the server stops.',
+      'if (isMore && waiting.length === 0 && stopping?.aborted !== true) {',
+      'if (isMore && waiting.length === 0) {',
+    ],
+    [
+      'recovery-goes-round',
+      'Recovery finds nothing new while a slow save goes on and another replica has the others.',
+      'isMore = due.length === LOOK_AHEAD && fresh.length > 0;',
+      'isMore = due.length === LOOK_AHEAD;',
+    ],
+    [
+      'recovery-again-at-once',
+      'Recovery takes a save again that it could not carry on.',
+      '>= LOOK_AGAIN_MS);\n      for',
+      '>= 0);\n      for',
+    ],
+    [
+      'recovery-one-by-one',
+      'Recovery carries on one save after the other.',
+      'const AT_ONCE = 20;',
+      'const AT_ONCE = 1;',
+    ],
+    [
+      'recovery-unbounded',
+      'Recovery carries on any number of saves at once.',
+      'const AT_ONCE = 20;',
+      'const AT_ONCE = 1e9;',
+    ],
+  ]),
+  ...plant(
+    'src/services/saga/stamped.ts',
+    [...RUN, ...RECOVERY],
+    [
+      [
+        'adopt-youngest',
+        'Two recoveries keep different assistants of one save.',
+        '(age(a) < age(b) ? -1 : 1)',
+        '(age(a) < age(b) ? 1 : -1)',
+      ],
+      [
+        'stamped-newest-bound',
+        'The look for stamps asks for the same page again.',
+        'before = times[0];',
+        'before = times.at(-1);',
+      ],
+    ],
+  ),
+  ...plant(
+    'src/services/agents/participant.ts',
+    [...RUN, ...RECOVERY],
+    [
+      [
+        'undo-keeps-new-fields',
+        'An undo leaves the fields that a newer mapping version has written.',
+        'return { ...cleared, ...this.#document(before) };',
+        'return this.#document(before);',
+      ],
+      [
+        'undo-with-own-revision',
+        'An undo puts the old content back with the revision of the save that failed.',
+        'return { ...cleared, ...this.#document(before) };',
+        'return { ...cleared, ...this.#document({ ...before, revision: this.#image.after.revision }) };',
+      ],
+    ],
+  ),
+  ...plant('src/services/saga/protocol.ts', PROTOCOL, [
+    [
+      'rollback-unambiguous',
+      'The rollback of a save that was taken over leaves no fence.',
+      "return { do: 'close', missing: missingParts(parts), ambiguous };",
+      "return { do: 'close', missing: missingParts(parts), ambiguous: parts.some((part) => part.ambiguous) };",
+    ],
+  ]),
 ];

@@ -1,12 +1,13 @@
-import got, { type Got, RequestError, type Response, TimeoutError } from 'got';
+import got, { type Delays, type Got, RequestError, type Response, TimeoutError } from 'got';
 import { z } from 'zod';
-import { isJsonObject, type JsonObject } from '../../domain/json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import { Secret } from '../../domain/secret.ts';
 import { boundedText, storableJson } from '../../domain/text.ts';
 import type { Log } from '../../ports/system.ts';
 import type {
   FileUpload,
   ProviderReply,
+  RemoteFiles,
   RemoteResource,
   RemoteResources,
   VoiceProvider,
@@ -75,17 +76,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     throwHttpErrors: false,
     responseType: 'text',
     headers: { 'user-agent': USER_AGENT, accept: 'application/json' },
-    // `request` bounds the whole request. The other timeouts report earlier and more precisely where it hangs.
-    timeout: {
-      lookup: Math.min(2_000, options.timeoutMs),
-      connect: Math.min(3_000, options.timeoutMs),
-      secureConnect: Math.min(3_000, options.timeoutMs),
-      socket: options.timeoutMs,
-      send: options.timeoutMs,
-      response: options.timeoutMs,
-      read: options.timeoutMs,
-      request: options.timeoutMs,
-    },
+    timeout: timeouts(options.timeoutMs),
   });
 
   const redact = redactor([key]);
@@ -114,7 +105,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
     async function attempt(): Promise<ProviderReply<T>> {
       const tooLarge = new AbortController();
-      const { secrets, ...sent } = extra;
+      const { secrets = [], ...sent } = extra;
       try {
         const request = client(path, {
           method,
@@ -126,12 +117,9 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
         void request.on('downloadProgress', ({ transferred }) => {
           if (transferred > most) tooLarge.abort();
         });
-        return read(
-          method,
-          await request,
-          shape,
-          secrets === undefined || secrets.length === 0 ? redact : redactor([key, ...secrets]),
-        );
+        if (secrets.length === 0) return read(method, await request, shape, redact);
+        // Vapi may repeat these in an answer as well, under any name.
+        return read(method, await request, shape, redactor([key, ...secrets]), true);
       } catch (error) {
         // Vapi received the request, so it may have applied it.
         if (tooLarge.signal.aborted) return { kind: 'unknown', code: 'BODY_TOO_LARGE' };
@@ -155,7 +143,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
           json: document,
           secrets: carrierSecrets(document),
         }) as Reply,
-      update: (id, document) => one('PATCH', id, { json: document }),
+      update: (id, document) => one('PATCH', id, { json: document, secrets: carrierSecrets(document) }),
       get: (id) => one('GET', id),
       remove: (id) => one('DELETE', id),
       list: (query) =>
@@ -175,23 +163,40 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     getAssistant: assistants.get,
     deleteAssistant: assistants.remove,
     listAssistants: assistants.list,
-    phoneNumbers: withoutCarrierSecrets(resources('phone-number')),
-    files: {
-      timeoutMs: options.timeoutMs,
-      uploadTimeoutMs,
-      upload: (file) =>
-        call('POST', 'file', '/file', resourceAnswer, {
-          body: formOf(file),
-          timeout: { request: uploadTimeoutMs },
-        }) as Reply,
-      get: files.get,
-      remove: files.remove,
-      list: () =>
-        call('GET', 'file', '/file', resourceList, {
-          searchParams: { purpose: FILE_PURPOSE },
-        }) as Promise<ProviderReply<RemoteResource[]>>,
-    },
+    phoneNumbers: withoutFields(resources('phone-number'), CARRIER_SECRETS),
+    files: withoutFields(
+      {
+        timeoutMs: options.timeoutMs,
+        uploadTimeoutMs,
+        upload: (file) =>
+          call('POST', 'file', '/file', resourceAnswer, {
+            body: formOf(file),
+            timeout: timeouts(uploadTimeoutMs),
+          }) as Reply,
+        get: files.get,
+        remove: files.remove,
+        list: () =>
+          call('GET', 'file', '/file', resourceList, {
+            searchParams: { purpose: FILE_PURPOSE },
+          }) as Promise<ProviderReply<RemoteResource[]>>,
+      } satisfies RemoteFiles,
+      FILE_ADDRESSES,
+    ),
     tools: resources('tool'),
+  };
+}
+
+/** `request` bounds the whole request. The other timeouts report earlier and more precisely where it hangs. */
+function timeouts(ms: number): Delays {
+  return {
+    lookup: Math.min(2_000, ms),
+    connect: Math.min(3_000, ms),
+    secureConnect: Math.min(3_000, ms),
+    socket: ms,
+    send: ms,
+    response: ms,
+    read: ms,
+    request: ms,
   };
 }
 
@@ -199,13 +204,15 @@ interface Extra {
   json?: JsonObject;
   body?: FormData;
   searchParams?: Record<string, string | number>;
-  timeout?: { request: number };
-  /** Removed from what Vapi answers in words. */
+  timeout?: Delays;
+  /** Besides the key: removed from every text that Vapi answers. */
   secrets?: Secret[];
 }
 
-/** The fields in which Vapi takes, and repeats, the secrets of a carrier's account (docs/vapi.md#phone-numbers). */
+/** The fields in which Vapi takes, and repeats, the secrets of a carrier's account (docs/vapi.md#carrier-secrets). */
 const CARRIER_SECRETS = ['twilioAuthToken', 'twilioApiKey', 'twilioApiSecret'];
+/** The fields with addresses at which anybody can read a file (docs/vapi.md#file-urls). */
+const FILE_ADDRESSES = ['url', 'parsedTextUrl'];
 
 function carrierSecrets(document: JsonObject): Secret[] {
   return CARRIER_SECRETS.flatMap((name) => {
@@ -214,15 +221,19 @@ function carrierSecrets(document: JsonObject): Secret[] {
   });
 }
 
-/** Leaves the carrier's secrets out of every answer, so that nothing behind this can keep them. */
-function withoutCarrierSecrets(numbers: RemoteResources): RemoteResources {
-  const clean = <T extends JsonObject>(value: T): T =>
-    Object.fromEntries(Object.entries(value).filter(([name]) => !CARRIER_SECRETS.includes(name))) as T;
-  return around(numbers, async (request) => {
+/** Leaves these fields out of every answer, at any depth, so that nothing behind this can keep them. */
+function withoutFields<Api extends object>(api: Api, names: readonly string[]): Api {
+  const clean = (value: Json): Json => {
+    if (Array.isArray(value)) return value.map(clean);
+    if (!isJsonObject(value)) return value;
+    const kept = Object.entries(value).filter(([name]) => !names.includes(name));
+    return Object.fromEntries(kept.map(([name, member]) => [name, clean(member)]));
+  };
+  return around(api, async (request) => {
     const reply = await request();
-    if (reply.kind !== 'ok') return reply;
-    const value = Array.isArray(reply.value) ? reply.value.map(clean) : clean(reply.value as JsonObject);
-    return { kind: 'ok', value: value as typeof reply.value };
+    return reply.kind === 'ok'
+      ? { ...reply, value: clean(reply.value as Json) as typeof reply.value }
+      : reply;
   });
 }
 
@@ -242,9 +253,10 @@ function read<T>(
   { statusCode: status, headers, body }: Response<string>,
   shape: z.ZodType<T>,
   redact: (text: string) => string,
+  redactAnswers = false,
 ): ProviderReply<T> {
   if (status >= 200 && status < 300) {
-    const parsed = shape.safeParse(jsonOrNull(body));
+    const parsed = shape.safeParse(jsonOrNull(body, redactAnswers ? redact : undefined));
     // Vapi applied the request, but its result cannot be read: the same as no answer.
     return parsed.success ? { kind: 'ok', value: parsed.data } : { kind: 'unknown', code: 'UNREADABLE_BODY' };
   }
@@ -275,10 +287,12 @@ function wasNeverSent({ timings, options }: RequestError): boolean {
   return (secure ? timings.secureConnect : timings.connect) === undefined;
 }
 
-/** Null: the body is not JSON, or it is nested too deeply. */
-function jsonOrNull(body: string): unknown {
+/** Null: the body is not JSON, or it is nested too deeply. `change` is applied to every text in it. */
+function jsonOrNull(body: string, change?: (text: string) => string): unknown {
+  const reviver =
+    change && ((_name: string, value: unknown) => (typeof value === 'string' ? change(value) : value));
   try {
-    return storableJson(JSON.parse(body)) ?? null;
+    return storableJson(JSON.parse(body, reviver)) ?? null;
   } catch {
     return null;
   }

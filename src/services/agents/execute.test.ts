@@ -773,6 +773,20 @@ describe('an answer within SAVE_ANSWER_MS', () => {
     });
     expect(await endless.end()).toBe(true);
   });
+
+  test('the same request is running already and is not over in time: its caller is told what was found last', async () => {
+    const running = (status: SagaStatus): BeginOutcome => ({
+      outcome: 'REPLAY',
+      saga: record('00000000-0000-4000-8000-0000000000ff', status),
+      rows: [],
+    });
+    const save = start({
+      begin: (nth) =>
+        nth < 2 ? running(nth === 0 ? 'APPLYING' : 'ROLLING_BACK') : new Promise<undefined>(() => {}),
+    });
+    const { outcome } = await save.answer();
+    expect(outcome).toMatchObject({ kind: 'pending', save: { status: 'ROLLING_BACK' } });
+  });
 });
 
 /** The id that the first save of a world has. */
@@ -894,6 +908,19 @@ describe('the deadline of a begin', () => {
     expect((await save.answer()).outcome).toMatchObject({ kind: 'pending', save: { id: save.saveId() } });
     expect(await save.end()).toBe(true);
     expect(notAfters(save)).toEqual([deadline, deadline]);
+  });
+
+  test('is not repeated once its caller was answered, however soon that was', async () => {
+    const save = start({
+      settings: { answerMs: 2_000 },
+      begin: async (_nth, clock) => {
+        await clock.sleep(3_000);
+        throw away(true);
+      },
+    });
+    expect((await save.answer()).outcome).toMatchObject({ kind: 'pending' });
+    expect(await save.end()).toBe(true);
+    expect(save.names()).toEqual(['begin']);
   });
 
   test('before it, a call that failed at once is made up to three times', async () => {

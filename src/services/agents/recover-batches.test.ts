@@ -12,8 +12,12 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
   const asked: string[] = [];
   let running = 0;
   let mostRunning = 0;
+  let looks = 0;
   const journal = {
-    due: async (limit: number) => due.slice(0, limit),
+    due: async (limit: number) => {
+      looks += 1;
+      return due.slice(0, limit);
+    },
     takeover: async (_orgId: string, saveId: string) => {
       asked.push(saveId);
       running += 1;
@@ -33,7 +37,7 @@ function abandoned(saves: number, takeover: (saveId: string) => boolean) {
   } as unknown as ExecutorPorts<null>;
   const round = (stopping?: AbortSignal) =>
     recoverSagas(journal, {} as Assistants, [AGENT_SAGA], ports, stopping);
-  return { round, asked, most: () => mostRunning };
+  return { round, asked, most: () => mostRunning, looks: () => looks };
 }
 
 test('one round looks at every abandoned save, twenty at a time', async () => {
@@ -69,15 +73,32 @@ test('takes no more saves once the server stops', async () => {
   expect(asked.length).toBe(20);
 });
 
-/** A database with abandoned saves, each of which keeps whoever takes it for so long, by a clock of its own. */
-function lasting(saves: { dueAt: number; lastsMs: number }[]) {
+test('looks for no more saves once the server stops', async () => {
+  const stopping = new AbortController();
+  const { round, asked, looks } = abandoned(150, () => {
+    if (asked.length === 100) stopping.abort();
+    return true;
+  });
+  await round(stopping.signal);
+  expect([asked.length, looks()]).toEqual([100, 1]);
+});
+
+/**
+ * A database with abandoned saves, each of which keeps whoever takes it for so long, by a clock of its own. `busyUntil`: another
+ * replica has it, and ends it then.
+ */
+function lasting(saves: { dueAt: number; lastsMs: number; busyUntil?: number }[]) {
   const clock = new VirtualClock();
   let due = saves.map((save, index) => ({ ...save, orgId: `org ${index}`, sagaId: `save ${index}` }));
   const endedAt = new Map<string, number>();
   const journal = {
-    due: async (limit: number) => due.filter(({ dueAt }) => dueAt <= clock.now()).slice(0, limit),
+    due: async (limit: number) => {
+      due = due.filter(({ busyUntil = Infinity }) => clock.now() < busyUntil);
+      return due.filter(({ dueAt }) => dueAt <= clock.now()).slice(0, limit);
+    },
     takeover: async (_orgId: string, saveId: string) => {
       const one = due.find((save) => save.sagaId === saveId);
+      if (one?.busyUntil !== undefined) return { outcome: 'BUSY' };
       due = due.filter((save) => save !== one);
       await clock.sleep(one?.lastsMs ?? 0);
       endedAt.set(saveId, clock.now());
@@ -116,4 +137,16 @@ test('takes a save that becomes due while a slow one goes on', async () => {
   await clock.until(31_000);
   await round;
   expect(endedAt.size).toBe(3);
+});
+
+test('looks again while a slow save goes on, also if another replica has all others that it found', async () => {
+  const { clock, round, endedAt } = lasting([
+    { dueAt: 0, lastsMs: 30_000 },
+    ...Array.from({ length: 100 }, () => ({ dueAt: 0, lastsMs: 0, busyUntil: 5_000 })),
+    { dueAt: 5_500, lastsMs: 100 },
+  ]);
+  await clock.until(8_000);
+  expect([...endedAt.keys()]).toEqual(['save 101']);
+  await clock.until(31_000);
+  await round;
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { ReadsLimitedError } from '../../ports/tenant-reads.ts';
-import { ReadGate } from './share-reads.ts';
+import { ReadsLimitedError, type TenantReads } from '../../ports/tenant-reads.ts';
+import { ReadGate, shareReads } from './share-reads.ts';
 
 const LIMITS = { perOrganization: 2, total: 3, waiting: 4, waitMs: 1_000 };
 
@@ -71,4 +71,50 @@ test('frees the place of a read that failed', async () => {
   const gate = new ReadGate({ ...LIMITS, perOrganization: 1 }, { monotonic: () => 0 });
   await expect(gate.run('a', () => Promise.reject(new Error('lost')))).rejects.toThrow('lost');
   expect(await gate.run('a', () => Promise.resolve('read'))).toBe('read');
+});
+
+/** Reads that count how often they were opened, admitted and made. */
+function counted() {
+  const counts = { opened: 0, admitted: 0, agents: 0, calls: 0 };
+  const reads = shareReads(
+    () => {
+      counts.opened += 1;
+      const agents = async () => {
+        counts.agents += 1;
+        return [];
+      };
+      const callsById = async () => {
+        counts.calls += 1;
+        return [];
+      };
+      return { agents, callsById } as unknown as TenantReads;
+    },
+    (read) => {
+      counts.admitted += 1;
+      return read();
+    },
+  );
+  return { reads, counts };
+}
+
+test('opens one client for all reads of a request, and none before the first', async () => {
+  const { reads, counts } = counted();
+  expect(counts.opened).toBe(0);
+  await reads.agents();
+  await reads.callsById(['a']);
+  expect(counts.opened).toBe(1);
+});
+
+test('sends the same read once, and each other one through the gate', async () => {
+  const { reads, counts } = counted();
+  await Promise.all([reads.agents(), reads.agents(), reads.callsById(['a']), reads.callsById(['b'])]);
+  expect(counts).toEqual({ opened: 1, admitted: 3, agents: 1, calls: 2 });
+});
+
+test('reads again after it was told to forget, because a mutation may have changed the rows', async () => {
+  const { reads, counts } = counted();
+  await reads.agents();
+  reads.forget();
+  await reads.agents();
+  expect(counts).toMatchObject({ opened: 1, agents: 2 });
 });
