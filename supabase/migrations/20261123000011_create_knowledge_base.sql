@@ -363,7 +363,7 @@ begin
       exit body;
     end if;
     if v_removes and (lockstep.tool_wanted(p_org_id)
-      or exists (select from public.agents a where a.org_id = p_org_id and to_jsonb(a) -> 'context' ->> 'toolId' = v_tool.tool_id))
+      or exists (select from public.agents a where a.org_id = p_org_id and a.context ->> 'toolId' = v_tool.tool_id))
     then
       update lockstep.query_tools set check_at = clock_timestamp() + lockstep.retry_in(0), attempts = 0 where org_id = p_org_id;
       v_answer := jsonb_build_object('outcome', 'WAITING');

@@ -868,9 +868,6 @@ describe('the process dies', () => {
 
 /** What the last save of the agents rendered. */
 async function agentNames(toolId: string | null): Promise<void> {
-  await supabase.sql.unsafe(
-    `alter table public.agents add column if not exists context jsonb not null default '{}'`,
-  );
   await supabase.sql`
     insert into public.agents as a (id, org_id, role, config, vapi_assistant_id, revision, last_save_id, mapping_version, last_synced_at,
         checked_at, context)
