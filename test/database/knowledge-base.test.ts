@@ -58,16 +58,6 @@ beforeAll(async () => {
     files: async (...page) => (await all.files(...page)).filter((one) => one.orgId === orgId),
     tools: async (...page) => (await all.tools(...page)).filter((one) => one.orgId === orgId),
   };
-  const [row] = await supabase.sql`select to_regprocedure('lockstep.allowance(uuid)') as allowance`;
-  if (row?.['allowance'] === null) {
-    await supabase.sql.unsafe(`
-      create table lockstep.allowances (org_id uuid primary key, numbers int, documents int, bytes bigint);
-      create function lockstep.allowance(p_org_id uuid) returns lockstep.allowances language sql stable set search_path = '' as $$
-        select coalesce((select a from lockstep.allowances a where a.org_id = p_org_id),
-          row(p_org_id, 5, 50, 52428800)::lockstep.allowances) $$;
-      alter table lockstep.allowances owner to lockstep_saves;
-      alter function lockstep.allowance(uuid) owner to lockstep_saves;`);
-  }
 });
 afterAll(() => supabase?.stop());
 beforeEach(async () => {
