@@ -856,6 +856,36 @@ describe('saga_cleanup', () => {
     expect(await seen()).toEqual([1, 1]);
   });
 
+  test('deletes a save that made no revision once its retention is over, and never one of the history', async () => {
+    const { ref: history } = await begun();
+    await commit(history);
+    const { ref } = await begun();
+    await abort(ref, { nothingApplied: true });
+    // What other tests have left.
+    await store.cleanup(100, RETENTION_DAYS);
+    const ids = async () => {
+      const rows = await supabase.sql<{ id: string }[]>`select id from public.sagas where org_id = ${orgId}`;
+      return rows.map(({ id }) => id).sort();
+    };
+    const both = [history.sagaId, ref.sagaId].sort();
+    for (const id of both) await age(id, 24 * RETENTION_DAYS - 1);
+    expect(await store.cleanup(100, RETENTION_DAYS)).toBe(2);
+    expect(await store.cleanup(100, RETENTION_DAYS)).toBe(0);
+    expect(await ids()).toEqual(both);
+    for (const id of both) await age(id, 24 * RETENTION_DAYS + 1);
+    await supabase.sql.begin(async (sql) => {
+      await sql`select from public.sagas where id = ${ref.sagaId} for update`;
+      expect(await store.cleanup(100, RETENTION_DAYS)).toBe(0);
+    });
+    expect(await store.cleanup(100, RETENTION_DAYS)).toBe(1);
+    expect(await ids()).toEqual([history.sagaId]);
+    await supabase.sql.begin(async (sql) => {
+      await sql`set local role lockstep_janitor`;
+      await sql`delete from public.sagas where id = ${history.sagaId}`;
+    });
+    expect(await ids()).toEqual([history.sagaId]);
+  });
+
   test('skips what another cleanup has locked', async () => {
     const { ref } = await begun();
     await commit(ref);

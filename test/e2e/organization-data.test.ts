@@ -257,6 +257,18 @@ describe('filters', () => {
         `outcome in ('BUSY', 'VOICEMAIL')`,
       ],
     ],
+    [
+      'calls of an outcome that is named twice',
+      () => ['calls(filter: { outcomes: [BUSY, BUSY] })', 'call_logs', `outcome = 'BUSY'`],
+    ],
+    [
+      'appointments of a status that is named twice',
+      () => [
+        'appointments(filter: { statuses: [CANCELLED, CANCELLED] })',
+        'appointments',
+        `status = 'CANCELLED'`,
+      ],
+    ],
     ['calls of no outcome', () => ['calls(filter: { outcomes: [] })', 'call_logs', 'false']],
     [
       'calls of a time: from its begin, before its end',
