@@ -13,7 +13,7 @@ import {
   createRpcQueryToolJournal,
 } from './adapters/supabase/rpc-knowledge-base-journals.ts';
 import { createRpcKnowledgeBaseStore } from './adapters/supabase/rpc-knowledge-base-store.ts';
-import { createPhoneNumberJournal } from './adapters/supabase/rpc-phone-numbers.ts';
+import { createPhoneNumberJournal, createPhoneNumberStore } from './adapters/supabase/rpc-phone-numbers.ts';
 import { createRpcReplicaRegistry } from './adapters/supabase/rpc-replica-registry.ts';
 import { createRpcRenderStore, createRpcSweepStore } from './adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from './adapters/supabase/rpc-vapi-account.ts';
@@ -48,10 +48,12 @@ import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
 import type { KnowledgeSweepReport } from './services/knowledge-base/sweep.ts';
 import { type ChangePhoneNumber, changePhoneNumber } from './services/phone-numbers/change.ts';
+import { type NumberSweepReport, PhoneNumberJobs } from './services/phone-numbers/jobs.ts';
 import { READ_LIMITS, ReadGate } from './services/reads/share-reads.ts';
 import type { RecoveryRound } from './services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from './services/saga/settings.ts';
-import { recoverableKinds } from './services/saga-kinds.ts';
+import { settleSaga } from './services/saga/settle.ts';
+import { recoverableKinds, SAGA_KINDS } from './services/saga-kinds.ts';
 
 /** Everything that a server needs, resolved: nothing in here looks at the environment. */
 export interface AppConfig extends AgentJobSettings, KnowledgeBaseJobSettings {
@@ -90,6 +92,10 @@ export interface App {
   workOnKnowledgeBase(): Promise<number | null>;
   /** One sweep of files and tools, now. Null: there is no key to work with. */
   sweepKnowledgeBase(): Promise<KnowledgeSweepReport | null>;
+  /** Polls the numbers that are not active, and attaches those that should be, now. */
+  workOnPhoneNumbers(): Promise<void>;
+  /** One sweep of the phone numbers, now. Null: there is no key to work with. */
+  sweepPhoneNumbers(): Promise<NumberSweepReport | null>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -201,6 +207,21 @@ export function createApp(config: AppConfig): App {
     },
     config,
   );
+  const numberJobs = new PhoneNumberJobs(
+    {
+      ...{ store: createPhoneNumberStore(serviceClient), admission: pacer, log, meter, owner },
+      voice: () => account.voice,
+      change: changeNumber,
+      settle: async (orgId, sagaId) => {
+        const voice = account.voice;
+        if (voice === null) return { outcome: 'NOT_SETTLED', reasons: ['there is no key'] };
+        const seen = createRpcVapiAccount(serviceClient);
+        const settlePorts = { journal: sagas, voice, kinds: SAGA_KINDS, settings, account: () => seen('') };
+        return settleSaga(settlePorts, orgId, sagaId, 'COMMITTED');
+      },
+    },
+    config,
+  );
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
 
   const limit = pacer && pace && { admission: pacer, waitMs: pace.waitMs };
@@ -237,7 +258,8 @@ export function createApp(config: AppConfig): App {
       pacer?.share(0, 0);
       if (pacer !== undefined) runner.start(heartbeat.job);
       if (vapi.key !== null) runner.start(account.job);
-      for (const job of [...background.jobs, rendering.job, ...knowledgeBaseJobs.jobs]) runner.start(job);
+      for (const job of [...background.jobs, rendering.job, ...knowledgeBaseJobs.jobs, ...numberJobs.jobs])
+        runner.start(job);
     },
     checkKey: () =>
       account.check().catch((error: unknown) => log.error({ err: error }, 'the key could not be compared')),
@@ -246,6 +268,11 @@ export function createApp(config: AppConfig): App {
     render: () => rendering.round(stopping),
     workOnKnowledgeBase: () => knowledgeBaseJobs.work(stopping),
     sweepKnowledgeBase: () => knowledgeBaseJobs.sweep(stopping),
+    workOnPhoneNumbers: async () => {
+      await numberJobs.activate(stopping);
+      await numberJobs.attach(stopping);
+    },
+    sweepPhoneNumbers: () => numberJobs.sweep(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

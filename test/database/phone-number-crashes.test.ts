@@ -189,7 +189,8 @@ async function recover(
     const status = await statusOf(sagaId);
     if (status !== 'APPLYING' && status !== 'ROLLING_BACK') break;
     await supabase.sql`
-      update public.sagas set lease_until = now(), not_before = case when not_before is not null then now() end
+      update public.sagas set lease_until = now(), look_at = null,
+        quarantine_until = case when quarantine_until > now() then now() else quarantine_until end
       where id = ${sagaId}`;
     await recoverAbandonedSagas<unknown>(
       sagas,

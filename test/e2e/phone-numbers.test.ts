@@ -15,6 +15,9 @@ afterAll(() => lockstep?.stop());
 beforeEach(async () => {
   lockstep.vapi.reset();
   lockstep.vapi.configure({ numberActivationMs: 3_600_000 });
+  // Vapi has forgotten the numbers of the test before.
+  await lockstep.supabase.sql`
+    update public.phone_numbers set state = 'RELEASED', released_at = now() where vapi_phone_number_id is not null and released_at is null`;
   caller = await lockstep.newCaller();
 });
 
@@ -156,7 +159,8 @@ async function recovered(sagaId: string | undefined): Promise<void> {
   const { sql } = lockstep.supabase;
   for (let round = 0; round < 6; round += 1) {
     await sql`
-      update public.sagas set lease_until = now(), not_before = case when not_before is not null then now() end
+      update public.sagas set lease_until = now(), look_at = null,
+        quarantine_until = case when quarantine_until > now() then now() else quarantine_until end
       where id = ${sagaId ?? ''} and status in ('APPLYING', 'ROLLING_BACK')`;
     await lockstep.app.recover();
   }
@@ -334,4 +338,141 @@ test.each([
   expect(answer.issues?.map(({ path }) => path)).toEqual(paths);
   expect(JSON.stringify(answer)).not.toContain('a b');
   expect(lockstep.vapi.requests).toEqual([]);
+});
+
+describe('the jobs', () => {
+  const work = () => lockstep.app.workOnPhoneNumbers();
+  const sweep = () => lockstep.app.sweepPhoneNumbers();
+  const activateNow = () => lockstep.vapi.configure({ numberActivationMs: 0 });
+
+  test('follow a purchase from ACTIVATING to ACTIVE, and attach it to the agent that was asked for', async () => {
+    const { phoneNumber } = await buy({ role: 'INBOUND' });
+    const id = phoneNumber?.id ?? '';
+    await work();
+    expect(await numberOf(caller, id)).toMatchObject({ state: 'ACTIVATING', number: null, agent: null });
+    activateNow();
+    await work();
+    expect(await numberOf(caller, id)).toMatchObject({
+      ...{ state: 'ACTIVE', number: expect.stringMatching(/^\+1628555\d{4}$/), agent: null },
+    });
+    const { INBOUND } = await saveAgents();
+    await work();
+    expect(await numberOf(caller, id)).toMatchObject({ agent: { role: 'INBOUND' }, failure: null });
+    expect(inVapi()).toMatchObject([{ assistantId: INBOUND }]);
+    const before = requests('PATCH').length;
+    await work();
+    expect(requests('PATCH')).toHaveLength(before);
+  });
+
+  test('do not take a number for active that Vapi shows without digits, and say so', async () => {
+    lockstep.vapi.configure({ numberActivation: 'half-provisioned', numberActivationMs: 0 });
+    const { phoneNumber } = await buy();
+    await lockstep.supabase.sql`
+      update public.phone_numbers set created_at = now() - interval '1 hour', checked_at = null where org_id = ${caller.orgId}`;
+    await work();
+    expect(await numberOf(caller, phoneNumber?.id ?? '')).toMatchObject({
+      ...{ state: 'ACTIVATING', number: null, failure: expect.stringContaining('shows no digits') },
+    });
+  });
+
+  test('say why a role that was asked for could not be attached', async () => {
+    activateNow();
+    const { phoneNumber } = await bring({ role: 'OUTBOUND' });
+    await saveAgents();
+    lockstep.vapi.faults.add({
+      ...{ kind: 'reject', messages: ['no such thing'], match: { method: 'PATCH', path: '/phone-number' } },
+    });
+    await work();
+    expect(await numberOf(caller, phoneNumber?.id ?? '')).toMatchObject({
+      ...{ state: 'ACTIVE', agent: null, failure: expect.stringContaining('no such thing') },
+    });
+    const before = requests('PATCH').length;
+    await work();
+    expect(requests('PATCH')).toHaveLength(before);
+  });
+
+  test('point a number at the assistant that replaced a deleted one', async () => {
+    const { phoneNumber } = await bring();
+    const { INBOUND } = await saveAgents();
+    await update({ id: phoneNumber?.id, role: 'INBOUND' });
+    lockstep.vapi.dashboardDelete(INBOUND);
+    await caller.client.request(gql`
+      mutation { updateAgents(input: { inbound: { systemPrompt: "Anew.", recreateIfMissing: true } }) { __typename } }
+    `);
+    const [row] = await lockstep.supabase.sql`
+      select vapi_assistant_id as id from public.agents where org_id = ${caller.orgId} and role = 'INBOUND'`;
+    expect(row?.['id']).not.toBe(INBOUND);
+    expect(inVapi()).toMatchObject([{ assistantId: INBOUND }]);
+    await work();
+    expect(inVapi()).toMatchObject([{ assistantId: row?.['id'] }]);
+  });
+
+  test('put back what somebody changed in Vapi, also for another assistant of ours', async () => {
+    const { phoneNumber } = await bring();
+    const { INBOUND, OUTBOUND } = await saveAgents();
+    const answer = await update({ id: phoneNumber?.id, role: 'INBOUND' });
+    const id = inVapi()[0]?.id ?? '';
+    for (const edit of [{ assistantId: OUTBOUND }, { assistantId: null }, { name: 'Mine' }]) {
+      lockstep.vapi.dashboardEdit(id, edit);
+      expect(await sweep()).toMatchObject({ stopped: null, reverted: 1 });
+      const [number] = inVapi();
+      expect(number).toMatchObject({ assistantId: INBOUND, name: expect.stringMatching(/^ls1\./) });
+    }
+    expect(answer.operation?.status).toBe('COMMITTED');
+    expect(await sweep()).toMatchObject({ reverted: 0, missing: 0 });
+  });
+
+  test('report a number that was deleted in Vapi as MISSING, and release it', async () => {
+    const { phoneNumber } = await bring();
+    lockstep.vapi.dashboardDelete(inVapi()[0]?.id ?? '');
+    expect(await sweep()).toMatchObject({ missing: 1 });
+    expect(await numberOf(caller, phoneNumber?.id ?? '')).toMatchObject({ state: 'MISSING' });
+    expect(await release({ id: phoneNumber?.id })).toMatchObject({ phoneNumber: { state: 'RELEASED' } });
+  });
+
+  test('find a purchase that nobody could find out about, and settle it as committed', async () => {
+    await saveAgents();
+    await lockstep.app.checkKey();
+    lockstep.vapi.faults.add({
+      ...{ kind: 'late', ms: 3_600_000, answer: 'reset' },
+      match: { method: 'POST', path: '/phone-number' },
+    });
+    const { operation } = await buy();
+    await recovered(operation?.id);
+    expect(await numbersOf(caller)).toMatchObject([{ state: 'UNKNOWN' }]);
+    lockstep.vapi.applyLate();
+    await lockstep.supabase
+      .sql`update public.sagas set quarantine_until = now() where id = ${operation?.id ?? ''}`;
+    expect(await sweep()).toMatchObject({ settled: 1 });
+    expect(await numbersOf(caller)).toMatchObject([{ state: 'ACTIVATING', failure: null }]);
+    expect(inVapi()).toHaveLength(1);
+  });
+
+  test('delete what a failed import left in Vapi, and never what a failed purchase left', async () => {
+    const sql = lockstep.supabase.sql;
+    await bring();
+    activateNow();
+    await buy();
+    // As if both had failed, and arrived late.
+    await sql`
+      update public.phone_numbers set state = 'FAILED', failure = 'x', vapi_phone_number_id = null where org_id = ${caller.orgId}`;
+    await sql`delete from lockstep.fences where org_id = ${caller.orgId}`;
+    expect(inVapi()).toHaveLength(2);
+    expect(await sweep()).toMatchObject({ orphansDeleted: 1 });
+    expect(inVapi()).toMatchObject([{ provider: 'vapi' }]);
+    expect(lockstep.log.filter((line) => line.includes('number.late_purchase'))).toHaveLength(1);
+  });
+
+  test('never touch a number that no row has, or one whose digits are not those of the import', async () => {
+    const { operation } = await bring();
+    const [number] = inVapi();
+    lockstep.vapi.dashboardEdit(number?.id ?? '', { number: '+14155550001' });
+    await lockstep.supabase.sql`
+      update public.phone_numbers set state = 'FAILED', failure = 'x', vapi_phone_number_id = null where org_id = ${caller.orgId}`;
+    expect(operation?.status).toBe('COMMITTED');
+    expect(await sweep()).toMatchObject({ orphansDeleted: 0 });
+    lockstep.vapi.dashboardEdit(number?.id ?? '', { name: 'Reception' });
+    expect(await sweep()).toMatchObject({ orphansDeleted: 0, reverted: 0 });
+    expect(inVapi()).toHaveLength(1);
+  });
 });

@@ -145,6 +145,8 @@ export async function executeSaga<
     try {
       if (begun.outcome !== 'BEGUN') {
         if (isClosed(begun.saga.status)) return replayOf(begun.saga, begun.rows);
+        // Only a person can end it, so waiting for its end would only delay the answer.
+        if (begun.saga.status === 'NEEDS_ATTENTION') return outcomeOf(begun.saga, []);
         const until = arrived + ports.settings.answerMs;
         return await awaitEnd(begun.saga, ask, ports.clock, until, (running) => {
           known = () => running;
