@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto';
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/agents/agent-config.ts';
 import type { AgentRecord, FieldDrift, SaveKind } from '../../src/domain/agents/save.ts';
 import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
-import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../../src/domain/saga.ts';
+import type {
+  PartImage,
+  PartRecord,
+  PartResult,
+  SagaFailure,
+  SagaRecord,
+  SagaStatus,
+} from '../../src/domain/saga.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
@@ -58,6 +65,7 @@ export interface SaveRow extends SaveControl {
   mappingVersion: number;
   results: PartResult[];
   failure: SagaFailure | null;
+  handedOver: Record<string, PartRecord> | null;
   startedAt: number;
   finishedAt: number | null;
 }
@@ -353,6 +361,7 @@ export class JournalModel {
             retryable: false,
           }
         : null,
+      handedOver: null,
       startedAt: now,
       finishedAt: null,
     };
@@ -393,6 +402,7 @@ export class JournalModel {
       write: (save) => {
         save.results = request.results;
         save.failure = request.failure;
+        save.handedOver = save.ambiguous ? (request.handedOver ?? null) : null;
         if (isClosed(save.status)) this.#noteMissing(save.id, request.missing);
         return [];
       },
@@ -434,6 +444,7 @@ export class JournalModel {
     return this.#transition('hold', ref, (save) => holdStep(save, ref.epoch, request, this.#now()), {
       write: (save) => {
         save.results = request.results;
+        save.handedOver = request.handedOver ?? null;
         return [];
       },
       outcome: 'HELD',
@@ -481,8 +492,8 @@ export class JournalModel {
     const save = this.#find(orgId, saveId);
     const taken = save === undefined ? null : takeoverStep(save, leaseMs, this.#now());
     if (save === undefined || taken === null) return { outcome: 'NOT_DUE' };
-    const from = save.status;
-    Object.assign(save, taken.control, { owner });
+    const { status: from, handedOver } = save;
+    Object.assign(save, taken.control, { owner, handedOver: null });
     this.#changed('takeover', save, save.epoch, from);
     return {
       outcome: 'TAKEN',
@@ -492,6 +503,8 @@ export class JournalModel {
       once: taken.once,
       quarantined: taken.quarantined,
       pastDeadline: taken.pastDeadline,
+      handedOver,
+      pivotSent: save.pivotSent,
     };
   }
 

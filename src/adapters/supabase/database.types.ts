@@ -371,6 +371,7 @@ export type Database = {
           failure: Json | null
           finished_at: string | null
           forgotten: boolean
+          handed_over: Json | null
           id: string
           idempotency_key: string | null
           in_history: boolean
@@ -380,6 +381,7 @@ export type Database = {
           mapping_version: number
           org_id: string
           owner: string | null
+          pivot_sent: boolean
           quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
@@ -395,6 +397,7 @@ export type Database = {
           failure?: Json | null
           finished_at?: string | null
           forgotten?: boolean
+          handed_over?: Json | null
           id: string
           idempotency_key?: string | null
           in_history?: boolean
@@ -404,6 +407,7 @@ export type Database = {
           mapping_version: number
           org_id: string
           owner?: string | null
+          pivot_sent?: boolean
           quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
@@ -419,6 +423,7 @@ export type Database = {
           failure?: Json | null
           finished_at?: string | null
           forgotten?: boolean
+          handed_over?: Json | null
           id?: string
           idempotency_key?: string | null
           in_history?: boolean
@@ -428,6 +433,7 @@ export type Database = {
           mapping_version?: number
           org_id?: string
           owner?: string | null
+          pivot_sent?: boolean
           quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>
