@@ -463,7 +463,7 @@ describe('saga_needs_attention and saga_settle', () => {
       expect((await settle()).outcome).toBe('ROLLED_BACK');
     }
     expect(await fenced()).toBe(true);
-    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'ROLLED_BACK', no_quarantine: true });
+    expect(await saveRow(ref.sagaId)).toMatchObject({ status: 'ROLLED_BACK', no_lease: true });
   });
 
   test('settles nothing that recovery is still undoing', async () => {
