@@ -45,6 +45,25 @@ export interface PartResult {
   revision: number | null;
 }
 
+/**
+ * What an owner that gives a saga up records of one part: all that any owner may have sent for it until then. The next owner relies on
+ * it. An owner that died recorded nothing, and the absence of a record proves nothing.
+ */
+export interface PartRecord {
+  action: PartAction;
+  /** The one that was to be replaced was gone. */
+  gone: boolean;
+  remoteId: string | null;
+  /** Vapi answered that it has the new content. */
+  applied: boolean;
+  /** How the part was undone; null: it was not. */
+  undone: 'done' | 'missing' | null;
+  /** Some request may have changed the resource. */
+  touched: boolean;
+  /** Some request may still be applied. */
+  ambiguous: boolean;
+}
+
 export interface SagaRecord {
   id: string;
   status: SagaStatus;

@@ -1,5 +1,12 @@
 import type { JsonObject } from '../domain/json.ts';
-import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../domain/saga.ts';
+import type {
+  PartImage,
+  PartRecord,
+  PartResult,
+  SagaFailure,
+  SagaRecord,
+  SagaStatus,
+} from '../domain/saga.ts';
 
 /** The journal of sagas: one method for each transition, each of them one transaction in the database. */
 
@@ -73,6 +80,10 @@ export interface TakenSaga extends OpenSaga {
   /** The last owner recorded a quarantine, and it is over. */
   quarantined: boolean;
   pastDeadline: boolean;
+  /** By key: what the last owner recorded when it gave the saga up; null: it recorded nothing. */
+  handedOver: Record<string, PartRecord> | null;
+  /** An owner recorded that it was about to send the pivot. An owner of a saga of several stages always does so first. */
+  pivotSent: boolean;
 }
 
 /** Which saga, and the fencing token under which the caller holds it. */
@@ -101,6 +112,8 @@ export interface SagaJournal<Row = unknown> {
       lateMs: number;
       leaseMs: number;
       nothingApplied: boolean;
+      /** By key; kept only if the lease is given up. */
+      handedOver?: Record<string, PartRecord> | undefined;
     },
   ): Promise<TransitionOutcome<Row>>;
   rolledBack(
@@ -122,6 +135,10 @@ export interface SagaJournal<Row = unknown> {
       lookAfterMs: number;
       /** Only records: the caller stays the owner. */
       keepsLease?: boolean;
+      /** The pivot is about to be sent. */
+      pivotSent?: boolean;
+      /** By key. */
+      handedOver?: Record<string, PartRecord> | undefined;
     },
   ): Promise<TransitionOutcome<Row>>;
   due(limit: number): Promise<{ orgId: string; sagaId: string }[]>;

@@ -200,6 +200,11 @@ create table public.sagas (
   -- When recovery may look again, because nothing can come of it before, such as while Vapi limits our requests. Says nothing about
   -- what may still be applied.
   look_at timestamptz,
+  -- Some owner was about to send the pivot. Recorded before it is sent, so that false proves of a saga of several stages that nobody has.
+  pivot_sent boolean not null default false,
+  -- What the last owner recorded of each part when it gave the saga up: { <key>: { action, gone, remoteId, applied, undone, touched,
+  -- ambiguous } }. Null: it recorded nothing, or somebody has taken the saga over since.
+  handed_over jsonb check (jsonb_typeof(handed_over) = 'object'),
   -- Some request of this saga may still be applied late.
   ambiguous boolean not null default false,
   mapping_version integer not null check (mapping_version > 0),

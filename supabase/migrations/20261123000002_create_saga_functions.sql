@@ -317,8 +317,8 @@ end
 $$;
 
 -- Turns a saga round, before anything is undone. The direction changes once, one way.
--- p_request: failure { reason, message, retryable }, results, missing [key], ambiguous, lateMs, leaseMs, nothingApplied
--- Ambiguous: the quarantine is stored and the lease given up; recovery undoes it later. nothingApplied: closed at once.
+-- p_request: failure { reason, message, retryable }, results, missing [key], ambiguous, lateMs, leaseMs, nothingApplied, handedOver?
+-- Ambiguous: the quarantine is stored and the lease given up; recovery undoes it later, and is told what was handed over. nothingApplied: closed at once.
 -- outcome: ROLLING_BACK | ROLLED_BACK | STALE | NO_SAGA
 create function lockstep.saga_abort(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -340,6 +340,7 @@ begin
         results = p_request -> 'results',
         failure = p_request -> 'failure',
         ambiguous = v_ambiguous,
+        handed_over = case when v_ambiguous then p_request -> 'handedOver' end,
         quarantine_until = greatest(quarantine_until,
           case when v_ambiguous then v_now + lockstep.ms((p_request ->> 'lateMs')::bigint) end),
         lease_until = case when v_at_once then null when v_ambiguous then v_now
@@ -409,8 +410,9 @@ $$;
 
 -- Gives the lease up without a decision: recovery goes on. quarantineMs: not before a request that was sent is applied or dead, which
 -- the next owner may then rely on; 0: no quarantine. lookAfterMs: not before it makes sense to try again. keepsLease: only records,
--- so that whoever may take the saga over later knows that something of it is ambiguous.
--- p_request: results, ambiguous, quarantineMs, lookAfterMs, keepsLease?. outcome: HELD | STALE | NO_SAGA
+-- so that whoever may take the saga over later knows that something of it is ambiguous, or that the pivot may have been sent.
+-- handedOver: what the next owner may rely on; only of an owner that sends nothing any more.
+-- p_request: results, ambiguous, quarantineMs, lookAfterMs, keepsLease?, pivotSent?, handedOver?. outcome: HELD | STALE | NO_SAGA
 create function lockstep.saga_hold(p_org_id uuid, p_saga_id uuid, p_epoch integer, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -429,6 +431,8 @@ begin
         ambiguous = ambiguous or (p_request ->> 'ambiguous')::boolean,
         quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0
           then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end),
+        pivot_sent = pivot_sent or coalesce((p_request ->> 'pivotSent')::boolean, false),
+        handed_over = p_request -> 'handedOver',
         look_at = v_now + lockstep.ms((p_request ->> 'lookAfterMs')::bigint)
       where id = p_saga_id returning * into v_saga;
     v_answer := jsonb_build_object('outcome', 'HELD', 'saga', lockstep.saga_json(v_saga), 'rows', '[]'::jsonb);
@@ -452,6 +456,7 @@ $$;
 -- taker finds out, and says at its end, whether the saga is ambiguous.
 -- quarantined: the last owner recorded a quarantine, and it is over. One that its predecessor recorded was over before this owner began,
 -- and says nothing of what this owner has sent: it lies before the end of this owner's lease.
+-- handedOver: what the last owner recorded when it gave the saga up. Whoever takes the saga may send more, so it is told once.
 -- outcome: TAKEN | BUSY (another replica is at it) | NOT_DUE
 create function lockstep.saga_takeover(p_org_id uuid, p_saga_id uuid, p_owner text, p_lease_ms bigint) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
@@ -459,6 +464,7 @@ declare
   v_saga public.sagas;
   v_quarantined boolean;
   v_once boolean;
+  v_handed_over jsonb;
   v_answer jsonb := jsonb_build_object('outcome', 'NOT_DUE');
 begin
   perform set_config('lockstep.org_id', p_org_id::text, true);
@@ -474,12 +480,13 @@ begin
     if found then
       v_quarantined := coalesce(v_saga.quarantine_until >= v_saga.lease_until, false);
       v_once := v_saga.epoch = 1 and not v_saga.ambiguous;
-      update public.sagas set epoch = epoch + 1, owner = p_owner, ambiguous = not v_once,
+      v_handed_over := v_saga.handed_over;
+      update public.sagas set epoch = epoch + 1, owner = p_owner, ambiguous = not v_once, handed_over = null,
           lease_until = clock_timestamp() + lockstep.ms(p_lease_ms)
         where id = p_saga_id returning * into v_saga;
       v_answer := jsonb_build_object('outcome', 'TAKEN', 'saga', lockstep.saga_json(v_saga),
         'images', lockstep.images_json(v_saga.id), 'deployment', (select id from lockstep.deployment),
-        'once', v_once, 'quarantined', v_quarantined, 'pastDeadline', v_saga.deadline_at <= clock_timestamp());
+        'once', v_once, 'quarantined', v_quarantined, 'handedOver', v_handed_over, 'pivotSent', v_saga.pivot_sent, 'pastDeadline', v_saga.deadline_at <= clock_timestamp());
     end if;
   end if;
   perform lockstep.leave();

@@ -10,6 +10,9 @@ import {
   type PartPlan,
   type PartProgress,
   type Request,
+  recordOf,
+  type SagaProgress,
+  startOf,
   type Undo,
 } from '../../src/services/saga/protocol.ts';
 import {
@@ -54,6 +57,8 @@ export const SAGA_SAFEGUARDS = [
   'pivot rule',
   'single purchase',
   'quarantine',
+  'announcement',
+  'record of the last owner',
 ] as const;
 export type SagaSafeguard = (typeof SAGA_SAFEGUARDS)[number];
 
@@ -86,6 +91,10 @@ interface TargetFields {
   known: number;
   /** 0: it has not looked for the stamp; 1: it saw none; 2: it saw the stamp. */
   seen: number;
+  /** It knows all that any owner may have sent. */
+  sure: number;
+  /** A hand-over said that the new content is there. */
+  handedOver: number;
 }
 
 interface ProcessFields {
@@ -97,6 +106,7 @@ interface ProcessFields {
   quarantined: number;
   pastDeadline: number;
   status: number;
+  announced: number;
   targets: TargetFields[];
 }
 
@@ -121,6 +131,9 @@ export class SagaWorld implements Explorable {
   readonly #late = this.#field('past deadline', 1);
   /** Somebody has taken the saga over from its first owner. */
   readonly #taken = this.#field('taken', 1);
+  readonly #pivotSent = this.#field('pivot sent', 1);
+  /** Which process recorded what it knows when it gave the saga up, from 1: it stands still, so what it knows is the record. 0 none. */
+  readonly #handedBy: number;
   readonly #remotes: RemoteFields[];
   readonly #processes: ProcessFields[];
   #g: Uint8Array;
@@ -134,6 +147,7 @@ export class SagaWorld implements Explorable {
       second: this.#field(`${key} second in flight`, RECENT),
       back: this.#field(`${key} back in flight`, RECENT),
     }));
+    this.#handedBy = this.#field('handed over by', 1 + scope.recoverers);
     this.#processes = Array.from({ length: 1 + scope.recoverers }, (_, p) => ({
       phase: this.#field(`${p} phase`, DEAD),
       current: this.#field(`${p} current`, 1),
@@ -143,6 +157,7 @@ export class SagaWorld implements Explorable {
       quarantined: this.#field(`${p} quarantined`, 1),
       pastDeadline: this.#field(`${p} past`, 1),
       status: this.#field(`${p} status`, 4),
+      announced: this.#field(`${p} announced`, 1),
       targets: scope.parts.map(({ key }) => ({
         forward: this.#field(`${p} ${key} forward`, FORWARDS.length - 1),
         undo: this.#field(`${p} ${key} undo`, UNDOS.length - 1),
@@ -150,6 +165,8 @@ export class SagaWorld implements Explorable {
         ambiguous: this.#field(`${p} ${key} ambiguous`, 1),
         known: this.#field(`${p} ${key} known`, 1),
         seen: this.#field(`${p} ${key} seen`, 2),
+        sure: this.#field(`${p} ${key} sure`, 1),
+        handedOver: this.#field(`${p} ${key} handed over`, 1),
       })),
     }));
     this.#g = new Uint8Array(this.fields.length);
@@ -171,17 +188,44 @@ export class SagaWorld implements Explorable {
     f[owner.phase] = RUNNING;
     f[owner.current] = 1;
     f[owner.guard] = 1;
-    this.#forget(f, 0, false);
+    this.#start(f, f, 0, false);
     return f;
   }
 
-  /** What a process knows when it begins. */
-  #forget(g: Uint8Array, p: number, taken: boolean): void {
-    for (const [i, target] of this.#process(p).targets.entries()) {
-      g[target.forward] = g[target.undo] = g[target.ambiguous] = g[target.seen] = 0;
-      g[target.touched] = taken ? 1 : 0;
-      g[target.known] = this.#part(i).action === 'create' ? 0 : 1;
+  /** What a process knows when it begins. `before`: the state until now, in which the last owner may have recorded what it knew. */
+  #start(before: Uint8Array, g: Uint8Array, p: number, taken: boolean): void {
+    const process = this.#process(p);
+    const by = taken ? (before[this.#handedBy] as number) - 1 : -1;
+    const pivotSent = before[this.#pivotSent] === 1;
+    g[process.announced] = pivotSent ? 1 : 0;
+    for (const [i, target] of process.targets.entries()) {
+      const part = this.#part(i);
+      const last = by < 0 ? undefined : this.#progress(before, by, i);
+      const record = last === undefined ? null : recordOf(this.#saga(before, by), last);
+      const known = record === null ? part.action !== 'create' : this.#knows(before, by, i);
+      const start = startOf(part, this.scope.parts, { taken, record: record ?? undefined, pivotSent });
+      g[target.forward] = FORWARDS.indexOf(start.forward);
+      g[target.undo] = UNDOS.indexOf(start.undo);
+      g[target.touched] = start.touched ? 1 : 0;
+      g[target.ambiguous] = start.ambiguous ? 1 : 0;
+      g[target.known] = known ? 1 : 0;
+      g[target.seen] = 0;
+      g[target.sure] = start.known === true ? 1 : 0;
+      g[target.handedOver] = start.handedOver === true ? 1 : 0;
     }
+  }
+
+  /** A process is gone, and what it knew with it. */
+  #end(g: Uint8Array, p: number): void {
+    const { phase, targets, ...known } = this.#process(p);
+    for (const field of [...Object.values(known), ...targets.flatMap((target) => Object.values(target))]) {
+      g[field as number] = 0;
+    }
+    g[phase] = p === 0 ? DEAD : IDLE;
+  }
+
+  #knows(f: Uint8Array, p: number, i: number): boolean {
+    return f[(this.#process(p).targets[i] as TargetFields).known] === 1;
   }
 
   #process(p: number): ProcessFields {
@@ -237,7 +281,7 @@ export class SagaWorld implements Explorable {
         this.#run(f, p, emit);
         // A recoverer is started again.
         this.#change(f, emit, false, 'dies', p, -1, '', (g) => {
-          g[phase] = p === 0 ? DEAD : IDLE;
+          this.#end(g, p);
         });
       } else if (f[phase] === IDLE && p > 0) this.#takeOver(f, p, emit);
     }
@@ -285,12 +329,19 @@ export class SagaWorld implements Explorable {
       touched: f[target.touched] === 1,
       ambiguous: f[target.ambiguous] === 1,
       seen: f[target.seen] === 0 ? undefined : f[target.seen] === 2,
+      known: f[target.sure] === 1,
+      handedOver: f[target.handedOver] === 1,
+      announced: f[this.#process(p).announced] === 1 || without === 'announcement',
     };
   }
 
   #decide(f: Uint8Array, p: number): Decision {
+    return decide(this.#saga(f, p));
+  }
+
+  #saga(f: Uint8Array, p: number): SagaProgress {
     const process = this.#process(p);
-    return decide({
+    return {
       status: STATUSES[f[process.status] as number] as SagaStatus,
       parts: this.scope.parts.map((_, i) => this.#progress(f, p, i)),
       taken: f[process.taken] === 1,
@@ -298,7 +349,7 @@ export class SagaWorld implements Explorable {
       quarantined: f[process.quarantined] === 1,
       pastDeadline: f[process.pastDeadline] === 1,
       released: false,
-    });
+    };
   }
 
   #run(f: Uint8Array, p: number, emit: Emit): void {
@@ -308,7 +359,10 @@ export class SagaWorld implements Explorable {
     const transition = (kind: string, step: (control: SaveControl) => Step, goesOn: boolean) =>
       this.#change(f, emit, true, kind, p, -1, '', (g) => {
         const held = this.#record(g, p, step(this.#control(g)));
-        if (!held || !goesOn || this.isAtRest(g)) g[process.phase] = p === 0 ? DEAD : IDLE;
+        if (held) g[this.#handedBy] = goesOn || this.isAtRest(g) ? 0 : p + 1;
+        if (!held || this.isAtRest(g)) this.#end(g, p);
+        // What it knows stands still, as its record.
+        else if (!goesOn) g[process.phase] = p === 0 ? DEAD : IDLE;
       });
     const late = 1;
     switch (decision.do) {
@@ -322,6 +376,20 @@ export class SagaWorld implements Explorable {
           );
         }
         return;
+      case 'announce': {
+        const request = {
+          ambiguous: false,
+          quarantineMs: 0,
+          lookAfterMs: 0,
+          keepsLease: true,
+          pivotSent: true,
+        };
+        this.#change(f, emit, true, 'announces the pivot', p, -1, '', (g) => {
+          if (this.#record(g, p, holdStep(this.#control(g), epoch, request, 0))) g[process.announced] = 1;
+          else this.#end(g, p);
+        });
+        return;
+      }
       case 'send':
       case 'undo':
         for (const key of decision.keys) {
@@ -379,6 +447,7 @@ export class SagaWorld implements Explorable {
       quarantineUntil: quarantine === 0 ? null : quarantine - 1,
       lookAt: null,
       ambiguous: f[this.#ambiguous] === 1,
+      pivotSent: f[this.#pivotSent] === 1,
       deadlineAt: f[this.#late] === 1 ? 0 : 1,
     };
   }
@@ -391,6 +460,7 @@ export class SagaWorld implements Explorable {
     g[this.#status] = STATUSES.indexOf(control.status);
     g[this.#lease] = control.leaseUntil === null ? 0 : Math.min(1, control.leaseUntil);
     g[this.#ambiguous] = control.ambiguous ? 1 : 0;
+    g[this.#pivotSent] = control.pivotSent ? 1 : 0;
     const quarantine = control.quarantineUntil === null ? 0 : control.quarantineUntil > 0 ? 2 : 1;
     const begins = quarantine === 2 && before.quarantineUntil !== control.quarantineUntil;
     g[this.#quarantine] = begins && this.scope.without === 'quarantine' ? 1 : quarantine;
@@ -410,7 +480,7 @@ export class SagaWorld implements Explorable {
     if (shown > 0) {
       this.#change(f, emit, true, 'sees the stamp on', p, i, '', (g) => {
         g[target.seen] = 2;
-        if (shown > 1) return;
+        if (shown > 1 && f[target.known] === 0) return;
         g[target.known] = 1;
         g[target.forward] = FORWARDS.indexOf('applied');
       });
@@ -592,7 +662,11 @@ export class SagaWorld implements Explorable {
       g[process.quarantined] = taken.quarantined ? 1 : 0;
       g[process.pastDeadline] = taken.pastDeadline ? 1 : 0;
       g[process.status] = g[this.#status] as number;
-      this.#forget(g, p, true);
+      this.#start(f, g, p, true);
+      if (this.scope.without === 'record of the last owner') return;
+      const by = (f[this.#handedBy] as number) - 1;
+      if (by >= 0 && by !== p) this.#end(g, by);
+      g[this.#handedBy] = 0;
     });
   }
 

@@ -349,6 +349,7 @@ export class World implements Explorable {
       leaseUntil: f[row.lease] as number,
       quarantineUntil: quarantine === 0 ? null : quarantine - 1,
       lookAt: null,
+      pivotSent: false,
       ambiguous: f[row.ambiguous] === 1,
       deadlineAt: f[row.deadline] as number,
     };

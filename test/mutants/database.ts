@@ -172,6 +172,18 @@ export const DATABASE: readonly Mutant[] = [
       "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint < 0",
     ],
     [
+      'takeover-keeps-record',
+      'What an owner handed over counts also after another owner has sent more.',
+      'ambiguous = not v_once, handed_over = null,',
+      'ambiguous = not v_once,',
+    ],
+    [
+      'pivot-forgotten',
+      'The journal does not keep that the pivot may have been sent.',
+      "pivot_sent = pivot_sent or coalesce((p_request ->> 'pivotSent')::boolean, false)",
+      'pivot_sent = false',
+    ],
+    [
       'hold-lowers-quarantine',
       'A hand-over ends the quarantine that is under way.',
       "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0\n          then v_now + lockstep.ms((p_request ->> 'quarantineMs')::bigint) end)",

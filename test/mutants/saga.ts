@@ -141,6 +141,18 @@ export const SAGA: readonly Mutant[] = [
       'if (parts.some((part) => part.pivot && part.touched)) {',
       'if (parts.some((part) => part.pivot && !part.touched)) {',
     ],
+    [
+      'pivot-unannounced',
+      'A pivot is sent before the journal says that it may have been.',
+      "if (unannounced.length > 0) return { do: 'announce', keys: keysOf(unannounced) };",
+      '',
+    ],
+    [
+      'pivot-of-dead-owner',
+      'A pivot that was announced counts as not sent.',
+      'const isUntouched = !taken || (isAnnounced(part, parts) && !pivotSent);',
+      'const isUntouched = !taken || isAnnounced(part, parts);',
+    ],
   ]),
   ...plant(
     'src/services/saga/protocol.ts',
@@ -149,8 +161,8 @@ export const SAGA: readonly Mutant[] = [
       [
         'look-believed',
         'A stamp that was seen counts although an owner may have repeated its request.',
-        'const isKnown = saga.once === true && part.seen === true;',
-        'const isKnown = part.seen !== false;',
+        'const isKnown = part.known === true || (saga.once === true && part.seen === true);',
+        'const isKnown = part.known === true || part.seen !== false;',
       ],
     ],
   ),
@@ -164,8 +176,8 @@ export const SAGA: readonly Mutant[] = [
     [
       'taken-untouched',
       'Recovery does not put back what the last owner wrote.',
-      'touched: taken, ambiguous: false }',
-      'touched: false, ambiguous: false }',
+      'const start = startOf({ ...plan, action }, plans, { taken, record, pivotSent });',
+      'const start = { ...startOf({ ...plan, action }, plans, { taken, record, pivotSent }), touched: false };',
     ],
     [
       'abort-lease-kept',

@@ -187,6 +187,28 @@ describe('the journal model is the SQL', () => {
         'takeover NOT_DUE',
       ],
     },
+    'what an owner hands over is told to the next one, once, and that the pivot was sent for good': {
+      commands: [
+        save({ lease: 0 }),
+        { op: 'hold', on, ambiguous: false, quarantine: 0, look: 0, pivotSent: true, handsOver: true },
+        { ...takeover, lease: 0 },
+        { ...takeover, lease: 0 },
+        abort({ ambiguous: true, late: 0, handsOver: true }),
+        { ...takeover, lease: 0 },
+        rolledBack(),
+        save({ on: next }),
+      ],
+      outcomes: [
+        'begin BEGUN',
+        'hold HELD',
+        'takeover TAKEN',
+        'takeover TAKEN',
+        'abort ROLLING_BACK',
+        'takeover TAKEN',
+        'rolledBack ROLLED_BACK',
+        'begin IN_PROGRESS',
+      ],
+    },
     'a quarantine that is over counts once': {
       commands: [
         save(),

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { AGENT_ROLES, type AgentRole, defaultConfig } from '../../src/domain/agents/agent-config.ts';
 import type { SaveKind } from '../../src/domain/agents/save.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
-import type { PartResult, SagaStatus } from '../../src/domain/saga.ts';
+import type { PartRecord, PartResult, SagaStatus } from '../../src/domain/saga.ts';
 import { DatabaseError, type SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 
@@ -107,10 +107,20 @@ export type Command =
       late: Soon;
       lease: Soon;
       nothingApplied: boolean;
+      handsOver?: boolean;
     }
   | { op: 'rolledBack'; on: Target; missing: AgentRole[]; ambiguous: boolean; late: Soon }
   | { op: 'needsAttention'; on: Target; ambiguous: boolean; late: Soon }
-  | { op: 'hold'; on: Target; ambiguous: boolean; quarantine: Soon; look: Soon; keepsLease?: boolean }
+  | {
+      op: 'hold';
+      on: Target;
+      ambiguous: boolean;
+      quarantine: Soon;
+      look: Soon;
+      keepsLease?: boolean;
+      pivotSent?: boolean;
+      handsOver?: boolean;
+    }
   | { op: 'takeover'; on: Target; owner: 'one' | 'two'; lease: Soon }
   | {
       op: 'settle';
@@ -204,6 +214,7 @@ export const command = fc.oneof(
       late: soon,
       lease: soon,
       nothingApplied: fc.boolean(),
+      handsOver: fc.boolean(),
     }),
   },
   {
@@ -234,6 +245,8 @@ export const command = fc.oneof(
       quarantine: soon,
       look: mostly<Soon>(0, FAR),
       keepsLease: fc.boolean(),
+      pivotSent: mostly<boolean>(false, true),
+      handsOver: fc.boolean(),
     }),
   },
   {
@@ -289,6 +302,13 @@ export const command = fc.oneof(
     }),
   },
 ) as fc.Arbitrary<Command>;
+
+const HANDED_OVER: Record<string, PartRecord> = {
+  INBOUND: {
+    ...{ action: 'replace', gone: false, remoteId: 'a', applied: true, undone: null },
+    ...{ touched: true, ambiguous: false },
+  },
+};
 
 /** Carries one command out. Answers what the journal answered, comparable between journals. `before`: its tables until now. */
 export async function carryOut(
@@ -359,6 +379,7 @@ export async function carryOut(
             lateMs: one.late,
             leaseMs: one.lease,
             nothingApplied: one.nothingApplied,
+            handedOver: one.handsOver === true ? HANDED_OVER : undefined,
           }),
         );
       case 'rolledBack':
@@ -387,6 +408,8 @@ export async function carryOut(
             quarantineMs: one.quarantine,
             lookAfterMs: one.look,
             keepsLease: one.keepsLease ?? false,
+            pivotSent: one.pivotSent ?? false,
+            handedOver: one.handsOver === true ? HANDED_OVER : undefined,
           }),
         );
       case 'takeover': {

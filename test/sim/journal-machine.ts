@@ -16,6 +16,7 @@ export interface SaveControl {
   /** When to look again. */
   lookAt: number | null;
   ambiguous: boolean;
+  pivotSent: boolean;
   deadlineAt: number;
 }
 
@@ -39,6 +40,7 @@ export function beginControl(now: number, request: { leaseMs: number; deadlineMs
     quarantineUntil: null,
     lookAt: null,
     ambiguous: false,
+    pivotSent: false,
     deadlineAt: now + request.deadlineMs,
   };
 }
@@ -114,7 +116,13 @@ export function needsAttentionStep(
 export function holdStep(
   control: SaveControl,
   epoch: number,
-  request: { ambiguous: boolean; quarantineMs: number; lookAfterMs: number; keepsLease?: boolean },
+  request: {
+    ambiguous: boolean;
+    quarantineMs: number;
+    lookAfterMs: number;
+    keepsLease?: boolean;
+    pivotSent?: boolean;
+  },
   now: number,
 ): Step {
   return guarded(control, epoch, ['APPLYING', 'ROLLING_BACK'], null, () => ({
@@ -123,6 +131,7 @@ export function holdStep(
       ...control,
       leaseUntil: request.keepsLease === true ? control.leaseUntil : now,
       ambiguous: control.ambiguous || request.ambiguous,
+      pivotSent: control.pivotSent || request.pivotSent === true,
       quarantineUntil: raised(control, request.quarantineMs > 0 ? now + request.quarantineMs : null),
       lookAt: now + request.lookAfterMs,
     },

@@ -3,7 +3,14 @@ import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../src/domain/
 import type { AgentRecord, FieldDrift, SaveKind } from '../../src/domain/agents/save.ts';
 import { AGENTS } from '../../src/domain/agents/save.ts';
 import { type JsonObject, jsonbText, jsonEqual } from '../../src/domain/json.ts';
-import type { PartImage, PartResult, SagaFailure, SagaRecord, SagaStatus } from '../../src/domain/saga.ts';
+import type {
+  PartImage,
+  PartRecord,
+  PartResult,
+  SagaFailure,
+  SagaRecord,
+  SagaStatus,
+} from '../../src/domain/saga.ts';
 import type { BeginOutcome, BeginRequest, SaveJournal } from '../../src/ports/agents/save-journal.ts';
 import type { DriftPolicy, SweepNote, SweepStore } from '../../src/ports/agents/sweep-store.ts';
 import type { CommittedPart, SagaRef, TakenSaga, TransitionOutcome } from '../../src/ports/saga-journal.ts';
@@ -58,6 +65,7 @@ export interface SaveRow extends SaveControl {
   mappingVersion: number;
   results: PartResult[];
   failure: SagaFailure | null;
+  handedOver: Record<string, PartRecord> | null;
   startedAt: number;
   finishedAt: number | null;
 }
@@ -355,6 +363,7 @@ export class JournalModel {
             retryable: false,
           }
         : null,
+      handedOver: null,
       startedAt: now,
       finishedAt: null,
     };
@@ -395,6 +404,7 @@ export class JournalModel {
       write: (save) => {
         save.results = request.results;
         save.failure = request.failure;
+        save.handedOver = save.ambiguous ? (request.handedOver ?? null) : null;
         if (isClosed(save.status)) this.#noteMissing(save.id, request.missing);
         return [];
       },
@@ -436,6 +446,7 @@ export class JournalModel {
     return this.#transition('hold', ref, (save) => holdStep(save, ref.epoch, request, this.#now()), {
       write: (save) => {
         save.results = request.results;
+        save.handedOver = request.handedOver ?? null;
         return [];
       },
       outcome: 'HELD',
@@ -483,8 +494,8 @@ export class JournalModel {
     const save = this.#find(orgId, saveId);
     const taken = save === undefined ? null : takeoverStep(save, leaseMs, this.#now());
     if (save === undefined || taken === null) return { outcome: 'NOT_DUE' };
-    const from = save.status;
-    Object.assign(save, taken.control, { owner });
+    const { status: from, handedOver } = save;
+    Object.assign(save, taken.control, { owner, handedOver: null });
     this.#changed('takeover', save, save.epoch, from);
     return {
       outcome: 'TAKEN',
@@ -494,6 +505,8 @@ export class JournalModel {
       once: taken.once,
       quarantined: taken.quarantined,
       pastDeadline: taken.pastDeadline,
+      handedOver,
+      pivotSent: save.pivotSent,
     };
   }
 

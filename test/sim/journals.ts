@@ -53,7 +53,7 @@ export async function realJournal(supabase: TestSupabase): Promise<JournalUnderT
           'saves', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'orgId', org_id, 'key', idempotency_key,
               'hash', request_hash, 'kind', kind, 'cause', cause, 'status', status, 'epoch', epoch, 'owner', owner,
               'lease', ${time('lease_until')}, 'quarantine', ${time('quarantine_until')}, 'look', ${time('look_at')}, 'deadline', ${time('deadline_at')},
-              'ambiguous', ambiguous, 'mappingVersion', mapping_version, 'results', results, 'failure', failure,
+              'ambiguous', ambiguous, 'pivotSent', pivot_sent, 'handedOver', handed_over, 'mappingVersion', mapping_version, 'results', results, 'failure', failure,
               'finished', finished_at is not null) order by id), '[]')
             from public.sagas where org_id = any (${orgIds}::uuid[])),
           'revisions', (select coalesce(jsonb_agg(jsonb_build_object('agentId', agent_id, 'orgId', org_id,
@@ -140,6 +140,8 @@ export function modelJournal(deployment: string): JournalUnderTest & { model: Jo
           look: time(row.lookAt),
           deadline: time(row.deadlineAt),
           ambiguous: row.ambiguous,
+          pivotSent: row.pivotSent,
+          handedOver: row.handedOver,
           mappingVersion: row.mappingVersion,
           results: row.results,
           failure: row.failure,

@@ -59,6 +59,15 @@ const image = z.object({
     .nullable(),
   after: z.object({ content: object<JsonObject>(), revision: z.number(), context: object<JsonObject>() }),
 });
+const partRecord = z.object({
+  action: z.enum(['create', 'replace', 'remove']),
+  gone: z.boolean(),
+  remoteId: z.string().nullable(),
+  applied: z.boolean(),
+  undone: z.enum(['done', 'missing']).nullable(),
+  touched: z.boolean(),
+  ambiguous: z.boolean(),
+});
 const open = { saga, images: z.array(image), deployment: z.string() };
 
 /** An agent as a row of a committed save. */
@@ -120,6 +129,8 @@ export const takeoverAnswer = z.discriminatedUnion('outcome', [
     once: z.boolean(),
     quarantined: z.boolean(),
     pastDeadline: z.boolean(),
+    handedOver: z.record(z.string(), partRecord).nullable(),
+    pivotSent: z.boolean(),
   }),
   z.object({ outcome: z.enum(['BUSY', 'NOT_DUE']) }),
 ]);

@@ -425,6 +425,7 @@ export type Database = {
           failure: Json | null
           finished_at: string | null
           forgotten: boolean
+          handed_over: Json | null
           id: string
           idempotency_key: string | null
           in_history: boolean
@@ -434,6 +435,7 @@ export type Database = {
           mapping_version: number
           org_id: string
           owner: string | null
+          pivot_sent: boolean
           quarantine_until: string | null
           request_hash: string
           results: NonNullable<Json>
@@ -449,6 +451,7 @@ export type Database = {
           failure?: Json | null
           finished_at?: string | null
           forgotten?: boolean
+          handed_over?: Json | null
           id: string
           idempotency_key?: string | null
           in_history?: boolean
@@ -458,6 +461,7 @@ export type Database = {
           mapping_version: number
           org_id: string
           owner?: string | null
+          pivot_sent?: boolean
           quarantine_until?: string | null
           request_hash: string
           results: NonNullable<Json>
@@ -473,6 +477,7 @@ export type Database = {
           failure?: Json | null
           finished_at?: string | null
           forgotten?: boolean
+          handed_over?: Json | null
           id?: string
           idempotency_key?: string | null
           in_history?: boolean
@@ -482,6 +487,7 @@ export type Database = {
           mapping_version?: number
           org_id?: string
           owner?: string | null
+          pivot_sent?: boolean
           quarantine_until?: string | null
           request_hash?: string
           results?: NonNullable<Json>

@@ -376,10 +376,12 @@ describe('against real functions', () => {
     if (taken.outcome !== 'TAKEN') throw new Error(taken.outcome);
     expect(keys(taken)).toEqual([
       'deployment',
+      'handedOver',
       'images',
       'once',
       'outcome',
       'pastDeadline',
+      'pivotSent',
       'quarantined',
       'saga',
     ]);

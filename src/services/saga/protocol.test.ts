@@ -513,7 +513,7 @@ describe('the table of transitions', () => {
     abort: ['ROLLING_BACK', 'ROLLED_BACK'],
     attention: ['NEEDS_ATTENTION'],
     close: ['ROLLED_BACK'],
-    ...{ look: [], send: [], undo: [], hand_over: [], stop: [] },
+    ...{ look: [], announce: [], send: [], undo: [], hand_over: [], stop: [] },
   };
 
   test.each(['APPLYING', 'ROLLING_BACK'] as const)(

@@ -1,4 +1,4 @@
-import type { PartAction, SagaFailureReason, SagaStatus } from '../../domain/saga.ts';
+import type { PartAction, PartRecord, SagaFailureReason, SagaStatus } from '../../domain/saga.ts';
 
 /**
  * The decisions of the protocol, as pure functions: from what is known of a saga to the one thing to do next. The runner (run.ts)
@@ -55,6 +55,12 @@ export interface PartProgress extends PartPlan {
    * the only request that the first owner may have sent for this part was applied, and none is under way. Undefined: nobody has looked.
    */
   seen?: boolean | undefined;
+  /** Of a saga that was taken over: `touched` and `ambiguous` say all that any owner may have sent for this part. */
+  known?: boolean | undefined;
+  /** A hand-over recorded that the resource has the new content. A look confirms it, and then nothing is sent again. */
+  handedOver?: boolean | undefined;
+  /** Of a pivot: the journal says that it may have been sent. */
+  announced?: boolean | undefined;
 }
 
 /** What one request came to: the port's kinds, with a 2xx told apart by whether its body is what was sent. */
@@ -155,6 +161,7 @@ export interface SagaProgress {
 
 export type Decision =
   | { do: 'look'; keys: string[] }
+  | { do: 'announce'; keys: string[] }
   | { do: 'send'; keys: string[] }
   | { do: 'commit'; ambiguous: boolean }
   | {
@@ -184,6 +191,49 @@ const REASON: Readonly<Partial<Record<Forward, SagaFailureReason>>> = {
 const DEFINITE: ReadonlySet<Forward> = new Set(['rejected', 'differed', 'missing', 'lost']);
 const TRANSIENT: ReadonlySet<Forward> = new Set(['unauthorized', 'rate_limited', 'unreachable']);
 
+/** Before this part is sent, the journal must say so: what comes before it may yet be refused, and must then be undone. */
+function isAnnounced(part: PartPlan, parts: readonly PartPlan[]): boolean {
+  return part.pivot && parts.some(({ stage }) => stage < part.stage);
+}
+
+/**
+ * What is known of one part when an owner begins. Of a saga that was taken over, that is what the last owner handed over. If it died,
+ * any part may have been sent, except a pivot that nobody announced.
+ */
+export function startOf(
+  part: PartPlan & Pick<PartProgress, 'action'>,
+  parts: readonly PartPlan[],
+  held: { taken: boolean; record?: Omit<PartRecord, 'remoteId'> | undefined; pivotSent: boolean },
+): Omit<PartProgress, keyof PartPlan | 'recreate'> {
+  const { taken, record, pivotSent } = held;
+  const start = { action: part.action, forward: 'pending', undo: 'pending', announced: pivotSent } as const;
+  if (record === undefined) {
+    const isUntouched = !taken || (isAnnounced(part, parts) && !pivotSent);
+    return { ...start, touched: !isUntouched, ambiguous: false, known: isUntouched };
+  }
+  const { action, gone, applied, undone, touched, ambiguous } = record;
+  return {
+    ...{ ...start, action, gone, touched, ambiguous, known: true },
+    // Nothing is left to look at, and nobody brings it back.
+    forward: applied && action === 'remove' ? 'applied' : 'pending',
+    handedOver: applied && action !== 'remove',
+    undo: undone ?? 'pending',
+  };
+}
+
+/**
+ * What an owner that sends nothing more records of a part. Null: nothing is recorded. In a saga of one stage no decision needs it, and
+ * a look would cost as much as sending the same bytes again.
+ */
+export function recordOf(saga: SagaProgress, part: PartProgress): Omit<PartRecord, 'remoteId'> | null {
+  if (new Set(saga.parts.map(({ stage }) => stage)).size < 2) return null;
+  const { action, gone = false, forward, undo, touched } = part;
+  return {
+    ...{ action, gone, touched, applied: forward === 'applied', ambiguous: isInDoubt(saga, part) },
+    undone: undo === 'done' || undo === 'missing' ? undo : null,
+  };
+}
+
 /** What to do next. Total: every state has exactly one answer. */
 export function decide(saga: SagaProgress): Decision {
   if (saga.released) return { do: 'stop' };
@@ -194,16 +244,17 @@ export function decide(saga: SagaProgress): Decision {
 
 /** Some request for this part may still be applied. */
 function isInDoubt(saga: SagaProgress, part: PartProgress): boolean {
-  const isKnown = saga.once === true && part.seen === true;
+  const isKnown = part.known === true || (saga.once === true && part.seen === true);
   return part.ambiguous || (saga.taken && !isKnown);
 }
 
 function forward(saga: SagaProgress): Decision {
   const { parts, taken } = saga;
-  if (taken && saga.once === true) {
-    const unlooked = parts.filter((part) => part.seen === undefined);
-    if (unlooked.length > 0) return { do: 'look', keys: keysOf(unlooked) };
-  }
+  const unlooked = parts.filter(
+    (part) =>
+      part.seen === undefined && (part.handedOver === true || (saga.once === true && part.known !== true)),
+  );
+  if (taken && unlooked.length > 0) return { do: 'look', keys: keysOf(unlooked) };
   const ambiguous = parts.some((part) => isInDoubt(saga, part));
   // A POST of the last owner may still be on its way: a second one would create a second resource, and a look would miss it.
   const inDoubt = (part: PartProgress) => part.action === 'create' && isInDoubt(saga, part);
@@ -213,6 +264,8 @@ function forward(saga: SagaProgress): Decision {
   // Nothing more is sent for a saga that cannot be kept.
   const definite = parts.find((part) => DEFINITE.has(part.forward));
   const next = definite === undefined ? nextToSend(parts) : [];
+  const unannounced = next.filter((part) => part.announced !== true && isAnnounced(part, parts));
+  if (unannounced.length > 0) return { do: 'announce', keys: keysOf(unannounced) };
   if (next.length > 0) return { do: 'send', keys: keysOf(next) };
   if (parts.every((part) => part.forward === 'applied')) return { do: 'commit', ambiguous };
 

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../domain/json.ts';
 import type {
   PartImage,
+  PartRecord,
   PartResult,
   SagaFailure,
   SagaFailureReason,
@@ -21,9 +22,12 @@ import {
   type Decision,
   decide,
   isClosed,
+  type PartPlan,
   type PartProgress,
   type Request,
+  recordOf,
   type SagaProgress,
+  startOf,
   TRANSITIONS,
 } from './protocol.ts';
 import { fitsLease, lateTimeMs, type SagaSettings } from './settings.ts';
@@ -67,6 +71,9 @@ export interface HeldSaga {
   once: boolean;
   quarantined: boolean;
   pastDeadline: boolean;
+  /** What the last owner recorded when it gave the saga up, and whether one announced the pivot (see `TakenSaga`). */
+  handedOver?: Record<string, PartRecord> | null;
+  pivotSent?: boolean;
 }
 
 export interface Instant {
@@ -124,20 +131,27 @@ export class SagaRun<Row> {
     this.#leaseFrom = held.leaseFrom;
     this.#leaseMs = held.leaseMs;
     this.#ref = { orgId: held.orgId, sagaId: held.saga.id, epoch: held.saga.epoch };
-    this.#targets = held.images.map((image) => this.#target(image));
+    const { orgId, deployment } = held;
+    const { id: sagaId, mappingVersion } = held.saga;
+    const parts = held.images.map((image) => {
+      const part = kind.open({ deployment, orgId, sagaId, mappingVersion }, image);
+      const { stage, pivot, lookOnly } = part;
+      return { image, part, plan: { key: image.key, stage, pivot, lookOnly } };
+    });
+    const plans = parts.map(({ plan }) => plan);
+    this.#targets = parts.map(({ image, part, plan }) => this.#target(image, part, plan, plans));
     this.#admitted = new Set(held.taken ? [] : this.#targets);
   }
 
-  #target(image: PartImage): Target {
-    const { orgId, deployment, saga, taken } = this.#held;
-    const { id: sagaId, mappingVersion } = saga;
-    const part = this.#kind.open({ deployment, orgId, sagaId, mappingVersion }, image);
+  #target(image: PartImage, part: Part, plan: PartPlan, plans: PartPlan[]): Target {
+    const { saga, taken, handedOver, pivotSent = false } = this.#held;
+    const action = part.removes ? 'remove' : image.remoteId === null ? 'create' : 'replace';
+    const record = handedOver?.[image.key];
+    const start = startOf({ ...plan, action }, plans, { taken, record, pivotSent });
     return {
-      ...{ key: image.key, stage: part.stage, pivot: part.pivot, lookOnly: part.lookOnly },
-      action: part.removes ? 'remove' : image.remoteId === null ? 'create' : 'replace',
-      recreate: image.recreate,
-      ...{ forward: 'pending', undo: 'pending', touched: taken, ambiguous: false },
-      ...{ image, part, remoteId: image.remoteId, observed: null, sending: false },
+      ...{ ...plan, ...start, recreate: image.recreate },
+      ...{ image, part, remoteId: record === undefined ? image.remoteId : record.remoteId, sending: false },
+      observed: start.forward === 'applied' ? {} : null,
       error: saga.results.find((result) => result.key === image.key)?.error ?? null,
     };
   }
@@ -180,6 +194,8 @@ export class SagaRun<Row> {
     switch (decision.do) {
       case 'look':
         return Promise.all(this.#chosen(decision.keys).map((target) => this.#look(target)));
+      case 'announce':
+        return this.#announce(decision);
       case 'send':
         // All at once, and all to the end: a part is never cancelled, because its outcome must be known.
         return Promise.all(this.#chosen(decision.keys).map((target) => this.#send(target)));
@@ -230,6 +246,7 @@ export class SagaRun<Row> {
         failure: words ? failure : { ...failure, message: withheld },
         results: this.#told(words, nothingApplied ? 'ROLLED_BACK' : 'ROLLING_BACK'),
         ...{ missing, ambiguous, nothingApplied, leaseMs, lateMs: this.#lateMs },
+        handedOver: this.#records(words),
       }),
     );
     this.#leaseFrom = leaseFrom;
@@ -268,6 +285,27 @@ export class SagaRun<Row> {
     );
   }
 
+  /** The journal knows that a pivot may have been sent, before it is: an owner that dies can say nothing any more. */
+  async #announce({ keys }: Decision & { do: 'announce' }): Promise<void> {
+    await this.#transition('announce', (words) =>
+      this.#ports.journal.hold(this.#ref, {
+        ...{ results: this.#told(words), ambiguous: false, quarantineMs: 0, lookAfterMs: 0 },
+        ...{ keepsLease: true, pivotSent: true },
+      }),
+    );
+    for (const target of this.#chosen(keys)) target.announced = true;
+  }
+
+  /** What the next owner may rely on. Without words from Vapi nothing is recorded, because the ids are among them. */
+  #records(words: boolean): Record<string, PartRecord> | undefined {
+    if (!words) return undefined;
+    const records = this.#targets.flatMap((target) => {
+      const record = recordOf(this.#progress(), target);
+      return record === null ? [] : [[target.key, { ...record, remoteId: target.remoteId }] as const];
+    });
+    return records.length === 0 ? undefined : Object.fromEntries(records);
+  }
+
   async #handOver({ ambiguous, quarantine }: Decision & { do: 'hand_over' }): Promise<void> {
     await this.#transition('hold', (words) =>
       this.#ports.journal.hold(this.#ref, {
@@ -275,6 +313,7 @@ export class SagaRun<Row> {
         ambiguous,
         quarantineMs: quarantine ? this.#lateMs : 0,
         lookAfterMs: this.#lookAfterMs,
+        handedOver: this.#records(words),
       }),
     );
     this.#released = true;
@@ -392,7 +431,7 @@ export class SagaRun<Row> {
   async #look(target: Target): Promise<void> {
     target.seen = false;
     let found: Found | undefined;
-    if (target.action === 'create') {
+    if (target.action === 'create' && target.remoteId === null) {
       const stamped = await this.#stamped(target);
       if (stamped.kind !== 'ok') return;
       target.seen = stamped.value.length > 0;
