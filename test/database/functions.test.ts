@@ -820,6 +820,29 @@ describe('sweep_orphans', () => {
   });
 });
 
+test('sweep_listed says whether a save is open or fenced, and whether the row of the agent says something else than "in step"', async () => {
+  const { ref, assistants } = await saved([update()]);
+  const agentId = String((await agentRow())['id']);
+  const listed = async () => (await store.listed(assistants))[0];
+  const note = (state: 'SAME' | 'UNCONFIRMED', saveId = ref.sagaId) =>
+    store.note([{ orgId, agentId, revision: 1, saveId, state }]);
+  expect(await listed()).toMatchObject({ busy: false, news: false });
+  // Of a save that is not its last one.
+  await note('UNCONFIRMED', randomUUID());
+  expect(await listed()).toMatchObject({ news: false });
+  await note('UNCONFIRMED');
+  expect(await listed()).toMatchObject({ news: true });
+  await note('SAME');
+  expect(await listed()).toMatchObject({ news: false });
+
+  const { ref: open } = await begun();
+  expect(await listed()).toMatchObject({ busy: true });
+  await abort(open, { nothingApplied: true });
+  await supabase.sql`
+    insert into lockstep.fences (org_id, key, until, saga_id) values (${orgId}, 'agents', now() - interval '1 second', ${open.sagaId})`;
+  expect(await listed()).toMatchObject({ busy: false });
+});
+
 describe('saga_cleanup', () => {
   const age = (saveId: string, hours: number) => supabase.sql`
     update public.sagas set finished_at = now() - ${hours} * interval '1 hour' where id = ${saveId}`;
