@@ -148,7 +148,9 @@ describe('a purchase', () => {
     expect(ref.images).toEqual([
       expect.objectContaining({
         ...{ key: 'number', resource: 'phone_number', resourceId: id, remoteId: null, before: null },
-        after: expect.objectContaining({ content: { action: 'BUY', provider: 'vapi', areaCode: '206', assistantId: null } }),
+        after: expect.objectContaining({
+          content: { action: 'BUY', provider: 'vapi', areaCode: '206', assistantId: null },
+        }),
       }),
     ]);
     expect(await commit(ref, shown('activating'), 'vapi-1')).toMatchObject({
@@ -488,7 +490,10 @@ describe('a release', () => {
     await commit(await begun(update(id, { role: 'INBOUND' })), shown('active'), remoteId);
     const ref = await begun({ action: 'RELEASE', phoneNumberId: id });
     expect(await keys()).toEqual([`number:${id}`]);
-    expect(ref.images[0]).toMatchObject({ remoteId, after: { content: { action: 'RELEASE', provider: 'vapi' } } });
+    expect(ref.images[0]).toMatchObject({
+      remoteId,
+      after: { content: { action: 'RELEASE', provider: 'vapi' } },
+    });
     expect(await rowOf(id)).toMatchObject({ state: 'RELEASING' });
     expect(await commit(ref, {}, remoteId)).toMatchObject({
       rows: [{ id, state: 'RELEASED', agentId: null, number }],
