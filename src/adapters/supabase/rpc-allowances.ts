@@ -3,7 +3,7 @@ import type { ServiceClient } from './clients.ts';
 import { parsed } from './rpc-journal.ts';
 
 /** What an organization may have. */
-export interface Allowance {
+interface Allowance {
   numbers: number;
   documents: number;
   bytes: number;
@@ -18,7 +18,7 @@ const answer = z.object({ numbers: z.number(), documents: z.number(), bytes: z.n
 export function setAllowance(
   supabase: ServiceClient,
   orgId: string,
-  { numbers, documents, bytes }: Partial<Allowance>,
+  { numbers, documents, bytes }: { [Name in keyof Allowance]?: number | undefined },
 ): Promise<Allowance | null> {
   // The generated type knows no null for an argument; the function does.
   const value = (given: number | undefined) => (given ?? null) as number;
