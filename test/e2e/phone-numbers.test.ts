@@ -1,5 +1,8 @@
 /** Phone numbers through the API: bought, imported, attached, released; every answer, and what both systems contain afterwards. */
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { gql } from 'graphql-request';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { stampedName } from '../../src/domain/phone-numbers/stamp.ts';
@@ -474,5 +477,38 @@ describe('the jobs', () => {
     lockstep.vapi.dashboardEdit(number?.id ?? '', { name: 'Reception' });
     expect(await sweep()).toMatchObject({ orphansDeleted: 0, reverted: 0 });
     expect(inVapi()).toHaveLength(1);
+  });
+});
+
+describe('the command of an operator', () => {
+  const script = resolve(import.meta.dirname, '..', '..', 'scripts', 'lockstep.ts');
+  const run = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [script, ...args], {
+      env: {
+        ...{ PATH: process.env['PATH'], SUPABASE_URL: lockstep.supabase.url },
+        ...{ SUPABASE_SECRET_KEY: lockstep.supabase.secretKey },
+        ...{ SUPABASE_PUBLISHABLE_KEY: lockstep.supabase.publishableKey },
+        SUPABASE_JWT_SECRET: lockstep.supabase.jwtSecret,
+      },
+    }).then(
+      ({ stdout }) => ({ code: 0, out: stdout, err: '' }),
+      ({ code, stdout, stderr }: { code: number; stdout: string; stderr: string }) => ({
+        code,
+        out: stdout,
+        err: stderr,
+      }),
+    );
+
+  test('sets the allowance of one organization', async () => {
+    const set = await run('org', 'allow', caller.orgId, '--numbers', '2', '--json');
+    expect(set).toMatchObject({ code: 0, err: '' });
+    expect(JSON.parse(set.out)).toEqual({ org: caller.orgId, numbers: 2, documents: 50, bytes: 52_428_800 });
+    await buy();
+    await bring();
+    expect(await buy()).toMatchObject({ __typename: 'AllowanceExceededError', allowance: 2, used: 2 });
+    const other = await run('org', 'allow', randomUUID(), '--numbers', '2');
+    expect(other).toMatchObject({ code: 1, err: expect.stringContaining('There is no organization') });
+    expect(await run('org', 'allow', caller.orgId, '--numbers', '-1')).toMatchObject({ code: 64 });
+    expect(await run('org', 'allow', 'x')).toMatchObject({ code: 64 });
   });
 });

@@ -3,6 +3,7 @@ import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
 import { OUTSIDE } from './outside.ts';
+import { PHONE_NUMBERS } from './phone-numbers.ts';
 import type { Mutant } from './plant.ts';
 import { RECONCILIATION } from './reconciliation.ts';
 import { SAGA } from './saga.ts';
@@ -14,6 +15,7 @@ import { SAVES } from './saves.ts';
  */
 export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
+  ...PHONE_NUMBERS,
   ...SAGA,
   ...SAVES,
   ...RECONCILIATION,

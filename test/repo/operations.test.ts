@@ -101,7 +101,9 @@ describe('events', () => {
     for await (const path of glob('src/**/*.ts', { cwd: ROOT })) {
       if (path.endsWith('.test.ts') || path.startsWith('src/local/')) continue;
       const text = await readFile(new URL(path, ROOT), 'utf8');
-      for (const [, event = ''] of text.matchAll(/'((?:save|vapi|sweep|database|admission)\.[a-z_]+)'/g)) {
+      for (const [, event = ''] of text.matchAll(
+        /'((?:save|vapi|sweep|number|database|admission)\.[a-z_]+)'/g,
+      )) {
         used.add(event);
       }
     }
