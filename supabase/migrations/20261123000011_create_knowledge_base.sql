@@ -194,7 +194,7 @@ begin
       -- Whatever Vapi still has counts, wanted or not.
       select count(*), coalesce(sum(size_bytes), 0) into v_documents, v_bytes from public.knowledge_base_documents d
         where d.org_id = p_org_id and (d.state not in ('FAILED', 'REMOVED') or d.vapi_file_id is not null);
-      select a.documents, a.bytes into v_allowance from lockstep.allowance(p_org_id) as a;
+      select a.documents, a.bytes into v_allowance from lockstep.allowance_of(p_org_id) as a;
       if v_documents >= v_allowance.documents then
         v_answer := jsonb_build_object('outcome', 'ALLOWANCE_EXCEEDED', 'of', 'documents', 'allowance', v_allowance.documents,
           'used', v_documents);

@@ -58,16 +58,6 @@ beforeAll(async () => {
     files: async (...page) => (await all.files(...page)).filter((one) => one.orgId === orgId),
     tools: async (...page) => (await all.tools(...page)).filter((one) => one.orgId === orgId),
   };
-  const [row] = await supabase.sql`select to_regprocedure('lockstep.allowance(uuid)') as allowance`;
-  if (row?.['allowance'] === null) {
-    await supabase.sql.unsafe(`
-      create table lockstep.allowances (org_id uuid primary key, numbers int, documents int, bytes bigint);
-      create function lockstep.allowance(p_org_id uuid) returns lockstep.allowances language sql stable set search_path = '' as $$
-        select coalesce((select a from lockstep.allowances a where a.org_id = p_org_id),
-          row(p_org_id, 5, 50, 52428800)::lockstep.allowances) $$;
-      alter table lockstep.allowances owner to lockstep_saves;
-      alter function lockstep.allowance(uuid) owner to lockstep_saves;`);
-  }
 });
 afterAll(() => supabase?.stop());
 beforeEach(async () => {
@@ -266,7 +256,8 @@ async function hurry(): Promise<void> {
 async function recover(remote: Remote, dead: Life): Promise<void> {
   for (let round = 0; round < 6; round += 1) {
     await supabase.sql`
-      update public.sagas set lease_until = now(), not_before = case when not_before is not null then now() end
+      update public.sagas set lease_until = now(), look_at = null,
+        quarantine_until = case when quarantine_until is not null then now() end
       where org_id = ${orgId} and status in ('APPLYING', 'ROLLING_BACK')`;
     const { taken } = await recoverAbandonedSagas<unknown>(
       journal,
