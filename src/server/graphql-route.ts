@@ -148,16 +148,9 @@ async function answer(
 /** Before anything of its body is read: without a token, nobody sends this server a file. */
 function refuseCaller(response: ServerResponse, caller: Exclude<TokenCheck, 'MEMBER'>): void {
   if (!(caller instanceof RefusedTokenError)) {
-    return refuse(
-      response,
-      401,
-      'UNAUTHENTICATED',
-      'Sign in first: send "Authorization: Bearer <access token>".',
-    );
-  }
-  return caller.unavailable
-    ? refuse(response, 503, 'UNAVAILABLE', caller.message)
-    : refuse(response, 401, 'UNAUTHENTICATED', caller.message);
+    refuse(response, 401, 'UNAUTHENTICATED', 'Sign in first: send "Authorization: Bearer <access token>".');
+  } else if (caller.unavailable) refuse(response, 503, 'UNAVAILABLE', caller.message);
+  else refuse(response, 401, 'UNAUTHENTICATED', caller.message);
 }
 
 /** Not Readable.from(): it cannot end a stream of which it awaits a part, and a silent stream would live for ever. */

@@ -256,7 +256,8 @@ async function hurry(): Promise<void> {
 async function recover(remote: Remote, dead: Life): Promise<void> {
   for (let round = 0; round < 6; round += 1) {
     await supabase.sql`
-      update public.sagas set lease_until = now(), not_before = case when not_before is not null then now() end
+      update public.sagas set lease_until = now(), look_at = null,
+        quarantine_until = case when quarantine_until is not null then now() end
       where org_id = ${orgId} and status in ('APPLYING', 'ROLLING_BACK')`;
     const { taken } = await recoverAbandonedSagas<unknown>(
       journal,

@@ -87,6 +87,10 @@ export async function createOwner(app: TestApp, name: string): Promise<Owner> {
       created_at: `2026-03-0${i + 1}T10:${minute}:00Z`,
     })),
   )}`;
+  await sql`
+    insert into lockstep.document_contents (org_id, document_id, sha256, content)
+    values (${orgId}, ${documents[2] ?? null}, ${'0'.repeat(64)}, ${Buffer.from(`Secret of ${name}`)})`;
+  await sql`insert into lockstep.query_tools (org_id, tool_id) values (${orgId}, ${`tool of ${name}`})`;
   await sql`insert into public.call_logs ${sql(
     calls.map((id, i) => ({
       id,

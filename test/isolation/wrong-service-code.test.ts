@@ -210,7 +210,7 @@ test('no function of the service role reveals or changes anything of A if it rec
   const before = await rowsOf(a.orgId);
   const request = {
     ...change({ agentId: a.agents.INBOUND }),
-    ...{ action: 'UPDATE', phoneNumberId: a.phoneNumbers[0], role: 'OUTBOUND' },
+    ...{ action: 'UPDATE', phoneNumberId: a.phoneNumbers[0], role: 'OUTBOUND', documentId: a.documents[0] },
     parts: [{ key: 'INBOUND', remoteId: a.assistants[0], observed: {} }],
     results: [],
     failure: { reason: 'VAPI_REJECTED', message: 'x', retryable: false },
@@ -228,6 +228,7 @@ test('no function of the service role reveals or changes anything of A if it rec
         p_org_id: b.orgId,
         p_saga_id: savedBy,
         p_owner: open.owner,
+        p_document_id: a.documents[0],
         p_epoch: 1,
         p_lease_ms: 1_000,
         p_request: request,
@@ -454,7 +455,7 @@ describe('the owner of the save functions', () => {
       ).catch((error: unknown) => error);
       expect(planted, `${name}: planted`).toMatchObject({ code: '42501' });
       attempts += 1;
-      if (name === 'lockstep.saga_keys') {
+      if (['lockstep.saga_keys', 'lockstep.document_contents'].includes(name)) {
         const left = await as(b.orgId, async (tx) => {
           await tx.unsafe(`delete from ${name}`);
           await tx`reset role`;
