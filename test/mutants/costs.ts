@@ -42,8 +42,8 @@ export const COSTS = [
       [
         'sweep-page-from-the-start',
         'Each page of agents reads all pages before it.',
-        "a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')",
-        'p_after is null or a.id > p_after',
+        "from public.agents a where a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')",
+        'from public.agents a where p_after is null or a.id > p_after',
       ],
       [
         'sweep-listed-scans',
@@ -127,8 +127,8 @@ export const COSTS = [
       [
         'sweep-forgets-busy-agents',
         'The time of a sweep counts for agents that it skipped.',
-        'else if (agent.busy) ports.unjudged.push(agent);',
-        'else if (agent.busy) continue;',
+        'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) ports.unjudged.push(agent);',
+        'else if (agent.busy || !isKnownMapping(agent.mappingVersion)) continue;',
       ],
       [
         'sweep-ends-within-a-millisecond',

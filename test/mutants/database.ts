@@ -492,8 +492,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'commit-every-revision',
       'A save without changes makes a revision.',
-      'v_part.before_revision + (v_part.before_content is distinct from v_part.after_content)::integer',
-      'v_part.before_revision + 1',
+      '+ (v_agent.id is null or v_part.after_content <> v_stored)::integer',
+      '+ 1',
     ],
     [
       'missing-of-any-assistant',
@@ -540,8 +540,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-defaults-last',
       'A save sets every field that it does not name to its default.',
-      "(v_update -> 'defaults') || coalesce(v_agent.config, '{}') || (v_update -> 'patch')",
-      "coalesce(v_agent.config, '{}') || (v_update -> 'defaults') || (v_update -> 'patch')",
+      "(v_update -> 'defaults') || coalesce(v_agent.config, '{}');",
+      "coalesce(v_agent.config, '{}') || (v_update -> 'defaults');",
     ],
     [
       'begin-without-defaults',

@@ -2,6 +2,7 @@ import { ADMISSION } from './admission.ts';
 import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
+import { MAPPINGS } from './mapping.ts';
 import { OUTSIDE } from './outside.ts';
 import type { Mutant } from './plant.ts';
 import { RECONCILIATION } from './reconciliation.ts';
@@ -15,6 +16,7 @@ import { SAVES } from './saves.ts';
 export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
   ...SAGA,
+  ...MAPPINGS,
   ...SAVES,
   ...RECONCILIATION,
   ...ADMISSION,

@@ -203,14 +203,14 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'same-any-content',
       'An edit with the right stamp counts as the same.',
-      'return isCurrent(agent, stampOf(assistant)) && jsonEqual(observedForm(assistant), agent.observed);',
-      'return isCurrent(agent, stampOf(assistant));',
+      'return jsonEqual(observedForm(agent.mappingVersion, assistant), agent.observed);',
+      'return true;',
     ],
     [
       'same-any-stamp',
       'The right content with a stamp of another save counts as the same.',
-      'return isCurrent(agent, stampOf(assistant)) && jsonEqual',
-      'return jsonEqual',
+      'if (!isCurrent(agent, stampOf(assistant))) return false;',
+      '',
     ],
     [
       'gone-unnoted',
@@ -333,19 +333,14 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'adopt-unproven',
       'An adoption loses what the configuration has no field for.',
-      'if (!jsonEqual(rendered, observedForm(assistant))) return null;',
+      'if (!jsonEqual(rendered, held)) return null;',
       '',
     ],
-    [
-      'adopt-invalid',
-      'A value that no caller may save is adopted.',
-      'if (found === null || !isValidConfig(found)) return null;',
-      'if (found === null) return null;',
-    ],
+    ['adopt-invalid', 'A value that no caller may save is adopted.', '!isValidConfig(found) || ', ''],
     [
       'adopt-secret',
       'A secret in foreign metadata comes into the configuration and its history.',
-      'if (holdsSecret(metadata)) return null;',
+      ' || holdsSecret(found.extraMetadata ?? {})',
       '',
     ],
     [
@@ -496,8 +491,8 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'render-any-version',
       'A save of an unknown mapping version is rendered by another one.',
-      'const render = MAPPINGS.get(version);',
-      'const render = MAPPINGS.get(version) ?? renderV1;',
+      'const known = MAPPINGS.get(version);',
+      'const known = MAPPINGS.get(version) ?? MAPPINGS.get(1);',
     ],
     [
       'render-default-language',

@@ -329,14 +329,14 @@ export const SAGA: readonly Mutant[] = [
     [
       'undo-with-own-stamp',
       'An undo puts the old content back with the stamp of the save that failed.',
-      'const { mappingVersion, content, sagaId: saveId, revision } = before;',
-      'const { mappingVersion, content, revision } = before;\n    const { sagaId: saveId } = this.#saga;',
+      'before.content : this.#document(before);',
+      'before.content : this.#document({ ...before, sagaId: this.#saga.sagaId });',
     ],
     [
       'undo-own-mapping',
       'An undo renders the old configuration with a mapping that it was not saved with.',
-      'return this.#document(mappingVersion, content, { saveId, revision });',
-      'return this.#document(Math.min(mappingVersion, this.#saga.mappingVersion), content, { saveId, revision });',
+      'before.content : this.#document(before);',
+      'before.content : this.#document({ ...before, mappingVersion: Math.min(before.mappingVersion, this.#saga.mappingVersion) });',
     ],
   ]),
   ...plant('src/services/saga/recovery.ts', RECOVERY, [
