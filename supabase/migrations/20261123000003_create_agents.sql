@@ -104,7 +104,9 @@ $$;
 
 -- Begins a save of an organization's agents (see lockstep.may_begin).
 -- p_request: what may_begin reads, and
---   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing }]
+--   updates: [{ role, agentId?, newAgentId, patch, defaults, expectedRevision?, expectedSaveId?, recreateIfMissing, adopt? }]
+-- adopt { assistantId, content }: the new agent takes over an assistant that Lockstep did not create. content is what Vapi answered of
+-- the managed fields; an undo puts exactly that back (mapping version 0, see src/services/agents/participant.ts).
 -- expectedSaveId: as expectedRevision, for whoever must also notice a save that kept the revision (the sweep's repairs).
 -- outcome: as may_begin and begin_saga | NO_AGENT { role } | REVISION_CONFLICT { agents } | INCOMPLETE { missing }
 create function lockstep.begin_agents(p_org_id uuid, p_saga_id uuid, p_owner text, p_request jsonb) returns jsonb
@@ -158,6 +160,13 @@ begin
       -- The next revision if the configuration changes, the same one if it does not. A default that it lacked is no change.
       v_part.after_revision := v_part.before_revision
         + (v_agent.id is null or v_part.after_content <> v_stored)::integer;
+      if v_agent.id is null and v_update -> 'adopt' is not null then
+        v_part.remote_id := v_update -> 'adopt' ->> 'assistantId';
+        v_part.before_content := v_update -> 'adopt' -> 'content';
+        v_part.before_mapping_version := 0;
+        -- No saga wrote it.
+        v_part.before_saga_id := '00000000-0000-0000-0000-000000000000';
+      end if;
       v_part.before_context := coalesce(v_agent.context, '{}');
       v_part.after_context := lockstep.agent_context(p_org_id, v_part.after_content);
       v_parts := v_parts || v_part;

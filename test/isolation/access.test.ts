@@ -29,6 +29,7 @@ const READABLE = [
 ];
 /** The service role may call these functions. No other role may call a function. */
 const CALLABLE = [
+  'agents_stale',
   'begin_agents',
   'begin_documents',
   'begin_phone_numbers',

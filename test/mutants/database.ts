@@ -522,8 +522,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'commit-every-revision',
       'A save without changes makes a revision.',
-      '(v_agent.id is null or v_part.after_content <> v_stored)::integer',
-      'true::integer',
+      '+ (v_agent.id is null or v_part.after_content <> v_stored)::integer',
+      '+ 1',
     ],
     [
       'missing-of-any-assistant',
@@ -570,8 +570,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'begin-defaults-last',
       'A save sets every field that it does not name to its default.',
-      "v_stored := (v_update -> 'defaults') || coalesce(v_agent.config, '{}');",
-      "v_stored := coalesce(v_agent.config, '{}') || (v_update -> 'defaults');",
+      "(v_update -> 'defaults') || coalesce(v_agent.config, '{}');",
+      "coalesce(v_agent.config, '{}') || (v_update -> 'defaults');",
     ],
     [
       'begin-without-defaults',

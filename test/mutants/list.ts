@@ -2,6 +2,7 @@ import { ADMISSION } from './admission.ts';
 import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
+import { MAPPINGS } from './mapping.ts';
 import { OUTSIDE } from './outside.ts';
 import { PHONE_NUMBERS } from './phone-numbers.ts';
 import type { Mutant } from './plant.ts';
@@ -17,6 +18,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
   ...PHONE_NUMBERS,
   ...SAGA,
+  ...MAPPINGS,
   ...SAVES,
   ...RECONCILIATION,
   ...ADMISSION,

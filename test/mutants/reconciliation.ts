@@ -336,17 +336,12 @@ export const RECONCILIATION: readonly Mutant[] = [
       'if (!jsonEqual(rendered, held)) return null;',
       '',
     ],
-    [
-      'adopt-invalid',
-      'A value that no caller may save is adopted.',
-      'if (!isValidConfig(found) || holdsSecret',
-      'if (holdsSecret',
-    ],
+    ['adopt-invalid', 'A value that no caller may save is adopted.', '!isValidConfig(found) || ', ''],
     [
       'adopt-secret',
       'A secret in foreign metadata comes into the configuration and its history.',
-      'if (!isValidConfig(found) || holdsSecret(found.extraMetadata ?? {})) return null;',
-      'if (!isValidConfig(found)) return null;',
+      ' || holdsSecret(found.extraMetadata ?? {})',
+      '',
     ],
     [
       'adopt-everything',

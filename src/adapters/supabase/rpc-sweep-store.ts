@@ -74,7 +74,10 @@ export function createRpcRenderStore(supabase: ServiceClient): RenderStore {
 }
 
 /** A lease by its name. */
-function leaseOf(supabase: ServiceClient, name: string): Pick<SweepStore, 'takeLease' | 'releaseLease'> {
+export function leaseOf(
+  supabase: ServiceClient,
+  name: string,
+): Pick<SweepStore, 'takeLease' | 'releaseLease'> {
   return {
     takeLease: (owner, ms) =>
       parsed(z.number(), supabase.rpc('lease_take', { p_name: name, p_owner: owner, p_ms: ms })),

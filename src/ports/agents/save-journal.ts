@@ -1,5 +1,6 @@
 import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveKind } from '../../domain/agents/save.ts';
+import type { JsonObject } from '../../domain/json.ts';
 import type { BeginSaga, BeginSagaOutcome, SagaJournal } from '../saga-journal.ts';
 
 export { DatabaseError, KeyRefusedError, ValueRefusedError } from '../database.ts';
@@ -19,6 +20,8 @@ export interface BeginUpdate {
   /** As `expectedRevision`, and it notices a save that kept the revision too. */
   expectedSaveId?: string | undefined;
   recreateIfMissing: boolean;
+  /** The new agent takes over an assistant that Lockstep did not create; `content`: its managed fields, as Vapi answered them. */
+  adopt?: { assistantId: string; content: JsonObject } | undefined;
 }
 
 export interface BeginRequest extends BeginSaga {

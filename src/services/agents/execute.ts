@@ -28,6 +28,8 @@ export interface SaveOptions {
   actor?: string | null;
   /** What identifies a repetition under the same idempotency key. Default: the updates. */
   request?: JsonObject;
+  /** The agent, which must be new, takes over this assistant. `content`: its managed fields, as Vapi answered. For an operator only. */
+  adopt?: { assistantId: string; content: JsonObject };
 }
 
 /** The save's fate, or why it did not begin. */
@@ -83,6 +85,7 @@ export async function executeTransactionalAgentUpdate<Db>(
             expectedRevision: update.expectedRevision,
             expectedSaveId: update.expectedSaveId,
             recreateIfMissing: update.recreateIfMissing,
+            adopt: options.adopt,
           })),
         }),
     },

@@ -35,6 +35,9 @@ function agentSaga(voice: Assistants): SagaKind {
   };
 }
 
+/** In place of a mapping version: the content is a document, as Vapi answered it before Lockstep took the assistant over. */
+const AS_FOUND = 0;
+
 /** What an image says about one document. */
 type Committed = NonNullable<PartImage['before']>;
 
@@ -75,7 +78,8 @@ class AgentPart implements Part {
     const { before } = this.#image;
     if (before === null) return null;
     const cleared = Object.fromEntries(Object.keys(this.#after).map((field) => [field, null]));
-    return { ...cleared, ...this.#document(before) };
+    const document = before.mappingVersion === AS_FOUND ? before.content : this.#document(before);
+    return { ...cleared, ...document };
   }
 
   async create(): Promise<ProviderReply<Written>> {

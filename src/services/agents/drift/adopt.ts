@@ -37,7 +37,7 @@ export function adoptablePatch(
  * The configuration that comes closest to a document. A field that it cannot read keeps its current value. Which tools from
  * elsewhere the agent has is never read: they are an operator's decision, because a tool may hold another organization's secrets.
  */
-function configOf(current: AgentConfig, document: JsonObject): AgentConfig {
+export function configOf(current: AgentConfig, document: JsonObject): AgentConfig {
   const model = object(document['model']);
   const voice = object(document['voice']);
   const { name, firstMessage, maxDurationSeconds = 600, voicemailMessage } = document;

@@ -167,8 +167,14 @@ describe('an assistant of an agent', () => {
   test.each([
     ['a save ended between the two looks', { ...AGENT, saveId: uuid(8), revision: 8 }],
     ['a save began between the two looks', { ...AGENT, busy: true }],
+    ['a newer build saved it between the two looks', { ...AGENT, mappingVersion: 99 }],
   ])('is left alone if %s', async (_what, later) => {
     const { saves, notes } = await one(AGENT, { ...written(), name: 'Edited' }, later);
+    expect({ saves, notes }).toMatchObject({ saves: [], notes: [{ state: 'UNCONFIRMED' }] });
+  });
+
+  test('is left to a newer build that saved it with a mapping version that this one does not know', async () => {
+    const { saves, notes } = await one({ ...AGENT, mappingVersion: 99 }, { ...written(), name: 'Edited' });
     expect({ saves, notes }).toMatchObject({ saves: [], notes: [{ state: 'UNCONFIRMED' }] });
   });
 });
