@@ -4,7 +4,7 @@
  * that recognises hundreds of formats would parse hostile bytes for each of them, and cannot tell one kind of text from another.
  */
 
-export const DOCX = 'application/vnd.openxmlformats-officedocument.wordprocessingml.document';
+const DOCX = 'application/vnd.openxmlformats-officedocument.wordprocessingml.document';
 
 /** Of the name that the file gets in Vapi. */
 export const EXTENSIONS: Readonly<Record<string, string>> = {

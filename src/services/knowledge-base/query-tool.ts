@@ -15,13 +15,13 @@ import type {
 } from '../saga/participant.ts';
 
 /** The kind of saga that publishes the documents of an organization in its query tool. */
-export const QUERY_TOOL = 'query_tool';
+const QUERY_TOOL = 'query_tool';
 
 /** How a list of files is rendered. An old version never changes: recovery must send the same bytes. */
 export const QUERY_TOOL_MAPPING_VERSION = 1;
 
 /** Prompts name the tool by it, so it is the same for every organization and never changes. */
-export const SEARCH_FUNCTION = 'search_knowledge_base';
+const SEARCH_FUNCTION = 'search_knowledge_base';
 
 /** The tool that the saga `sagaId` writes. The name of the knowledge base is its stamp (docs/vapi.md#query-tools). */
 export function renderQueryTool(version: number, fileIds: readonly string[], sagaId: string): JsonObject {
