@@ -30,6 +30,7 @@ export const COUNTED = [
   'knowledge.not_published',
   'knowledge.tool_repaired',
   'knowledge.orphan_deleted',
+  'knowledge.sweep_done',
   'knowledge.sweep_stopped',
   'number.activated',
   'number.attached',

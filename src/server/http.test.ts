@@ -731,7 +731,8 @@ describe('CORS', () => {
       expect(cors(preflight.headers)).toEqual({
         'access-control-allow-origin': LISTED,
         'access-control-allow-methods': 'POST, GET, OPTIONS',
-        'access-control-allow-headers': 'authorization, content-type',
+        'access-control-allow-headers':
+          'authorization, content-type, graphql-require-preflight, apollo-require-preflight',
         'access-control-expose-headers': 'x-request-id',
         'access-control-max-age': '600',
       });

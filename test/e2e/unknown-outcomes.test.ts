@@ -375,7 +375,7 @@ describe.concurrent('undoing, which is a write like any other', () => {
     // Refused, so what was applied is still there; without an answer that is not known.
     ['401', { kind: 'status-before', status: 401 }, true],
     ['403', { kind: 'status-before', status: 403 }, true],
-    ['429', { kind: 'status-before', status: 429, headers: { 'retry-after': '600' } }, true],
+    ['429', { kind: 'status-before', status: 429, headers: { 'retry-after': '1' } }, true],
     ['no answer, ever', { kind: 'hang-before' }, null],
     ['500, ever', { kind: 'status-after', status: 500 }, null],
   ])('%s: held, and tried again until it is done', async ([_what, fault, vapiSynced]) => {

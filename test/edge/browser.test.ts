@@ -42,7 +42,8 @@ describe('CORS', () => {
     expect(Object.fromEntries(corsHeaders(asked))).toEqual({
       'access-control-allow-origin': origin,
       'access-control-allow-methods': 'POST, GET, OPTIONS',
-      'access-control-allow-headers': 'authorization, content-type',
+      'access-control-allow-headers':
+        'authorization, content-type, graphql-require-preflight, apollo-require-preflight',
       'access-control-expose-headers': 'x-request-id',
       'access-control-max-age': '600',
     });

@@ -119,6 +119,9 @@ function isRequired(input: GraphQLArgument | GraphQLInputField): boolean {
   return isNonNullType(input.type) && input.defaultValue === undefined;
 }
 
+/** Optional fields without which a mutation asks for nothing, so that its id would not be looked at. */
+const NEEDED: Readonly<Record<string, string>> = { 'UpdatePhoneNumberInput.label': '"Main"' };
+
 /** A literal of this type, with the value at the end of the path and valid values in all required fields. */
 function literalOf(
   type: GraphQLInputType,
@@ -130,8 +133,11 @@ function literalOf(
   if (isInputObjectType(type)) {
     const [wanted, ...rest] = trail;
     const fields = Object.values(type.getFields())
-      .filter((field) => field === wanted || isRequired(field))
-      .map((field) => `${field.name}: ${literalOf(field.type, field === wanted ? rest : [], value)}`);
+      .filter((field) => field === wanted || isRequired(field) || `${type.name}.${field.name}` in NEEDED)
+      .map((field) => {
+        const needed = NEEDED[`${type.name}.${field.name}`];
+        return `${field.name}: ${needed ?? literalOf(field.type, field === wanted ? rest : [], value)}`;
+      });
     return `{ ${fields.join(', ')} }`;
   }
   if (isEnumType(type)) return type.getValues()[0]?.name ?? '';

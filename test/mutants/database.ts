@@ -868,8 +868,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'takeover-not-ambiguous',
       'What the last owners sent counts as answered.',
-      'owner = p_owner, ambiguous = not v_once,\n',
-      'owner = p_owner,\n',
+      'owner = p_owner, ambiguous = not v_once,',
+      'owner = p_owner,',
     ],
     [
       'takeover-once-always',

@@ -105,8 +105,8 @@ export const EDGE: readonly Mutant[] = [
     [
       'form-accepted',
       'A form of another site sends a mutation.',
-      "if (method === 'POST' && !isJson(request.headers['content-type'])) {",
-      "if (method === 'POST' && request.headers['content-type'] === undefined) {",
+      "if (method === 'POST' && !isUpload && !isJson(contentType)) {",
+      "if (method === 'POST' && !isUpload && contentType === '') {",
     ],
     [
       'json-in-list',
@@ -135,8 +135,8 @@ export const EDGE: readonly Mutant[] = [
     [
       'refused-token-as-413',
       'A caller with a bad token is told that the body is too large.',
-      'if (caller instanceof RefusedTokenError) {',
-      'if (false) {',
+      'if (caller instanceof RefusedTokenError) return refuseCaller(response, caller);',
+      '',
     ],
   ]),
   ...plant('src/server/body.ts', HTTP, [

@@ -267,8 +267,8 @@ export const OUTSIDE: readonly Mutant[] = [
     [
       'vapi-words-raw',
       'A field name with a NUL reaches the database.',
-      'return storableJson(JSON.parse(body)) ?? null;',
-      'return JSON.parse(body);',
+      'return storableJson(JSON.parse(body, reviver)) ?? null;',
+      'return JSON.parse(body, reviver);',
     ],
     [
       'vapi-retry-after-seconds',
@@ -282,7 +282,7 @@ export const OUTSIDE: readonly Mutant[] = [
       'Math.min(Math.max(ms, 0), 600_000)',
       'Math.max(ms, 0)',
     ],
-    ['vapi-deadline', 'A request may outlive its deadline.', 'request: options.timeoutMs,\n    },', '},'],
+    ['vapi-deadline', 'A request may outlive its deadline.', 'read: ms,\n    request: ms,', 'read: ms,'],
   ]),
   ...plant('src/adapters/vapi/guarded-voice-provider.ts', GUARD, [
     [

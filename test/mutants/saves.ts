@@ -541,8 +541,8 @@ export const SAVES: readonly Mutant[] = [
       [
         'undo-with-own-revision',
         'An undo puts the old content back with the revision of the save that failed.',
-        'return { ...cleared, ...this.#document(before) };',
-        'return { ...cleared, ...this.#document({ ...before, revision: this.#image.after.revision }) };',
+        'before.content : this.#document(before);',
+        'before.content : this.#document({ ...before, revision: this.#image.after.revision });',
       ],
     ],
   ),
@@ -554,16 +554,4 @@ export const SAVES: readonly Mutant[] = [
       "return { do: 'close', missing: missingParts(parts), ambiguous: parts.some((part) => part.ambiguous) };",
     ],
   ]),
-  ...plant(
-    'src/services/agents/participant.ts',
-    ['test/e2e/mapping.test.ts'],
-    [
-      [
-        'undo-keeps-new-fields',
-        'An undo leaves the fields that a newer mapping version has written.',
-        'return { ...cleared, ...this.#document(before) };',
-        'return this.#document(before);',
-      ],
-    ],
-  ),
 ];

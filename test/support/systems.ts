@@ -164,11 +164,15 @@ function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[
   ];
 }
 
-/** The REST calls so far, without recovery's own looking around. */
+/** The calls in which background jobs look for work. */
+const LOOKS =
+  /rpc\/(saga_due|lease_take|lease_release|agents_stale|phone_number_(activation|attachment)_due|knowledge_base_due)$/;
+
+/** The REST calls so far, without those of background jobs that found nothing to do. */
 export function databaseCalls({ supabase }: TestApp): string[] {
   return supabase.requests.all
     .map(({ method, path }) => `${method} ${path.replace('/rest/v1/', '')}`)
-    .filter((call) => !call.endsWith('rpc/saga_due'));
+    .filter((call) => !LOOKS.test(call));
 }
 
 /** From here on `databaseCalls` and `vapiCalls` count anew. */

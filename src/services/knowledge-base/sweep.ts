@@ -109,14 +109,15 @@ export async function sweepKnowledgeBase(
       files: files.filter(({ id }) => !held.has(id)),
       tools: [...tools.values()].filter(({ id }) => !held.has(id)),
     });
-    ports.log.info({ event: 'knowledge_base.swept', ...report }, 'swept files and tools');
+    ports.meter.count('knowledge.sweep_done');
+    ports.log.info({ event: 'knowledge.sweep_done', ...report }, 'swept files and tools');
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     report.stopped = error.why;
     if (error.why !== 'STOPPING') {
       ports.meter.count('knowledge.sweep_stopped');
       ports.log.error(
-        { event: 'knowledge_base.sweep_stopped', why: error.why },
+        { event: 'knowledge.sweep_stopped', why: error.why },
         'the sweep of files and tools stopped; nothing was judged after that',
       );
     }
@@ -184,7 +185,7 @@ async function repair(ports: KnowledgeSweepPorts, tool: HeldTool): Promise<boole
   ports.meter.count('knowledge.tool_repaired');
   ports.log.warn(
     {
-      event: 'knowledge_base.tool_repaired',
+      event: 'knowledge.tool_repaired',
       orgId: tool.orgId,
       toolId: tool.toolId,
       gone: reply.kind === 'gone',
@@ -212,7 +213,7 @@ async function deleteOrphans(
     if (reply.kind !== 'ok' && reply.kind !== 'gone') return;
     deleted += 1;
     ports.meter.count('knowledge.orphan_deleted');
-    ports.log.info({ event: 'knowledge_base.orphan_deleted', what, id }, 'deleted what no saga kept');
+    ports.log.info({ event: 'knowledge.orphan_deleted', what, id }, 'deleted what no saga kept');
   };
   for (const id of files.length === 0 ? [] : await store.fileOrphans(files, orphanAgeMs)) {
     await remove(id, 'file', await ports.files.remove(id));

@@ -47,10 +47,14 @@ export async function workOnKnowledgeBase(ports: WorkPorts, stopping?: AbortSign
       if (state === 'PROCESSING' || !fresh(`${state} ${documentId}`)) continue;
       const action = state === 'MISSING' ? 'REMAKE' : 'DELETE';
       const { kind } = await ports.sagas.document(orgId, documentId, action);
-      const fields = { event: 'knowledge_base.file', orgId, documentId, action, outcome: kind };
-      ports.log.info(fields, action === 'REMAKE' ? 'making a file again' : 'deleting a file');
-      if (kind === 'committed')
-        ports.meter.count(action === 'REMAKE' ? 'knowledge.remade' : 'knowledge.deleted');
+      // Every other outcome is in the line of the saga.
+      if (kind !== 'committed') continue;
+      const event = action === 'REMAKE' ? 'knowledge.remade' : 'knowledge.deleted';
+      ports.meter.count(event);
+      ports.log.info(
+        { event, orgId, documentId },
+        action === 'REMAKE' ? 'uploaded the file of a document again' : 'deleted the file of a document',
+      );
     }
     for (const orgId of tools) {
       if (!fresh(`tool ${orgId} ${round}`)) continue;
@@ -63,13 +67,15 @@ export async function workOnKnowledgeBase(ports: WorkPorts, stopping?: AbortSign
 
 async function publish({ sagas, log, meter }: WorkPorts, orgId: string): Promise<void> {
   const { kind } = await sagas.publish(orgId);
-  const fields = { event: 'knowledge_base.published', orgId, outcome: kind };
   if (kind === 'committed') {
     meter.count('knowledge.published');
-    log.info(fields, 'published the documents of an organization');
+    log.info({ event: 'knowledge.published', orgId }, 'published the documents of an organization');
   } else if (kind === 'failed') {
     meter.count('knowledge.not_published');
-    log.warn(fields, 'the documents of an organization could not be published; a job tries again');
+    log.warn(
+      { event: 'knowledge.not_published', orgId },
+      'the documents of an organization could not be published; a job tries again',
+    );
   }
 }
 
@@ -100,19 +106,21 @@ export async function noteFiles(
   if (notes.length === 0) return 0;
   const changed = await store.note(notes);
   for (const { documentId, state } of changed) {
-    const fields = { event: 'knowledge_base.document', documentId, state };
     switch (state) {
       case 'READY':
         meter.count('knowledge.ready');
-        log.info(fields, 'Vapi has read a document');
+        log.info({ event: 'knowledge.ready', documentId }, 'Vapi has read a document');
         break;
       case 'FAILED':
         meter.count('knowledge.failed');
-        log.warn(fields, 'Vapi could not read a document');
+        log.warn({ event: 'knowledge.failed', documentId }, 'Vapi could not read a document');
         break;
       default:
         meter.count('knowledge.missing');
-        log.warn(fields, 'the file of a document was deleted in Vapi; it is made again');
+        log.warn(
+          { event: 'knowledge.missing', documentId },
+          'the file of a document was deleted in Vapi; it is made again',
+        );
     }
   }
   return changed.length;
