@@ -23,6 +23,11 @@ export type ProviderReply<T> =
   | { kind: 'not_sent'; code: string }
   | { kind: 'unknown'; code: string };
 
+/** The reply with another value in it. */
+export function mapped<T, U>(reply: ProviderReply<T>, change: (value: T) => U): ProviderReply<U> {
+  return reply.kind === 'ok' ? { kind: 'ok', value: change(reply.value) } : reply;
+}
+
 /** Bounds of a list, inclusive, ISO-8601 timestamps; at most 1000 come back, newest first. */
 export interface ListQuery {
   limit?: number;

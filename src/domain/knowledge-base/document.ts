@@ -17,3 +17,9 @@ export interface DocumentRecord {
   failure: string | null;
   createdAt: string;
 }
+
+/**
+ * Names the function of every organization's query tool. The prompts of agents name the tool by it (mapping version 2 of agents, version 1
+ * of the tool), so it never changes.
+ */
+export const SEARCH_TOOL = 'search_knowledge_base';

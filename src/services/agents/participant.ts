@@ -2,7 +2,12 @@ import { type AgentRole, upcast } from '../../domain/agents/agent-config.ts';
 import { AGENTS } from '../../domain/agents/save.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { PartImage } from '../../domain/saga.ts';
-import type { Assistants, ProviderAssistant, ProviderReply } from '../../ports/voice-provider.ts';
+import {
+  type Assistants,
+  mapped,
+  type ProviderAssistant,
+  type ProviderReply,
+} from '../../ports/voice-provider.ts';
 import type {
   Found,
   Inspected,
@@ -151,8 +156,4 @@ function contentPaths(document: JsonObject, assistant: ProviderAssistant): strin
   return differences(document, assistant)
     .map(({ path }) => path)
     .filter((path) => !/^metadata\.lockstep(\.|$)/.test(path));
-}
-
-function mapped<T, U>(reply: ProviderReply<T>, change: (value: T) => U): ProviderReply<U> {
-  return reply.kind === 'ok' ? { kind: 'ok', value: change(reply.value) } : reply;
 }

@@ -1,6 +1,7 @@
 import type { AgentConfig, TransferDestination } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import { SEARCH_TOOL } from '../../domain/knowledge-base/document.ts';
 
 /**
  * From an agent's configuration to the complete set of assistant fields that Lockstep manages, and nothing else.
@@ -55,9 +56,6 @@ const renderV1 = (config: AgentConfig, stamp: Stamp) => ({
 });
 
 const FIELDS_V2 = [...FIELDS_V1, 'voicemailMessage', 'voicemailDetection'];
-
-/** The name by which the model calls the organization's query tool; the knowledge base gives the tool this name. */
-const SEARCH_TOOL = 'search_knowledge_base';
 
 /** The model does not call a tool that no prompt names (docs/vapi.md#tools-must-be-named). The tenant's own prompt stays as it is. */
 const SEARCH_PROMPT =

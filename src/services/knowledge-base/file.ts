@@ -3,7 +3,12 @@ import type { PartImage } from '../../domain/saga.ts';
 import { shortUuid } from '../../domain/short-uuid.ts';
 import { isUuid } from '../../domain/uuid.ts';
 import { DatabaseError } from '../../ports/database.ts';
-import type { ProviderReply, RemoteFiles, RemoteResource } from '../../ports/voice-provider.ts';
+import {
+  mapped,
+  type ProviderReply,
+  type RemoteFiles,
+  type RemoteResource,
+} from '../../ports/voice-provider.ts';
 import type {
   Found,
   Inspected,
@@ -200,8 +205,4 @@ class FilePart implements Part {
 /** Without its address, which whoever has it can read the content by. */
 function observedForm({ name, bytes, mimetype }: RemoteResource): JsonObject {
   return JSON.parse(JSON.stringify({ name, bytes, mimetype })) as JsonObject;
-}
-
-function mapped<T, U>(reply: ProviderReply<T>, change: (value: T) => U): ProviderReply<U> {
-  return reply.kind === 'ok' ? { kind: 'ok', value: change(reply.value) } : reply;
 }

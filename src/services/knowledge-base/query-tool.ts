@@ -1,7 +1,13 @@
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
+import { SEARCH_TOOL } from '../../domain/knowledge-base/document.ts';
 import type { PartImage } from '../../domain/saga.ts';
 import { shortUuid, uuidOfShort } from '../../domain/short-uuid.ts';
-import type { ProviderReply, RemoteResource, RemoteResources } from '../../ports/voice-provider.ts';
+import {
+  mapped,
+  type ProviderReply,
+  type RemoteResource,
+  type RemoteResources,
+} from '../../ports/voice-provider.ts';
 import { differences } from '../agents/compare.ts';
 import type {
   Found,
@@ -20,16 +26,13 @@ const QUERY_TOOL = 'query_tool';
 /** How a list of files is rendered. An old version never changes: recovery must send the same bytes. */
 export const QUERY_TOOL_MAPPING_VERSION = 1;
 
-/** Prompts name the tool by it, so it is the same for every organization and never changes. */
-const SEARCH_FUNCTION = 'search_knowledge_base';
-
 /** The tool that the saga `sagaId` writes. The name of the knowledge base is its stamp (docs/vapi.md#query-tools). */
 export function renderQueryTool(version: number, fileIds: readonly string[], sagaId: string): JsonObject {
   if (version !== 1) throw new Error(`this build does not know version ${version} of the query tool`);
   return {
     type: 'query',
     function: {
-      name: SEARCH_FUNCTION,
+      name: SEARCH_TOOL,
       description: 'Searches the documents of this organization for what the caller asks about.',
     },
     knowledgeBases: [
@@ -180,8 +183,4 @@ function observedForm(tool: JsonObject): JsonObject {
         )
       : null,
   };
-}
-
-function mapped<T, U>(reply: ProviderReply<T>, change: (value: T) => U): ProviderReply<U> {
-  return reply.kind === 'ok' ? { kind: 'ok', value: change(reply.value) } : reply;
 }

@@ -2,7 +2,12 @@ import type { JsonObject } from '../../domain/json.ts';
 import { stampedName } from '../../domain/phone-numbers/stamp.ts';
 import type { PartImage } from '../../domain/saga.ts';
 import type { Secret } from '../../domain/secret.ts';
-import type { ProviderReply, RemoteResource, VoiceProvider } from '../../ports/voice-provider.ts';
+import {
+  mapped,
+  type ProviderReply,
+  type RemoteResource,
+  type VoiceProvider,
+} from '../../ports/voice-provider.ts';
 import type {
   Found,
   Inspected,
@@ -227,8 +232,4 @@ class NumberPart implements Part {
 
 function contentOf(sent: JsonObject, number: RemoteResource): Written {
   return { remoteId: number.id, observed: shownOf(number), differing: numberDifferences(sent, number) };
-}
-
-function mapped<T, U>(reply: ProviderReply<T>, change: (value: T) => U): ProviderReply<U> {
-  return reply.kind === 'ok' ? { kind: 'ok', value: change(reply.value) } : reply;
 }
