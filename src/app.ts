@@ -209,7 +209,7 @@ export function createApp(config: AppConfig): App {
   );
   const numberJobs = new PhoneNumberJobs(
     {
-      ...{ store: createPhoneNumberStore(serviceClient), admission: pacer, log, meter, owner },
+      ...{ store: createPhoneNumberStore(serviceClient), admission: pacer, clock, log, meter, owner },
       voice: () => account.voice,
       change: changeNumber,
       settle: async (orgId, sagaId) => {

@@ -5,7 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { createRpcJournal, databaseError } from '../../src/adapters/supabase/rpc-journal.ts';
-import { createRpcSweepStore, leaseOf } from '../../src/adapters/supabase/rpc-sweep-store.ts';
+import { leaseOf } from '../../src/adapters/supabase/rpc-lease.ts';
+import { createRpcSweepStore } from '../../src/adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from '../../src/adapters/supabase/rpc-vapi-account.ts';
 import {
   systemClock as clock,

@@ -172,7 +172,7 @@ export const OUTSIDE: readonly Mutant[] = [
     ],
   ),
   ...plant(
-    'src/adapters/supabase/rpc-sweep-store.ts',
+    'src/adapters/supabase/rpc-journal.ts',
     ['src/adapters/supabase/rpc-sweep-store.test.ts', 'test/e2e/sweep.test.ts'],
     [
       [

@@ -43,18 +43,6 @@ export const RECONCILIATION: readonly Mutant[] = [
       'break;',
     ],
     [
-      'missing-half',
-      'Half of all assistants may be gone before the key is doubted.',
-      'unseen.length > total / 5)',
-      'unseen.length > total / 2)',
-    ],
-    [
-      'missing-some',
-      'Three assistants of a large account are enough to doubt the key.',
-      'if (unseen.length > BELIEVABLE_MISSING && unseen',
-      'if (unseen.length > BELIEVABLE_MISSING || unseen',
-    ],
-    [
       'missing-again',
       'Agents that are called missing already count when the key is doubted.',
       'page.filter((agent) => !agent.missing && !seen.has(agent.assistantId))',
@@ -141,6 +129,20 @@ export const RECONCILIATION: readonly Mutant[] = [
       "ports.meter.count('sweep.stopped');",
       '',
     ],
+  ]),
+  ...plant('src/services/sweeping.ts', VERDICTS, [
+    [
+      'missing-half',
+      'Half of all assistants may be gone before the key is doubted.',
+      'missing > all / 5)',
+      'missing > all / 2)',
+    ],
+    [
+      'missing-some',
+      'Three assistants of a large account are enough to doubt the key.',
+      'missing > BELIEVABLE_MISSING && missing',
+      'missing > BELIEVABLE_MISSING || missing',
+    ],
     [
       'unauthorized-unavailable',
       'A key that is refused is reported as an outage.',
@@ -148,7 +150,7 @@ export const RECONCILIATION: readonly Mutant[] = [
       "'VAPI_UNAVAILABLE'",
     ],
   ]),
-  ...plant('src/services/agents/drift/sweep.ts', LEASE, [
+  ...plant('src/services/sweeping.ts', LEASE, [
     [
       'sweep-lease-lapses',
       'The lease of the sweep lapses while it goes on.',
@@ -159,15 +161,17 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'sweep-without-lease',
       'Two replicas sweep at the same time.',
-      "if (waitMs > 0) throw new Stopped('NOT_LEADER', waitMs);",
+      "if (waitMs > 0) throw new SweepStopped('NOT_LEADER', waitMs);",
       '',
     ],
     [
       'sweep-does-not-stop',
       'A server that stops waits for the end of the sweep.',
-      "if (stopping?.aborted) throw new Stopped('STOPPING');",
+      "if (stopping?.aborted) throw new SweepStopped('STOPPING');",
       '',
     ],
+  ]),
+  ...plant('src/services/agents/drift/sweep.ts', LEASE, [
     [
       'sweep-lease-unkept',
       'The lease is not renewed while missing assistants are looked at.',

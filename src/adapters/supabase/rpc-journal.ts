@@ -72,17 +72,28 @@ export function createAnyJournal(supabase: ServiceClient): SagaJournal {
 export function createRpcJournal(supabase: ServiceClient): SaveJournal {
   return {
     ...createSagaJournal<AgentRecord>(supabase, agentRow),
-    begin: (orgId, sagaId, owner, request) =>
-      parsed(
-        beginAgentsAnswer,
-        supabase.rpc('begin_agents', {
-          p_org_id: orgId,
-          p_saga_id: sagaId,
-          p_owner: owner,
-          p_request: asJson(request),
-        }),
-      ),
+    begin: (...given) => parsed(beginAgentsAnswer, supabase.rpc('begin_agents', beginArguments(...given))),
   };
+}
+
+/** What the begin function of every kind of saga takes. */
+export function beginArguments(orgId: string, sagaId: string, owner: string, request: object) {
+  return { p_org_id: orgId, p_saga_id: sagaId, p_owner: owner, p_request: asJson(request) };
+}
+
+/** A call locks the organizations of its notes until it commits, and their sagas wait that long. */
+const NOTES_AT_ONCE = 20;
+
+/** Notes some at a time. Returns all answers. */
+export async function inBatches<T>(
+  notes: readonly object[],
+  note: (some: Json) => Promise<T[]>,
+): Promise<T[]> {
+  const answers: T[] = [];
+  for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
+    answers.push(...(await note(asJson(notes.slice(from, from + NOTES_AT_ONCE)))));
+  }
+  return answers;
 }
 
 export interface RpcAnswer {

@@ -3,8 +3,7 @@ import { DOCUMENT_STATES, type DocumentRecord } from '../../domain/knowledge-bas
 import type { DocumentJournal, QueryToolJournal } from '../../ports/knowledge-base/knowledge-base-journal.ts';
 import { beginSagaAnswers } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
-import type { Json } from './database.types.ts';
-import { createAnyJournal, createSagaJournal, parsed } from './rpc-journal.ts';
+import { beginArguments, createAnyJournal, createSagaJournal, parsed } from './rpc-journal.ts';
 
 const documentRow: z.ZodType<DocumentRecord> = z.object({
   id: z.string(),
@@ -30,21 +29,18 @@ const beginQueryToolAnswer = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.enum(['NOTHING', 'WAITING']) }),
 ]);
 
-const args = (orgId: string, sagaId: string, owner: string, request: object) => ({
-  ...{ p_org_id: orgId, p_saga_id: sagaId, p_owner: owner },
-  p_request: request as Json,
-});
-
 export function createRpcDocumentJournal(supabase: ServiceClient): DocumentJournal {
   return {
     ...createSagaJournal(supabase, documentRow),
-    begin: (...given) => parsed(beginDocumentAnswer, supabase.rpc('begin_documents', args(...given))),
+    begin: (...given) =>
+      parsed(beginDocumentAnswer, supabase.rpc('begin_documents', beginArguments(...given))),
   };
 }
 
 export function createRpcQueryToolJournal(supabase: ServiceClient): QueryToolJournal {
   return {
     ...createAnyJournal(supabase),
-    begin: (...given) => parsed(beginQueryToolAnswer, supabase.rpc('begin_query_tool', args(...given))),
+    begin: (...given) =>
+      parsed(beginQueryToolAnswer, supabase.rpc('begin_query_tool', beginArguments(...given))),
   };
 }

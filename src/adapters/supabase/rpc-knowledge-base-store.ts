@@ -3,8 +3,8 @@ import { DOCUMENT_STATES } from '../../domain/knowledge-base/document.ts';
 import type { KnowledgeBaseStore } from '../../ports/knowledge-base/knowledge-base-store.ts';
 import { ids } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
-import type { Json } from './database.types.ts';
-import { parsed } from './rpc-journal.ts';
+import { inBatches, parsed } from './rpc-journal.ts';
+import { leaseOf } from './rpc-lease.ts';
 
 const dueAnswer = z.object({
   documents: z.array(
@@ -38,21 +38,12 @@ const toolsAnswer = z.array(
   }),
 );
 
-/** A call locks the organizations of its notes until it commits, and their sagas wait that long. */
-const NOTES_AT_ONCE = 20;
-
 /** The functions of the knowledge base in supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcKnowledgeBaseStore(supabase: ServiceClient): KnowledgeBaseStore {
   return {
     due: (limit) => parsed(dueAnswer, supabase.rpc('knowledge_base_due', { p_limit: limit })),
-    note: async (notes) => {
-      const changed: z.output<typeof notedAnswer> = [];
-      for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
-        const some = notes.slice(from, from + NOTES_AT_ONCE) as unknown as Json;
-        changed.push(...(await parsed(notedAnswer, supabase.rpc('knowledge_base_note', { p_notes: some }))));
-      }
-      return changed;
-    },
+    note: (notes) =>
+      inBatches(notes, (some) => parsed(notedAnswer, supabase.rpc('knowledge_base_note', { p_notes: some }))),
     content: async (orgId, documentId) => {
       const content = await parsed(
         z.string().nullable(),
@@ -94,10 +85,6 @@ export function createRpcKnowledgeBaseStore(supabase: ServiceClient): KnowledgeB
       parsed(ids, supabase.rpc('file_orphans', { p_candidates: candidates, p_age_ms: ageMs })),
     toolOrphans: (candidates, ageMs) =>
       parsed(ids, supabase.rpc('query_tool_orphans', { p_candidates: candidates, p_age_ms: ageMs })),
-    takeLease: (name, owner, ms) =>
-      parsed(z.number(), supabase.rpc('lease_take', { p_name: name, p_owner: owner, p_ms: ms })),
-    releaseLease: async (name, owner) => {
-      await parsed(z.unknown(), supabase.rpc('lease_release', { p_name: name, p_owner: owner }));
-    },
+    lease: (job) => leaseOf(supabase, job),
   };
 }

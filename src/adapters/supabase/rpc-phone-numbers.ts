@@ -2,14 +2,11 @@ import { z } from 'zod';
 import { AGENT_ROLES } from '../../domain/agents/agent-config.ts';
 import { PHONE_NUMBER_STATES } from '../../domain/phone-numbers/phone-number.ts';
 import type { PhoneNumberJournal } from '../../ports/phone-numbers/phone-number-journal.ts';
-import type { NumberNote, PhoneNumberStore } from '../../ports/phone-numbers/phone-number-store.ts';
+import type { PhoneNumberStore } from '../../ports/phone-numbers/phone-number-store.ts';
 import { beginSagaAnswers } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
-import type { Json } from './database.types.ts';
-import { createSagaJournal, parsed } from './rpc-journal.ts';
-
-/** A call locks the organizations of its notes until it commits. */
-const NOTES_AT_ONCE = 20;
+import { beginArguments, createSagaJournal, inBatches, parsed } from './rpc-journal.ts';
+import { leaseOf } from './rpc-lease.ts';
 
 const state = z.enum(PHONE_NUMBER_STATES);
 const role = z.enum(AGENT_ROLES);
@@ -38,14 +35,7 @@ const beginAnswer = z.discriminatedUnion('outcome', [
 export function createPhoneNumberJournal(supabase: ServiceClient): PhoneNumberJournal {
   return {
     ...createSagaJournal(supabase, phoneNumberRow),
-    begin: (orgId, sagaId, owner, request) =>
-      parsed(
-        beginAnswer,
-        supabase.rpc('begin_phone_numbers', {
-          ...{ p_org_id: orgId, p_saga_id: sagaId, p_owner: owner },
-          p_request: request as unknown as Json,
-        }),
-      ),
+    begin: (...given) => parsed(beginAnswer, supabase.rpc('begin_phone_numbers', beginArguments(...given))),
   };
 }
 
@@ -80,13 +70,8 @@ const noted = z.array(z.object({ id: z.string(), state }));
 
 /** What the jobs of phone numbers ask and note, one `rpc` each. */
 export function createPhoneNumberStore(supabase: ServiceClient): PhoneNumberStore {
-  const lease = { p_name: 'sweep phone numbers' };
   return {
-    takeLease: (owner, ms) =>
-      parsed(z.number(), supabase.rpc('lease_take', { ...lease, p_owner: owner, p_ms: ms })),
-    releaseLease: async (owner) => {
-      await parsed(z.unknown(), supabase.rpc('lease_release', { ...lease, p_owner: owner }));
-    },
+    ...leaseOf(supabase, 'sweep phone numbers'),
     activationDue: (limit) =>
       parsed(activating, supabase.rpc('phone_number_activation_due', { p_limit: limit })),
     attachmentDue: (limit) =>
@@ -102,13 +87,7 @@ export function createPhoneNumberStore(supabase: ServiceClient): PhoneNumberStor
       sagaIds.length === 0
         ? []
         : parsed(stamps, supabase.rpc('phone_number_stamps', { p_saga_ids: [...sagaIds] })),
-    note: async (notes: readonly NumberNote[]) => {
-      const all: z.output<typeof noted> = [];
-      for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
-        const some = notes.slice(from, from + NOTES_AT_ONCE) as unknown as Json;
-        all.push(...(await parsed(noted, supabase.rpc('phone_number_note', { p_notes: some }))));
-      }
-      return all;
-    },
+    note: (notes) =>
+      inBatches(notes, (some) => parsed(noted, supabase.rpc('phone_number_note', { p_notes: some }))),
   };
 }

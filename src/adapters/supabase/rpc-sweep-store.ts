@@ -4,10 +4,8 @@ import type { SweepStore } from '../../ports/agents/sweep-store.ts';
 import { ids, staleAgentsAnswer, sweepListedAnswer, sweepLookupAnswer, sweepPageAnswer } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
-import { parsed } from './rpc-journal.ts';
-
-/** A call locks the organizations of its notes until it commits, and their saves wait that long. */
-const NOTES_AT_ONCE = 20;
+import { inBatches, parsed } from './rpc-journal.ts';
+import { leaseOf } from './rpc-lease.ts';
 
 /** The sweep's functions of supabase/migrations over supabase-js: one `rpc` each, no logic. */
 export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
@@ -36,14 +34,7 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
         missing: row.missing,
       }));
     },
-    note: async (notes) => {
-      const noted: string[] = [];
-      for (let from = 0; from < notes.length; from += NOTES_AT_ONCE) {
-        const some = notes.slice(from, from + NOTES_AT_ONCE);
-        noted.push(...(await parsed(ids, supabase.rpc('sweep_note', { p_notes: some as unknown as Json }))));
-      }
-      return noted;
-    },
+    note: (notes) => inBatches(notes, (some) => parsed(ids, supabase.rpc('sweep_note', { p_notes: some }))),
     done: (agoMs) => parsed(z.string(), supabase.rpc('sweep_done', { p_ago_ms: Math.ceil(agoMs) })),
     orphans: (candidates, ageMs) =>
       parsed(
@@ -70,19 +61,5 @@ export function createRpcRenderStore(supabase: ServiceClient): RenderStore {
           p_limit: limit,
         }),
       ),
-  };
-}
-
-/** A lease by its name. */
-export function leaseOf(
-  supabase: ServiceClient,
-  name: string,
-): Pick<SweepStore, 'takeLease' | 'releaseLease'> {
-  return {
-    takeLease: (owner, ms) =>
-      parsed(z.number(), supabase.rpc('lease_take', { p_name: name, p_owner: owner, p_ms: ms })),
-    releaseLease: async (owner) => {
-      await parsed(z.unknown(), supabase.rpc('lease_release', { p_name: name, p_owner: owner }));
-    },
   };
 }

@@ -1,4 +1,5 @@
 import type { AgentRole } from '../../domain/agents/agent-config.ts';
+import type { Lease } from '../lease.ts';
 
 /** An agent whose document would be rendered differently now. */
 export interface StaleAgent {
@@ -11,11 +12,7 @@ export interface StaleAgent {
 }
 
 /** What the job that renders agents anew may look at, across organizations. All methods may throw `DatabaseError`. */
-export interface RenderStore {
-  /** Takes or renews the lease under which one replica renders. Returns 0, or for how long another owner still has it, in ms. */
-  takeLease(owner: string, ms: number): Promise<number>;
-  /** Releases the lease if this owner holds it. */
-  releaseLease(owner: string): Promise<void>;
+export interface RenderStore extends Lease {
   /**
    * Agents in step whose mapping version is older than this one, or whose context has changed since they were rendered; by id, at most
    * `limit`.

@@ -2,6 +2,7 @@ import type { AgentConfig, AgentConfigPatch, AgentRole } from '../../domain/agen
 import type { FieldDrift } from '../../domain/agents/save.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import type { Lease } from '../lease.ts';
 
 /** What reconciliation may look at and note, across organizations. All methods may throw `DatabaseError`. */
 
@@ -68,11 +69,8 @@ export interface SweepNote {
   adoptable?: AgentConfigPatch | null;
 }
 
-export interface SweepStore {
-  /** Takes or renews the lease under which one replica sweeps. Returns 0, or for how long another owner still has it, in ms. */
-  takeLease(owner: string, ms: number): Promise<number>;
-  /** Releases the lease if this owner holds it. */
-  releaseLease(owner: string): Promise<void>;
+/** The lease is that of the replica that sweeps. */
+export interface SweepStore extends Lease {
   /** Whole configurations: for a few assistants. */
   lookup(assistantIds: string[]): Promise<SweepAgent[]>;
   /** Hashes: for pages of assistants. */

@@ -1,4 +1,5 @@
 import type { DocumentState } from '../../domain/knowledge-base/document.ts';
+import type { Lease } from '../lease.ts';
 
 /** What the jobs of the knowledge base may look at and note, across organizations. All methods may throw `DatabaseError`. */
 
@@ -57,7 +58,6 @@ export interface KnowledgeBaseStore {
     ageMs: number,
   ): Promise<string[]>;
   toolOrphans(candidates: { sagaId: string; toolId: string }[], ageMs: number): Promise<string[]>;
-  /** Takes or renews a lease under which one replica does this work. Returns 0, or for how long another owner has it, in ms. */
-  takeLease(name: string, owner: string, ms: number): Promise<number>;
-  releaseLease(name: string, owner: string): Promise<void>;
+  /** The lease of one of the jobs. */
+  lease(job: string): Lease;
 }

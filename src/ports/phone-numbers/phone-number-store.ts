@@ -1,4 +1,5 @@
 import type { PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
+import type { Lease } from '../lease.ts';
 
 /** A number of Vapi and the row that has it. */
 export interface NumberRef {
@@ -61,10 +62,7 @@ export type NumberNote = NumberRef &
   );
 
 /** What the jobs ask and note about the numbers of all organizations. Every method may throw `DatabaseError`. */
-export interface PhoneNumberStore {
-  /** Returns 0 if the caller owns the lease of the sweep of numbers now, otherwise the milliseconds until it expires. */
-  takeLease(owner: string, ms: number): Promise<number>;
-  releaseLease(owner: string): Promise<void>;
+export interface PhoneNumberStore extends Lease {
   activationDue(limit: number): Promise<ActivatingNumber[]>;
   attachmentDue(limit: number): Promise<NumberToAttach[]>;
   listed(remoteIds: readonly string[]): Promise<ListedNumber[]>;

@@ -57,15 +57,16 @@ export class KnowledgeBaseJobs {
 
   #leased(name: string, intervalMs: number, run: (stopping: AbortSignal) => Promise<unknown>): Job {
     const { store, owner } = this.#ports;
+    const lease = store.lease(name);
     return {
       ...{ name, intervalMs, retryMs: RETRY_MS },
       run: async (stopping): Promise<JobEnd> => {
         if (this.#ports.voice() === null) return { kind: 'skipped' };
-        const leaseExpiresInMs = await store.takeLease(name, owner, LEASE_MS);
+        const leaseExpiresInMs = await lease.takeLease(owner, LEASE_MS);
         if (leaseExpiresInMs > 0) return { kind: 'not_leader', leaseExpiresInMs };
         return { kind: (await run(stopping)) === null ? 'skipped' : 'ran' };
       },
-      release: () => store.releaseLease(name, owner),
+      release: () => lease.releaseLease(owner),
     };
   }
 

@@ -11,6 +11,7 @@ import type {
   RemoteResource,
   RemoteResources,
 } from '../../ports/voice-provider.ts';
+import { listedPages, readable, type SweepStop, SweepStopped } from '../sweeping.ts';
 import { fileStampOf } from './file.ts';
 import { queryToolDifferences, queryToolStampOf, renderQueryTool } from './query-tool.ts';
 import { noteFiles } from './work.ts';
@@ -33,7 +34,7 @@ export interface KnowledgeSweepPorts {
 
 export interface KnowledgeSweepReport {
   /** Null: it came to its end. */
-  stopped: 'STOPPING' | 'VAPI_UNAVAILABLE' | 'TOO_MANY_MISSING' | null;
+  stopped: SweepStop | null;
   files: number;
   tools: number;
   /** Files that are made again, and tools that are written again. */
@@ -43,16 +44,8 @@ export interface KnowledgeSweepReport {
 }
 
 const PAGE = 1_000;
-/** More than these, and more than a fifth of all, is believed only if Vapi shows something of ours too. */
-const BELIEVABLE_MISSING = 3;
-
-class Stopped extends Error {
-  readonly why: NonNullable<KnowledgeSweepReport['stopped']>;
-  constructor(why: NonNullable<KnowledgeSweepReport['stopped']>) {
-    super(why);
-    this.why = why;
-  }
-}
+/** Of so few, all may be gone. */
+const FEW = 3;
 
 /** One sweep. Throws `DatabaseError`; everything that Vapi does is in the report. */
 export async function sweepKnowledgeBase(
@@ -63,12 +56,14 @@ export async function sweepKnowledgeBase(
     ...{ stopped: null, files: 0, tools: 0, missingFiles: 0, repairedTools: 0, orphansDeleted: 0 },
   };
   const proceed = () => {
-    if (stopping?.aborted === true) throw new Stopped('STOPPING');
+    if (stopping?.aborted === true) throw new SweepStopped('STOPPING');
   };
   try {
     // First what Vapi has, then what it should have: whatever is made in between is not missing, because it is looked at again.
     const files = readable(await ports.files.list());
-    const tools = await listTools(ports, proceed);
+    const tools = new Map<string, RemoteResource>();
+    for await (const page of listedPages(ports.tools, proceed))
+      for (const tool of page) tools.set(tool.id, tool);
     const heldFiles = await pages(
       (after) => ports.store.files(after, PAGE),
       ({ documentId }) => documentId,
@@ -88,7 +83,7 @@ export async function sweepKnowledgeBase(
     const seen = heldFiles.length + heldTools.length - unseenFiles.length - unseenTools.length;
     const unseen = unseenFiles.length + unseenTools.length;
     // A key of another Vapi organization shows nothing of ours.
-    if (seen === 0 && unseen > BELIEVABLE_MISSING) throw new Stopped('TOO_MANY_MISSING');
+    if (seen === 0 && unseen > FEW) throw new SweepStopped('TOO_MANY_MISSING');
 
     for (const file of unseenFiles) {
       proceed();
@@ -112,7 +107,7 @@ export async function sweepKnowledgeBase(
     ports.meter.count('knowledge.sweep_done');
     ports.log.info({ event: 'knowledge.sweep_done', ...report }, 'swept files and tools');
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (!(error instanceof SweepStopped)) throw error;
     report.stopped = error.why;
     if (error.why !== 'STOPPING') {
       ports.meter.count('knowledge.sweep_stopped');
@@ -123,26 +118,6 @@ export async function sweepKnowledgeBase(
     }
   }
   return report;
-}
-
-/** All tools of the account. It walks back in time with an overlap, because a page has no cursor. */
-async function listTools(
-  { tools }: KnowledgeSweepPorts,
-  proceed: () => void,
-): Promise<Map<string, RemoteResource>> {
-  const found = new Map<string, RemoteResource>();
-  let before: string | undefined;
-  for (;;) {
-    const page = readable(
-      await tools.list({ limit: PAGE, ...(before === undefined ? {} : { createdAtLe: before }) }),
-    );
-    const known = found.size;
-    for (const tool of page) found.set(tool.id, tool);
-    const oldest = page.map((tool) => String(tool['createdAt'])).sort()[0];
-    if (page.length < PAGE || found.size === known) return found;
-    before = oldest;
-    proceed();
-  }
 }
 
 async function pages<Row>(
@@ -222,10 +197,4 @@ async function deleteOrphans(
     await remove(id, 'tool', await ports.tools.remove(id));
   }
   return deleted;
-}
-
-/** The value, or the end of this sweep: what cannot be read cannot be judged. */
-function readable<T>(reply: ProviderReply<T>): T {
-  if (reply.kind !== 'ok') throw new Stopped('VAPI_UNAVAILABLE');
-  return reply.value;
 }

@@ -8,11 +8,12 @@ import type {
   PhoneNumberStore,
   StampedAttempt,
 } from '../../ports/phone-numbers/phone-number-store.ts';
-import type { Log } from '../../ports/system.ts';
+import type { Clock, Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-import type { ProviderReply, RemoteResource } from '../../ports/voice-provider.ts';
+import type { RemoteResource } from '../../ports/voice-provider.ts';
 import { takingTurns } from '../admission/taking-turns.ts';
 import type { Settlement } from '../saga/settle.ts';
+import { leaseKeeper, listedPages, requireBelievable, type SweepStop, SweepStopped } from '../sweeping.ts';
 import type { ChangePhoneNumber } from './change.ts';
 import { shownOf } from './document.ts';
 import type { Numbers } from './participant.ts';
@@ -23,12 +24,10 @@ const WAIT_MS = 30_000;
 const AT_ONCE = 50;
 /** Vapi activates a number within some minutes. Milliseconds. */
 const ACTIVATION_LATE_MS = 10 * 60_000;
-/** Vapi's largest page. */
+/** How many rows are read at once. */
 const PAGE = 1_000;
 const SWEEP_LEASE_MS = 60_000;
 const SWEEP_RETRY_MS = 10_000;
-/** If more than this many numbers, and more than a fifth of all, are missing at once, the key is probably wrong. */
-const BELIEVABLE_MISSING = 3;
 
 export interface PhoneNumberJobPorts {
   store: PhoneNumberStore;
@@ -39,6 +38,7 @@ export interface PhoneNumberJobPorts {
   change: ChangePhoneNumber;
   /** Settles a saga as committed, if Vapi shows exactly what it wants. */
   settle(orgId: string, sagaId: string): Promise<Settlement>;
+  clock: Pick<Clock, 'monotonic'>;
   log: Log;
   meter: Meter;
   /** Names this process. */
@@ -52,23 +52,13 @@ export interface PhoneNumberJobSettings {
 }
 
 export interface NumberSweepReport {
-  stopped: 'NOT_LEADER' | 'STOPPING' | 'VAPI_UNAVAILABLE' | 'TOO_MANY_MISSING' | null;
+  stopped: SweepStop | null;
   retryAfterMs: number | null;
   listed: number;
   reverted: number;
   missing: number;
   settled: number;
   orphansDeleted: number;
-}
-
-class Stopped extends Error {
-  readonly why: NonNullable<NumberSweepReport['stopped']>;
-  readonly retryAfterMs: number | null;
-  constructor(why: NonNullable<NumberSweepReport['stopped']>, retryAfterMs: number | null = null) {
-    super(why);
-    this.why = why;
-    this.retryAfterMs = retryAfterMs;
-  }
 }
 
 /**
@@ -183,44 +173,25 @@ export class PhoneNumberJobs {
     const { log, meter } = this.#ports;
     const voice = this.#voice();
     if (voice === null) return null;
+    const keepLease = leaseKeeper({ ...this.#ports, leaseMs: SWEEP_LEASE_MS, stopping });
     const report: NumberSweepReport = {
-      ...{
-        stopped: null,
-        retryAfterMs: null,
-        listed: 0,
-        reverted: 0,
-        missing: 0,
-        settled: 0,
-        orphansDeleted: 0,
-      },
+      ...{ stopped: null, retryAfterMs: null },
+      ...{ listed: 0, reverted: 0, missing: 0, settled: 0, orphansDeleted: 0 },
     };
     try {
       const seen = new Map<string, RemoteResource>();
-      let before: string | undefined;
-      for (;;) {
-        await this.#keepLease(stopping);
-        const page = readable(
-          await voice.phoneNumbers.list({
-            limit: PAGE,
-            ...(before === undefined ? {} : { createdAtLe: before }),
-          }),
-        );
-        const fresh = page.filter(({ id }) => !seen.has(id));
-        for (const number of fresh) seen.set(number.id, number);
-        await this.#judge(voice, fresh, report);
-        // There is no cursor: pages overlap at the oldest time.
-        const oldest = page.map((number) => String(number['createdAt'])).sort()[0];
-        if (page.length < PAGE || oldest === before) break;
-        before = oldest;
+      for await (const page of listedPages(voice.phoneNumbers, keepLease)) {
+        for (const number of page) seen.set(number.id, number);
+        await this.#judge(voice, page, report);
       }
       report.listed = seen.size;
-      await this.#findMissing(voice, seen, stopping, report);
+      await this.#findMissing(voice, seen, keepLease, report);
       meter.count('number.sweep_done');
     } catch (error) {
-      if (!(error instanceof Stopped)) throw error;
+      if (!(error instanceof SweepStopped)) throw error;
       report.stopped = error.why;
       report.retryAfterMs = error.retryAfterMs;
-      if (error.why === 'VAPI_UNAVAILABLE' || error.why === 'TOO_MANY_MISSING') {
+      if (error.why !== 'NOT_LEADER' && error.why !== 'STOPPING') {
         meter.count('number.sweep_stopped');
         log.error({ event: 'number.sweep_stopped', why: error.why }, 'the sweep of phone numbers stopped');
       }
@@ -228,12 +199,6 @@ export class PhoneNumberJobs {
     if (report.stopped !== 'NOT_LEADER')
       log.info({ event: 'number.sweep_done', ...report }, 'swept the phone numbers');
     return report;
-  }
-
-  async #keepLease(stopping: AbortSignal): Promise<void> {
-    if (stopping.aborted) throw new Stopped('STOPPING');
-    const waitMs = await this.#ports.store.takeLease(this.#ports.owner, SWEEP_LEASE_MS);
-    if (waitMs > 0) throw new Stopped('NOT_LEADER', waitMs);
   }
 
   async #judge(voice: Numbers, numbers: RemoteResource[], report: NumberSweepReport): Promise<void> {
@@ -325,24 +290,23 @@ export class PhoneNumberJobs {
   async #findMissing(
     voice: Numbers,
     seen: ReadonlyMap<string, unknown>,
-    stopping: AbortSignal,
+    keepLease: () => Promise<void>,
     report: NumberSweepReport,
   ): Promise<void> {
     const { store, log, meter } = this.#ports;
     const missing: NumberRef[] = [];
     let all = 0;
     for (let after: string | null = null; ; ) {
-      await this.#keepLease(stopping);
+      await keepLease();
       const page: NumberRef[] = await store.page(after, PAGE);
       all += page.length;
       missing.push(...page.filter(({ remoteId }) => !seen.has(remoteId)));
       if (page.length < PAGE) break;
       after = page.at(-1)?.id ?? null;
     }
-    if (missing.length > BELIEVABLE_MISSING && missing.length > all / 5)
-      throw new Stopped('TOO_MANY_MISSING');
+    requireBelievable(missing.length, all);
     for (const { orgId, id, remoteId } of missing) {
-      await this.#keepLease(stopping);
+      await keepLease();
       // A list may lag behind.
       const reply = await voice.phoneNumbers.get(remoteId);
       if (reply.kind !== 'gone') continue;
@@ -380,9 +344,4 @@ function lateWords(status: string): string {
   return status === 'active'
     ? 'Vapi calls this number active, but shows no digits of it. An operator should look into the Vapi account.'
     : 'Vapi has not activated this number yet. This is checked again by itself.';
-}
-
-function readable<T>(reply: ProviderReply<T>): T {
-  if (reply.kind !== 'ok') throw new Stopped('VAPI_UNAVAILABLE');
-  return reply.value;
 }

@@ -5,7 +5,15 @@ import { jsonbText } from '../../../domain/json.ts';
 import type { ListedAgent, SweepAgent, SweepNote, SweepStore } from '../../../ports/agents/sweep-store.ts';
 import type { Clock, Log } from '../../../ports/system.ts';
 import type { Meter } from '../../../ports/telemetry.ts';
-import type { Assistants, ProviderAssistant, ProviderReply } from '../../../ports/voice-provider.ts';
+import type { Assistants, ProviderAssistant } from '../../../ports/voice-provider.ts';
+import {
+  leaseKeeper,
+  readable,
+  requireBelievable,
+  type SweepStop,
+  SweepStopped,
+  unreadable,
+} from '../../sweeping.ts';
 import type { TransactionalAgentUpdate } from '../build.ts';
 import { observedForm, stampOf } from '../compare.ts';
 import type { SaveOutcome } from '../execute.ts';
@@ -38,13 +46,6 @@ export interface SweepPorts {
   orphanAgeMs: number;
 }
 
-export type SweepStop =
-  | 'NOT_LEADER'
-  | 'STOPPING'
-  | 'VAPI_UNAVAILABLE'
-  | 'VAPI_UNAUTHORIZED'
-  | 'TOO_MANY_MISSING';
-
 export interface SweepReport {
   /** Null: it went through to the end. */
   stopped: SweepStop | null;
@@ -62,7 +63,7 @@ export interface SweepReport {
   walkedAt: string | null;
 }
 
-/** Vapi's largest page (facts 1.27), also the largest page of agents. */
+/** Vapi's largest page (docs/vapi.md#list-limit), also the largest page of agents. */
 const PAGE = 1_000;
 /** The first page, before it is known how large assistants are; and the smallest, because pages overlap. */
 const FIRST_PAGE = 100;
@@ -71,19 +72,6 @@ const LEAST_PAGE = 10;
 const PAGE_CHARACTERS = 4_000_000;
 /** So many characters are compared in one turn of the event loop: a few milliseconds. */
 const TURN_CHARACTERS = 500_000;
-/** As many assistants may be gone at once and be believed; more than this, and more than a fifth of all, is a wrong key. */
-const BELIEVABLE_MISSING = 3;
-
-class Stopped extends Error {
-  readonly why: SweepStop;
-  readonly retryAfterMs: number | null;
-  constructor(why: SweepStop, retryAfterMs: number | null = null) {
-    super(why);
-    this.why = why;
-    this.retryAfterMs = retryAfterMs;
-  }
-}
-
 /** One sweep. Throws `DatabaseError`; everything that Vapi does is in the report. */
 export async function sweep(ports: SweepPorts): Promise<SweepReport> {
   const report: SweepReport = {
@@ -109,7 +97,7 @@ export async function sweep(ports: SweepPorts): Promise<SweepReport> {
     report.walkedAt = await ports.store.done(ports.clock.monotonic() - from);
     ports.meter.count('sweep.done');
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (!(error instanceof SweepStopped)) throw error;
     report.stopped = error.why;
     report.retryAfterMs = error.retryAfterMs;
     if (error.why !== 'NOT_LEADER' && error.why !== 'STOPPING') {
@@ -131,19 +119,7 @@ interface Walk extends SweepPorts {
   unjudged: SeenAgent[];
 }
 
-function leaseKeeper({ store, owner, leaseMs, clock, stopping }: SweepPorts): () => Promise<void> {
-  let askedAt = Number.NEGATIVE_INFINITY;
-  return async () => {
-    if (stopping?.aborted) throw new Stopped('STOPPING');
-    const now = clock.monotonic();
-    if (now - askedAt < leaseMs / 4) return;
-    const waitMs = await store.takeLease(owner, leaseMs);
-    if (waitMs > 0) throw new Stopped('NOT_LEADER', waitMs);
-    askedAt = now;
-  };
-}
-
-/** Walks back in time with an overlap, because a page has no cursor (facts 1.28). Answers every id that was there. */
+/** Walks back in time with an overlap, because a page has no cursor (docs/vapi.md#list-paging). Answers every id that was there. */
 async function walkAssistants(ports: Walk, report: SweepReport): Promise<Set<string>> {
   const seen = new Set<string>();
   let before: string | undefined;
@@ -348,7 +324,7 @@ async function findMissing(ports: Walk, seen: Set<string>, report: SweepReport):
     after = last.agentId;
     await ports.keepLease();
   }
-  if (unseen.length > BELIEVABLE_MISSING && unseen.length > total / 5) throw new Stopped('TOO_MANY_MISSING');
+  requireBelievable(unseen.length, total);
   for (const agent of unseen) {
     await ports.keepLease();
     const found = await ports.voice.getAssistant(agent.assistantId);
@@ -368,13 +344,4 @@ function countMissing(ports: SweepPorts, { agentId }: { agentId: string }, repor
     { event: 'sweep.missing', agentId },
     'an assistant was deleted in Vapi; only a save with recreateIfMissing makes a new one',
   );
-}
-
-/** The value, or the end of this sweep: what cannot be read cannot be judged. */
-function readable<T>(reply: ProviderReply<T>): T {
-  return reply.kind === 'ok' ? reply.value : unreadable(reply);
-}
-
-function unreadable({ kind }: { kind: ProviderReply<never>['kind'] }): never {
-  throw new Stopped(kind === 'unauthorized' ? 'VAPI_UNAUTHORIZED' : 'VAPI_UNAVAILABLE');
 }
