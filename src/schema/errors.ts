@@ -1,4 +1,4 @@
-import type { ValidationIssue } from '../domain/agents/agent-config.ts';
+import type { ValidationIssue } from '../domain/input.ts';
 import {
   AllowanceExceededError,
   type DomainError,

@@ -1,5 +1,6 @@
-import type { AgentRole, ValidationIssue } from '../domain/agents/agent-config.ts';
+import type { AgentRole } from '../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveFailure, SaveRecord, SaveStatus } from '../domain/agents/save.ts';
+import type { ValidationIssue } from '../domain/input.ts';
 
 import type { OperationRecord, SagaFailure, SagaStatus } from '../domain/saga.ts';
 

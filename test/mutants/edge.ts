@@ -538,10 +538,9 @@ export const EDGE: readonly Mutant[] = [
     ],
   ),
   ...plant(
-    'src/domain/agents/agent-config.ts',
+    'src/domain/input.ts',
     ['src/domain/agents/agent-config.test.ts'],
     [
-      ['input-name-limit', 'A name is accepted that Vapi refuses.', 'name: 40,', 'name: 41,'],
       [
         'input-code-points',
         'The limits count code points.',
@@ -561,6 +560,13 @@ export const EDGE: readonly Mutant[] = [
         "!value.includes('\\0')",
       ],
       ['input-blank', 'A prompt of spaces is accepted.', "value.trim() !== ''", "value !== ''"],
+    ],
+  ),
+  ...plant(
+    'src/domain/agents/agent-config.ts',
+    ['src/domain/agents/agent-config.test.ts'],
+    [
+      ['input-name-limit', 'A name is accepted that Vapi refuses.', 'name: 40,', 'name: 41,'],
       [
         'input-duration',
         'A duration of nine seconds is accepted.',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type Checked, checked, idempotencyKey, words } from '../input.ts';
 import type { JsonObject } from '../json.ts';
 
 /**
@@ -27,7 +28,6 @@ export const LIMITS = {
   transferMessage: 1_000,
   /** Vapi: at most 1000. */
   voicemailMessage: 1_000,
-  idempotencyKey: 200,
   /** Vapi: seconds. */
   minDurationSeconds: 10,
   maxDurationSeconds: 43_200,
@@ -106,12 +106,6 @@ export function upcast(role: AgentRole, stored: object): AgentConfig {
   return { ...defaultConfig(role), ...(stored as AgentConfig) };
 }
 
-/** One wrong value. `path` starts at the GraphQL argument, for example `input.inbound.voice.stability`. */
-export interface ValidationIssue {
-  path: string;
-  message: string;
-}
-
 /** The change of one agent, as its caller sent it: the configuration's fields and the save's conditions. */
 export interface AgentPayload {
   config: AgentConfigPatch;
@@ -126,26 +120,6 @@ export interface SaveInput {
   outbound: AgentPayload | null;
   idempotencyKey: string | null;
 }
-
-/** Text that JSON in Postgres can hold: no NUL, no half of a surrogate pair. */
-const text = (max: number, what: string) =>
-  z
-    .string({
-      error: (issue) =>
-        issue.input === null
-          ? `${what} cannot be null; leave it out to keep it as it is`
-          : `${what} must be text`,
-    })
-    // zod's own max() counts code points; whether Vapi does is not documented, and the smaller reading is never refused.
-    .refine((value) => value.length <= max, {
-      error: (issue) => `${what} has ${String(issue.input).length} characters; at most ${max} are allowed`,
-    })
-    .refine((value) => value.isWellFormed() && !value.includes('\0'), {
-      error: `${what} holds a character that cannot be stored (NUL or half of a surrogate pair)`,
-    });
-
-const words = (max: number, what: string) =>
-  text(max, what).refine((value) => value.trim() !== '', { error: `${what} cannot be empty` });
 
 const number = (what: string, min: number, max: number, unit = '') =>
   z
@@ -335,13 +309,11 @@ const agent = z
     }),
   );
 
-const idempotencyKey = words(LIMITS.idempotencyKey, 'idempotencyKey').nullish();
-
 const saveInput = z
   .object({
     inbound: agent.nullish(),
     outbound: agent.nullish(),
-    idempotencyKey,
+    idempotencyKey: idempotencyKey.nullish(),
   })
   .check((context) => {
     if (context.value.inbound == null && context.value.outbound == null) {
@@ -368,20 +340,6 @@ export function isValidConfig(config: AgentConfig): boolean {
 }
 
 /** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
-export function checkSaveInput(input: unknown): { input: SaveInput } | { issues: ValidationIssue[] } {
-  const parsed = saveInput.safeParse(input);
-  return parsed.success ? { input: parsed.data } : { issues: issuesOf(parsed.error) };
-}
-
-/** The problems of a key that comes without a change. */
-export function checkIdempotencyKey(key: unknown): ValidationIssue[] {
-  const parsed = z.object({ idempotencyKey }).safeParse({ idempotencyKey: key });
-  return parsed.success ? [] : issuesOf(parsed.error);
-}
-
-function issuesOf(error: z.ZodError): ValidationIssue[] {
-  return error.issues.map((issue) => ({
-    path: ['input', ...issue.path].join('.'),
-    message: issue.message,
-  }));
+export function checkSaveInput(input: unknown): Checked<SaveInput> {
+  return checked(saveInput, input);
 }

@@ -1,22 +1,13 @@
 import { z } from 'zod';
-import { AGENT_ROLES, type AgentRole, type ValidationIssue } from '../agents/agent-config.ts';
+import { AGENT_ROLES, type AgentRole } from '../agents/agent-config.ts';
+import { type Checked, checked, idempotencyKey, isE164, words } from '../input.ts';
 import { isUuid } from '../uuid.ts';
 
 /** What a caller may ask of a phone number, checked as a whole before anything else happens. No message quotes a value. */
 
-export const NUMBER_LIMITS = { label: 200, idempotencyKey: 200, token: 200 } as const;
+export const NUMBER_LIMITS = { label: 200, token: 200 } as const;
 
-const text = (what: string, max: number) =>
-  z
-    .string({ error: `${what} must be text` })
-    .refine((value) => value.length <= max, { error: `${what} may have at most ${max} characters` })
-    .refine((value) => value.trim() !== '', { error: `${what} cannot be empty` })
-    .refine((value) => value.isWellFormed() && !value.includes('\0'), {
-      error: `${what} holds a character that cannot be stored (NUL or half of a surrogate pair)`,
-    });
-
-const label = text('label', NUMBER_LIMITS.label);
-const key = text('idempotencyKey', NUMBER_LIMITS.idempotencyKey);
+const label = words(NUMBER_LIMITS.label, 'label');
 const role = z.enum(AGENT_ROLES);
 const id = z.string().refine(isUuid, { error: 'there is no such phone number in your organization' });
 
@@ -26,12 +17,12 @@ const buy = z.object({
     .regex(/^[2-9]\d{2}$/, { error: 'areaCode must be three digits of a United States area code' }),
   label,
   role: role.nullish(),
-  idempotencyKey: key,
+  idempotencyKey,
 });
 const bring = z.object({
   number: z
     .string()
-    .regex(/^\+[1-9]\d{1,14}$/, { error: 'number must be in the E.164 format, for example +12065550101' }),
+    .refine(isE164, { error: 'number must be in the E.164 format, for example +12065550101' }),
   twilioAccountSid: z
     .string()
     .regex(/^AC[A-Za-z0-9]{1,62}$/, { error: 'twilioAccountSid must begin with AC, as Twilio shows it' }),
@@ -41,14 +32,14 @@ const bring = z.object({
     .refine((value) => value.length <= NUMBER_LIMITS.token, { error: 'twilioAuthToken is too long' }),
   label,
   role: role.nullish(),
-  idempotencyKey: key,
+  idempotencyKey,
 });
 const update = z
-  .object({ id, label: label.nullish(), role: role.nullish(), idempotencyKey: key.nullish() })
+  .object({ id, label: label.nullish(), role: role.nullish(), idempotencyKey: idempotencyKey.nullish() })
   .refine((value) => value.label !== undefined || value.role !== undefined, {
     error: 'name what to change: label, role or both',
   });
-const release = z.object({ id, idempotencyKey: key.nullish() });
+const release = z.object({ id, idempotencyKey: idempotencyKey.nullish() });
 
 export interface BuyInput {
   areaCode: string;
@@ -75,19 +66,7 @@ export interface ReleaseInput {
   idempotencyKey?: string | null | undefined;
 }
 
-type Checked<T> = { input: T } | { issues: ValidationIssue[] };
-
 export const checkBuy = (input: unknown): Checked<BuyInput> => checked(buy, input);
 export const checkImport = (input: unknown): Checked<ImportInput> => checked(bring, input);
 export const checkUpdate = (input: unknown): Checked<UpdateInput> => checked(update, input);
 export const checkRelease = (input: unknown): Checked<ReleaseInput> => checked(release, input);
-
-function checked<T>(rule: z.ZodType<T>, input: unknown): Checked<T> {
-  const parsed = rule.safeParse(input);
-  if (parsed.success) return { input: parsed.data };
-  const issues = parsed.error.issues.map(({ path, message }) => ({
-    path: ['input', ...path].join('.'),
-    message,
-  }));
-  return { issues };
-}

@@ -1,7 +1,7 @@
 import { answerOf } from '../../services/agents/answer.ts';
 import { type SettleDriftPorts, settleDrift } from '../../services/agents/drift/settle-drift.ts';
 import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
-import { parseIdempotencyKey } from '../../services/agents/parse-save-input.ts';
+import { parseIdempotencyKey } from '../../services/valid-input.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { SAVE_COST } from '../cost.ts';
 import { SAVE_ERRORS } from '../errors.ts';

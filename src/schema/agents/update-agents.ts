@@ -1,12 +1,12 @@
 import type { AppContext } from '../../context.ts';
-import { LIMITS, type SaveInput } from '../../domain/agents/agent-config.ts';
+import { checkSaveInput, LIMITS, type SaveInput } from '../../domain/agents/agent-config.ts';
 import type { AgentRecord } from '../../domain/agents/save.ts';
 import { answerOf, type SaveAnswer } from '../../services/agents/answer.ts';
 import { ANY_AGENTS, buildTransactionalUpdates } from '../../services/agents/build.ts';
 import { executeTransactionalAgentUpdate } from '../../services/agents/execute.ts';
-import { parseSaveInput } from '../../services/agents/parse-save-input.ts';
 import { ValidationError } from '../../services/errors.ts';
 import { SagaReport } from '../../services/saga/report.ts';
+import { validInput } from '../../services/valid-input.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { AGENTS_COST, SAVE_COST } from '../cost.ts';
 import { SAVE_ERRORS } from '../errors.ts';
@@ -141,7 +141,7 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
 /** Throws `ValidationError`. The log and the metrics have one entry for each save that is refused, for this reason too. */
 function parsed(ports: AppContext['executorPorts'], orgId: string, input: unknown): SaveInput {
   try {
-    return parseSaveInput(input);
+    return validInput(checkSaveInput(input));
   } catch (error) {
     if (error instanceof ValidationError) {
       new SagaReport(ports, { orgId, saga: 'agents', roles: [], kind: 'USER' }).ended('request', {

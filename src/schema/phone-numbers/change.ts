@@ -1,5 +1,4 @@
 import type { AppContext } from '../../context.ts';
-import type { ValidationIssue } from '../../domain/agents/agent-config.ts';
 import {
   checkBuy,
   checkImport,
@@ -9,14 +8,10 @@ import {
 } from '../../domain/phone-numbers/input.ts';
 import { Secret } from '../../domain/secret.ts';
 import type { PhoneNumberChange } from '../../ports/phone-numbers/phone-number-journal.ts';
-import {
-  AllowanceExceededError,
-  AreaCodeUnavailableError,
-  NumberTakenError,
-  ValidationError,
-} from '../../services/errors.ts';
+import { AllowanceExceededError, AreaCodeUnavailableError, NumberTakenError } from '../../services/errors.ts';
 import { type PhoneNumberAnswer, phoneNumberAnswer } from '../../services/phone-numbers/answer.ts';
 import type { ChangeOptions } from '../../services/phone-numbers/change.ts';
+import { validInput } from '../../services/valid-input.ts';
 import { AgentRoleRef } from '../agents/agent.ts';
 import { builder, tenantOf } from '../builder.ts';
 import { SAVE_COST } from '../cost.ts';
@@ -97,12 +92,6 @@ const ReleasePhoneNumberInput = builder.inputType('ReleasePhoneNumberInput', {
   fields: (t) => ({ id: t.id({ required: true }), idempotencyKey: t.string({ description: KEY }) }),
 });
 
-/** Throws `ValidationError`. */
-function valid<T>(checked: { input: T } | { issues: ValidationIssue[] }): T {
-  if ('issues' in checked) throw new ValidationError(checked.issues);
-  return checked.input;
-}
-
 async function change(
   context: AppContext,
   wish: PhoneNumberChange,
@@ -127,7 +116,7 @@ builder.mutationField('buyPhoneNumber', (t) =>
     },
     resolve: (_root, args, context) => {
       tenantOf(context);
-      const { areaCode, label, role, idempotencyKey } = valid(checkBuy(args.input));
+      const { areaCode, label, role, idempotencyKey } = validInput(checkBuy(args.input));
       const phoneNumberId = context.executorPorts.ids.uuid();
       return change(
         context,
@@ -150,7 +139,7 @@ builder.mutationField('importPhoneNumber', (t) =>
     },
     resolve: (_root, args, context) => {
       tenantOf(context);
-      const { number, label, role, idempotencyKey, ...twilio } = valid(checkImport(args.input));
+      const { number, label, role, idempotencyKey, ...twilio } = validInput(checkImport(args.input));
       const phoneNumberId = context.executorPorts.ids.uuid();
       return change(
         context,
@@ -173,7 +162,7 @@ builder.mutationField('updatePhoneNumber', (t) =>
     errors: { types: OPERATION_ERRORS, union: { name: 'UpdatePhoneNumberResult' } },
     resolve: (_root, args, context) => {
       tenantOf(context);
-      const { id, label, role, idempotencyKey } = valid(checkUpdate(args.input));
+      const { id, label, role, idempotencyKey } = validInput(checkUpdate(args.input));
       return change(
         context,
         { action: 'UPDATE', phoneNumberId: id, label, role },
@@ -193,7 +182,7 @@ builder.mutationField('releasePhoneNumber', (t) =>
     errors: { types: OPERATION_ERRORS, union: { name: 'ReleasePhoneNumberResult' } },
     resolve: (_root, args, context) => {
       tenantOf(context);
-      const { id, idempotencyKey } = valid(checkRelease(args.input));
+      const { id, idempotencyKey } = validInput(checkRelease(args.input));
       return change(
         context,
         { action: 'RELEASE', phoneNumberId: id },

@@ -1,17 +1,15 @@
-import type { AgentRole, ValidationIssue } from '../../domain/agents/agent-config.ts';
+import type { AgentRole } from '../../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveRecord } from '../../domain/agents/save.ts';
+import type { ValidationIssue } from '../../domain/input.ts';
 import {
   IdempotencyConflictError,
-  NoOrganizationError,
-  RateLimitedError,
   RevisionConflictError,
   SaveFailedError,
   SaveInProgressError,
   SavePendingError,
-  UnavailableError,
   ValidationError,
-  VoiceProviderNotConfiguredError,
 } from '../errors.ts';
+import { notBegun } from '../saga/answer.ts';
 import { REFUSED } from '../saga/told.ts';
 import type { TransactionalAgentUpdate } from './build.ts';
 import type { SaveOutcome } from './execute.ts';
@@ -63,14 +61,8 @@ export function answerOf(
           message: 'there is no such agent in your organization',
         },
       ]);
-    case 'no_organization':
-      throw new NoOrganizationError();
-    case 'rate_limited':
-      throw new RateLimitedError(outcome.retryAfterMs);
-    case 'unavailable':
-      throw new UnavailableError(outcome.retryAfterMs);
-    case 'not_configured':
-      throw new VoiceProviderNotConfiguredError();
+    default:
+      throw notBegun(outcome);
   }
 }
 

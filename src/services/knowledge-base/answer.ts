@@ -1,9 +1,9 @@
 import type { DocumentRecord } from '../../domain/knowledge-base/document.ts';
 import type { OperationRecord } from '../../domain/saga.ts';
 import { isUuid } from '../../domain/uuid.ts';
-import { parseIdempotencyKey } from '../agents/parse-save-input.ts';
 import { AllowanceExceededError, ValidationError } from '../errors.ts';
 import { operationAnswer } from '../saga/answer.ts';
+import { parseIdempotencyKey } from '../valid-input.ts';
 import { ACCEPTED, contentTypeOf, MAX_DOCUMENT_BYTES } from './content.ts';
 import type { DocumentOutcome, KnowledgeBase } from './execute.ts';
 

@@ -1,3 +1,4 @@
+import { isE164 } from '../../domain/input.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import { stampedName } from '../../domain/phone-numbers/stamp.ts';
 import type { RemoteResource } from '../../ports/voice-provider.ts';
@@ -44,7 +45,7 @@ export interface Shown extends JsonObject {
 
 export function shownOf(resource: RemoteResource): Shown {
   const { number, status } = resource;
-  const digits = typeof number === 'string' && /^\+[1-9][0-9]{1,14}$/.test(number) ? number : null;
+  const digits = typeof number === 'string' && isE164(number) ? number : null;
   // The specification makes the status optional. A number that has its digits and no status is an old one, which is active.
   return { status: typeof status === 'string' ? status : digits === null ? 'activating' : 'active', digits };
 }

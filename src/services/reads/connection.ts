@@ -131,7 +131,3 @@ export function isInstant(value: string): boolean {
   // Date.parse takes the 30th of February for the 2nd of March.
   return !Number.isNaN(time) && new Date(time).toISOString().startsWith(local);
 }
-
-export function isE164(value: string): boolean {
-  return /^\+[1-9]\d{1,14}$/.test(value);
-}

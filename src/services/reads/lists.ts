@@ -1,5 +1,6 @@
 import type { AppointmentRecord } from '../../domain/appointments/appointment.ts';
 import type { CallRecord } from '../../domain/calls/call.ts';
+import { isE164 } from '../../domain/input.ts';
 import type { DocumentRecord } from '../../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
 import { isUuid } from '../../domain/uuid.ts';
@@ -14,7 +15,6 @@ import {
   BadPageError,
   type Connection,
   type ConnectionArgs,
-  isE164,
   isInstant,
   type Listing,
   readConnection,

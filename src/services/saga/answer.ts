@@ -39,15 +39,28 @@ export function operationAnswer<Row, Refusal>(
       throw new OperationInProgressError(outcome.sagaId, outcome.status, outcome.retryAfterMs);
     case 'idempotency_conflict':
       throw new IdempotencyConflictError(outcome.sagaId);
-    case 'no_organization':
-      throw new NoOrganizationError();
-    case 'rate_limited':
-      throw new RateLimitedError(outcome.retryAfterMs);
-    case 'unavailable':
-      throw new UnavailableError(outcome.retryAfterMs);
-    case 'not_configured':
-      throw new VoiceProviderNotConfiguredError();
     case 'refused':
       throw refused(outcome.refusal);
+    default:
+      throw notBegun(outcome);
+  }
+}
+
+/** Why a saga of any kind did not begin. Returns the `DomainError` that the outcome stands for. */
+export function notBegun(
+  outcome: Extract<
+    SagaOutcome<never, never>,
+    { kind: 'no_organization' | 'rate_limited' | 'unavailable' | 'not_configured' }
+  >,
+): Error {
+  switch (outcome.kind) {
+    case 'no_organization':
+      return new NoOrganizationError();
+    case 'rate_limited':
+      return new RateLimitedError(outcome.retryAfterMs);
+    case 'unavailable':
+      return new UnavailableError(outcome.retryAfterMs);
+    case 'not_configured':
+      return new VoiceProviderNotConfiguredError();
   }
 }
