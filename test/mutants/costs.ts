@@ -66,7 +66,7 @@ export const COSTS = [
     ],
   ),
   ...plant(
-    'supabase/migrations/20261123000012_create_calls_and_appointments.sql',
+    'supabase/migrations/20261123000012_create_calls.sql',
     ['test/fairness/plans.test.ts'],
     [
       [
