@@ -9,6 +9,7 @@ const RECONCILIATION = 'supabase/migrations/20261123000004_create_reconciliation
 const PHONE_NUMBERS = 'supabase/migrations/20261123000010_create_phone_numbers.sql';
 const KNOWLEDGE_BASE = 'supabase/migrations/20261123000011_create_knowledge_base.sql';
 const CALLS = 'supabase/migrations/20261123000012_create_calls.sql';
+const APPOINTMENTS = 'supabase/migrations/20261123000013_create_appointments.sql';
 const REPLICAS = 'supabase/migrations/20261123000020_create_replicas.sql';
 const BINDING = 'supabase/migrations/20261123000050_bind_to_one_vapi_organization.sql';
 const CONFORMANCE = ['test/sim/journal-conformance.test.ts', 'src/adapters/supabase/rpc-journal.test.ts'];
@@ -776,14 +777,16 @@ export const DATABASE: readonly Mutant[] = [
     [
       'calls-not-protected',
       'The calls have no row-level security.',
-      "select lockstep.protect_tables('public.call_logs', 'public.appointments');",
-      "select lockstep.protect_tables('public.appointments');",
+      "select lockstep.protect_tables('public.call_logs');\n",
+      '',
     ],
+  ]),
+  ...plant(APPOINTMENTS, ISOLATION, [
     [
       'policy-appointments',
       'Every user reads the appointments of every organization.',
-      "select lockstep.let_users_read('public.call_logs', 'public.appointments');",
-      "select lockstep.let_users_read('public.call_logs');\ngrant select on public.appointments to authenticated;\ncreate policy appointments_own on public.appointments for select to authenticated using (org_id is not null);",
+      "select lockstep.let_users_read('public.appointments');",
+      "grant select on public.appointments to authenticated;\ncreate policy appointments_own on public.appointments for select to authenticated using (org_id is not null);",
     ],
   ]),
   ...plant(CALLS, DEPUTY, [
