@@ -35,6 +35,7 @@ import { addGauges, createMetrics } from './server/metrics.ts';
 import { createReadiness } from './server/readiness.ts';
 import { createServer } from './server/server.ts';
 import { Shutdown } from './server/shutdown.ts';
+import type { WebhookSettings } from './server/webhook.ts';
 import { Heartbeat } from './services/admission/heartbeat.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import type { TransactionalAgentUpdate } from './services/agents/build.ts';
@@ -64,6 +65,8 @@ export interface AppConfig extends AgentJobSettings, KnowledgeBaseJobSettings {
     /** The active one, as soon as it is seen to read the same Vapi organization. */
     nextKey?: Secret | null;
   };
+  /** Absent or null: Vapi sends no events to this server. */
+  webhook?: WebhookSettings | null | undefined;
   settings: SagaSettings;
   /** Absent: the rate of requests to Vapi is not limited, whatever is asked of it. */
   pace?: PaceSettings | undefined;

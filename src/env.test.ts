@@ -32,6 +32,12 @@ const HOSTED: Environment = {
   SUPABASE_PUBLISHABLE_KEY: 'sb_publishable_abc',
   SUPABASE_SECRET_KEY: 'sb_secret_abc',
 };
+const CREDENTIAL = '3f7d1b9a-5c2e-4806-9d4f-a1b2c3d4e5f6';
+const WEBHOOK: Environment = {
+  PUBLIC_URL: 'https://lockstep.example.com',
+  VAPI_WEBHOOK_SECRET: 'webhook-secret-now',
+  VAPI_WEBHOOK_CREDENTIAL_ID: CREDENTIAL,
+};
 const JWKS = JSON.stringify({ keys: [{ kty: 'EC', kid: 'k', crv: 'P-256', x: 'x', y: 'y' }] });
 const SHARED = 'a shared secret of at least 32 characters';
 
@@ -52,6 +58,7 @@ describe('nothing set', () => {
     expect(configOf({})).toMatchObject({
       ...{ host: '127.0.0.1', port: 4_000, corsOrigins: [], logLevel: 'info', supabase: null },
       vapi: { baseUrl: null, key: null, nextKey: null },
+      webhook: null,
       settings: {
         ...{ requestTimeoutMs: 10_000, leaseMs: 17_000, deadlineMs: 120_000, answerMs: 12_000 },
         ...{ lateMs: 22_000 },
@@ -113,14 +120,45 @@ describe('everything set', () => {
     );
   });
 
+  test('the webhook has the address, the credential, and both secrets while one is rotated', () => {
+    const { webhook } = configOf({
+      ...HOSTED,
+      ...WEBHOOK,
+      PUBLIC_URL: 'https://lockstep.example.com/voice/',
+    });
+    expect(webhook).toMatchObject({
+      ...{ publicUrl: 'https://lockstep.example.com/voice', credentialId: CREDENTIAL },
+      ...{ signatureHeader: 'x-signature', timestampHeader: 'x-timestamp' },
+    });
+    expect(webhook?.secrets.map((secret) => secret.reveal())).toEqual(['webhook-secret-now']);
+    const rotated = configOf({
+      ...{ ...HOSTED, ...WEBHOOK, VAPI_WEBHOOK_SECRET_PREVIOUS: 'webhook-secret-then' },
+      ...{ VAPI_WEBHOOK_SIGNATURE_HEADER: 'X-My-Signature', VAPI_WEBHOOK_TIMESTAMP_HEADER: 'X-My-Time' },
+    }).webhook;
+    expect(rotated?.secrets.map((secret) => secret.reveal())).toEqual([
+      'webhook-secret-now',
+      'webhook-secret-then',
+    ]);
+    expect(rotated).toMatchObject({ signatureHeader: 'x-my-signature', timestampHeader: 'x-my-time' });
+  });
+
   test('a hosted project without a Vapi key starts: reads work, saves are refused', () => {
     expect(configOf(HOSTED).vapi.key).toBeNull();
   });
 
   test('no secret shows in the configuration', () => {
-    const config = configOf({ ...HOSTED, SUPABASE_JWT_SECRET: SHARED, VAPI_PRIVATE_KEY: 'key-of-vapi' });
+    const config = configOf({
+      ...{ ...HOSTED, ...WEBHOOK, SUPABASE_JWT_SECRET: SHARED, VAPI_PRIVATE_KEY: 'key-of-vapi' },
+      VAPI_WEBHOOK_SECRET_PREVIOUS: 'webhook-secret-then',
+    });
     const shown = `${inspect(config, { depth: null, showHidden: true })}${JSON.stringify(config)}`;
-    for (const secret of ['sb_secret_abc', SHARED, 'key-of-vapi']) expect(shown).not.toContain(secret);
+    const secrets = [
+      'sb_secret_abc',
+      SHARED,
+      'key-of-vapi',
+      ...['webhook-secret-now', 'webhook-secret-then'],
+    ];
+    for (const secret of secrets) expect(shown).not.toContain(secret);
   });
 });
 
@@ -172,12 +210,24 @@ describe('wrong values', () => {
       ['*', 'null', 'app.example.com', 'https://app.example.com/', 'https://a.example,,https://b.example'],
     ],
     ['LOG_LEVEL', ['INFO', 'verbose', '3']],
+    [
+      'PUBLIC_URL',
+      [
+        ...['lockstep.example.com', 'http://lockstep.example.com', 'https://me:word@lockstep.example.com'],
+        ...['https://lockstep.example.com/?x=1', 'https://lockstep.example.com/#x'],
+      ],
+    ],
+    ['VAPI_WEBHOOK_SECRET', ['fifteen-letters', 'a secret with spaces', 'läuft-läuft-läuft-läuft']],
+    ['VAPI_WEBHOOK_SECRET_PREVIOUS', ['fifteen-letters']],
+    ['VAPI_WEBHOOK_CREDENTIAL_ID', ['my-credential', '3f7d1b9a']],
+    ['VAPI_WEBHOOK_SIGNATURE_HEADER', ['x signature', 'x-signature:', 'x\nsignature']],
+    ['VAPI_WEBHOOK_TIMESTAMP_HEADER', ['x timestamp']],
   ];
 
   test.each(
     wrong.flatMap(([name, values]) => values.filter((v) => v !== '').map((v): [Name, string] => [name, v])),
   )('%s %j', (name, value) => {
-    const found = problemsOf({ ...HOSTED, [name]: value });
+    const found = problemsOf({ ...HOSTED, ...WEBHOOK, [name]: value });
     expect(new Set(found.map(({ variable }) => variable))).toEqual(new Set([name]));
     for (const { problem } of found) expect(problem).toMatch(/^(must|names|is|means) .+/);
   });
@@ -294,6 +344,34 @@ describe('what goes together', () => {
   ])('%s means nothing without a project', (name, value) => {
     expect(problemsOf({ [name]: value })).toEqual([
       { variable: name, problem: 'means nothing without SUPABASE_URL' },
+    ]);
+  });
+
+  test('an address for events needs the secret and the credential', () => {
+    expect(problemsOf({ ...HOSTED, PUBLIC_URL: 'https://lockstep.example.com' })).toEqual(
+      ['VAPI_WEBHOOK_SECRET', 'VAPI_WEBHOOK_CREDENTIAL_ID'].map((variable) => ({
+        variable,
+        problem: 'is needed with PUBLIC_URL: without it, anybody could send events to this server',
+      })),
+    );
+  });
+
+  test.each<[Name, string]>([
+    ['VAPI_WEBHOOK_SECRET', 'webhook-secret-now'],
+    ['VAPI_WEBHOOK_SECRET_PREVIOUS', 'webhook-secret-then'],
+    ['VAPI_WEBHOOK_CREDENTIAL_ID', CREDENTIAL],
+  ])('%s means nothing without an address for events', (name, value) => {
+    expect(problemsOf({ ...HOSTED, [name]: value })).toEqual([
+      { variable: name, problem: 'means nothing without PUBLIC_URL' },
+    ]);
+  });
+
+  test('the signature and its time have different headers', () => {
+    expect(problemsOf({ ...HOSTED, ...WEBHOOK, VAPI_WEBHOOK_TIMESTAMP_HEADER: 'X-Signature' })).toEqual([
+      {
+        variable: 'VAPI_WEBHOOK_TIMESTAMP_HEADER',
+        problem: 'must differ from VAPI_WEBHOOK_SIGNATURE_HEADER',
+      },
     ]);
   });
 

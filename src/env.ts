@@ -6,6 +6,7 @@ import type { BreakerSettings } from './adapters/vapi/guarded-voice-provider.ts'
 import { resolveMasterKey } from './adapters/vapi/master-key.ts';
 import { Secret } from './domain/secret.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
+import type { WebhookSettings } from './server/webhook.ts';
 import type { PaceSettings } from './services/admission/pacer.ts';
 import { type SagaSettings, settingsProblems } from './services/saga/settings.ts';
 
@@ -28,6 +29,8 @@ export interface Config {
     /** Read again on SIGHUP. */
     files: { key: string | undefined; nextKey: string | undefined };
   };
+  /** Null: Vapi sends no events. */
+  webhook: WebhookSettings | null;
   settings: SagaSettings;
   pace: PaceSettings;
   breaker: BreakerSettings;
@@ -83,6 +86,19 @@ const projectAddress = webAddress.refine(
   'must be the address of the project, without /rest/v1 or /auth/v1 at its end',
 );
 
+const publicAddress = webAddress.refine(
+  (value) => !/[?#]/.test(value),
+  'must be the address that /vapi/events is appended to, without a query or a fragment',
+);
+// It signs, or goes into a header.
+const webhookSecret = z
+  .string()
+  .regex(/^[\x21-\x7e]{16,512}$/, 'must be 16 to 512 visible ASCII characters without spaces');
+const headerName = z
+  .string()
+  .regex(/^[\w!#$%&'*+.^`|~-]{1,100}$/, 'must be the name of an HTTP header')
+  .transform((value) => value.toLowerCase());
+
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
@@ -112,6 +128,12 @@ export const variables = {
   VAPI_PRIVATE_KEY_NEXT: z.string().optional(),
   VAPI_PRIVATE_KEY_NEXT_FILE: z.string().optional(),
   VAPI_BASE_URL: webAddress.optional(),
+  PUBLIC_URL: publicAddress.optional(),
+  VAPI_WEBHOOK_SECRET: webhookSecret.optional(),
+  VAPI_WEBHOOK_SECRET_PREVIOUS: webhookSecret.optional(),
+  VAPI_WEBHOOK_CREDENTIAL_ID: z.uuid('must be the id of a Vapi credential, a UUID').optional(),
+  VAPI_WEBHOOK_SIGNATURE_HEADER: headerName.default('x-signature'),
+  VAPI_WEBHOOK_TIMESTAMP_HEADER: headerName.default('x-timestamp'),
   VAPI_TIMEOUT_MS: ms(100).default(10_000),
   SAVE_LEASE_MS: ms(100).default(17_000),
   SAVE_DEADLINE_MS: ms(100).default(120_000),
@@ -156,6 +178,8 @@ export const SECRET_VARIABLES = [
   'SUPABASE_JWT_SECRET',
   'VAPI_PRIVATE_KEY',
   'VAPI_PRIVATE_KEY_NEXT',
+  'VAPI_WEBHOOK_SECRET',
+  'VAPI_WEBHOOK_SECRET_PREVIOUS',
 ] as const;
 
 /** Public keys only: this variable is not treated as a secret. */
@@ -269,6 +293,34 @@ export function loadEnv(
       if (has(name)) problems.push({ variable: name, problem: 'means nothing without VAPI_PRIVATE_KEY' });
     }
   }
+  for (const name of ['VAPI_WEBHOOK_SECRET', 'VAPI_WEBHOOK_CREDENTIAL_ID'] as const) {
+    if (has('PUBLIC_URL') && !has(name)) {
+      problems.push({
+        variable: name,
+        problem: 'is needed with PUBLIC_URL: without it, anybody could send events to this server',
+      });
+    }
+  }
+  for (const name of [
+    'VAPI_WEBHOOK_SECRET',
+    'VAPI_WEBHOOK_SECRET_PREVIOUS',
+    'VAPI_WEBHOOK_CREDENTIAL_ID',
+  ] as const) {
+    if (has(name) && !has('PUBLIC_URL'))
+      problems.push({ variable: name, problem: 'means nothing without PUBLIC_URL' });
+  }
+  const headers = environment
+    .pick({ VAPI_WEBHOOK_SIGNATURE_HEADER: true, VAPI_WEBHOOK_TIMESTAMP_HEADER: true })
+    .safeParse(given).data;
+  if (
+    headers !== undefined &&
+    headers.VAPI_WEBHOOK_SIGNATURE_HEADER === headers.VAPI_WEBHOOK_TIMESTAMP_HEADER
+  ) {
+    problems.push({
+      variable: 'VAPI_WEBHOOK_TIMESTAMP_HEADER',
+      problem: 'must differ from VAPI_WEBHOOK_SIGNATURE_HEADER',
+    });
+  }
   const documents = readDocuments(given['GRAPHQL_DOCUMENTS_FILE']);
   if (typeof documents === 'string') {
     problems.push({ variable: 'GRAPHQL_DOCUMENTS_FILE', problem: documents });
@@ -326,6 +378,7 @@ export function loadEnv(
         nextKey: next.key,
         files: { key: env.VAPI_PRIVATE_KEY_FILE, nextKey: env.VAPI_PRIVATE_KEY_NEXT_FILE },
       },
+      webhook: webhookOf(env),
       settings,
       pace: {
         requestsPerSecond: env.VAPI_REQUESTS_PER_SECOND,
@@ -361,6 +414,19 @@ export function loadEnv(
   };
 }
 
+function webhookOf(env: z.infer<typeof environment>): WebhookSettings | null {
+  const { PUBLIC_URL: publicUrl, VAPI_WEBHOOK_CREDENTIAL_ID: credentialId } = env;
+  if (publicUrl === undefined || credentialId === undefined) return null;
+  return {
+    ...{ publicUrl, credentialId },
+    secrets: [env.VAPI_WEBHOOK_SECRET, env.VAPI_WEBHOOK_SECRET_PREVIOUS]
+      .filter((secret) => secret !== undefined)
+      .map((secret) => new Secret(secret)),
+    signatureHeader: env.VAPI_WEBHOOK_SIGNATURE_HEADER,
+    timestampHeader: env.VAPI_WEBHOOK_TIMESTAMP_HEADER,
+  };
+}
+
 /** A variable with one of these beginnings is meant for Lockstep. */
 const PREFIXES = /^(SUPABASE|VAPI|SAVE|GRAPHQL|GRAPHIQL|RECOVERY|RECONCILE)_/;
 /** Read by the Supabase CLI, which is used beside Lockstep. */
@@ -389,6 +455,9 @@ const RENAMED: Readonly<Record<string, keyof typeof variables>> = {
   VAPI_API_KEY: 'VAPI_PRIVATE_KEY',
   VAPI_KEY: 'VAPI_PRIVATE_KEY',
   VAPI_TOKEN: 'VAPI_PRIVATE_KEY',
+  VAPI_WEBHOOK_URL: 'PUBLIC_URL',
+  VAPI_SERVER_URL: 'PUBLIC_URL',
+  VAPI_PUBLIC_URL: 'PUBLIC_URL',
 };
 
 function nearestVariable(name: string): string {

@@ -59,9 +59,10 @@ async function main(config: Config): Promise<void> {
   const { nextKey } = config.vapi;
   const vapi = embedded?.vapi ?? { baseUrl: config.vapi.baseUrl ?? VAPI_BASE_URL, key: config.vapi.key };
 
-  const secrets = [vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret].filter(
-    (secret): secret is Secret => secret !== null,
-  );
+  const secrets = [
+    ...[vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret],
+    ...(config.webhook?.secrets ?? []),
+  ].filter((secret): secret is Secret => secret !== null);
   const log = createLogger(config.logLevel, secrets, await destination());
   report = (line) => log.error({}, line);
   const checked = config.supabase === null ? null : await preflight(config.supabase);
@@ -70,6 +71,7 @@ async function main(config: Config): Promise<void> {
   const app = createApp({
     supabase,
     vapi: { ...vapi, nextKey },
+    webhook: config.webhook,
     settings: config.settings,
     pace: config.pace,
     breaker: config.breaker,
