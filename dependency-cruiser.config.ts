@@ -109,6 +109,8 @@ const forbidden: IForbiddenRuleType[] = [
         '^src/services/(saga|agents|knowledge-base)/execute\\.ts$',
         // The token of a carrier, for one import, and the key.
         '^(src/services/phone-numbers/(change|participant)|src/schema/phone-numbers/change)\\.ts$',
+        // The secrets that events are signed with.
+        '^src/server/webhook\\.ts$',
         '^src/adapters/(vapi|supabase|system)/',
         '^src/local/embedded\\.ts$',
       ],
