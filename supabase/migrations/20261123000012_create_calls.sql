@@ -142,19 +142,21 @@ language plpgsql volatile set search_path = '' as $$
 begin
   if new.kind in ('agents', 'phone_numbers') then
     insert into lockstep.remote_ids (resource, remote_id, org_id, resource_id)
-      select case new.kind when 'agents' then 'assistant' else 'number' end, r ->> 'remoteId', new.org_id, (r ->> 'resourceId')::uuid
-        from jsonb_array_elements(new.results) as r where coalesce(r ->> 'remoteId', '') <> ''
-      union all
-      -- A remote resource that an owner has made, and not yet brought to an end.
-      select case new.kind when 'agents' then 'assistant' else 'number' end, h.value ->> 'remoteId', new.org_id, p.resource_id
-        from jsonb_each(new.handed_over) as h join lockstep.saga_parts p on p.saga_id = new.id and p.key = h.key
-        where coalesce(h.value ->> 'remoteId', '') <> ''
+      select case new.kind when 'agents' then 'assistant' else 'number' end, seen.remote_id, new.org_id, p.resource_id
+        from (
+          select r ->> 'key', r ->> 'remoteId' from jsonb_array_elements(new.results) as r
+          union all
+          -- What an owner has made and not yet brought to an end.
+          select h.key, h.value ->> 'remoteId' from jsonb_each(new.handed_over) as h
+        ) as seen (key, remote_id)
+        join lockstep.saga_parts p on p.saga_id = new.id and p.key = seen.key
+        where seen.remote_id <> ''
     on conflict do nothing;
   end if;
   return null;
 end
 $$;
-create trigger remember_remote_ids after insert or update of results, handed_over on public.sagas
+create trigger remember_remote_ids after update of results, handed_over on public.sagas
   for each row execute function lockstep.remember_remote_ids();
 
 grant usage on schema lockstep to lockstep_calls;

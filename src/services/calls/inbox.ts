@@ -29,7 +29,7 @@ const NOTHING: CallsWaiting = { pending: 0, oldestMs: 0, quarantined: 0, held: 0
 /** The events of calls: each is stored and answered, and applied to its call afterwards, by any replica. */
 export class CallInbox {
   readonly #ports: CallInboxPorts;
-  #projecting = false;
+  #running: Promise<EventEnds> | null = null;
   #again = false;
   /** As of the last look; for the metrics. */
   waiting: CallsWaiting = NOTHING;
@@ -80,40 +80,41 @@ export class CallInbox {
     return {};
   }
 
-  /** At once, and not at the next interval: somebody may be looking at the call. */
+  /** At once, and not at the next interval: somebody may be looking at the call. A failure is for the job, which tries again. */
   #projectSoon(): void {
-    this.#again = true;
-    if (this.#projecting) return;
-    // A failure is for the job, which tries again and says so.
-    this.#ports.track(this.project(new AbortController().signal).catch(() => {}));
+    const running = this.#running;
+    const round = this.project(new AbortController().signal);
+    if (running === null) this.#ports.track(round.catch(() => {}));
   }
 
   /**
-   * Applies the events that are due, until none is left, and shows the calls that waited for an id. Returns what became of the events.
-   * Throws `DatabaseError`.
+   * Applies the events that are due, until none is left, and shows the calls that waited for an id. Returns what became of the events of
+   * this round; one that runs already goes on until it has seen what was stored before. Throws `DatabaseError`.
    */
-  async project(stopping: AbortSignal): Promise<EventEnds> {
-    const { store } = this.#ports;
+  project(stopping: AbortSignal): Promise<EventEnds> {
+    this.#again = true;
+    this.#running ??= this.#project(stopping).finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async #project(stopping: AbortSignal): Promise<EventEnds> {
+    const { store, log } = this.#ports;
     const ends: EventEnds = {};
-    if (this.#projecting) return ends;
-    this.#projecting = true;
-    try {
-      for (let full = true; (full || this.#again) && !stopping.aborted; ) {
-        this.#again = false;
-        const { due, alone, quarantined } = await store.takeEvents(AT_ONCE);
-        full = due.length + alone.length + quarantined === AT_ONCE;
-        add(ends, { QUARANTINED: quarantined });
-        if (due.length > 0) add(ends, await store.applyEvents(due));
-        for (const id of alone) add(ends, await store.applyEvents([id]));
-      }
+    while (this.#again && !stopping.aborted) {
+      this.#again = false;
+      const { due, alone, quarantined } = await store.takeEvents(AT_ONCE);
+      if (due.length + alone.length + quarantined === AT_ONCE) this.#again = true;
+      add(ends, { QUARANTINED: quarantined });
+      if (due.length > 0) add(ends, await store.applyEvents(due));
+      for (const id of alone) add(ends, await store.applyEvents([id]));
+      if (this.#again) continue;
       const claimed = await store.claim(CLAIMED_AT_ONCE);
-      if (claimed > 0)
-        this.#ports.log.info({ event: 'call.claimed', claimed }, 'calls that were held are shown');
-      this.#report(ends);
-      return ends;
-    } finally {
-      this.#projecting = false;
+      if (claimed > 0) log.info({ event: 'call.claimed', claimed }, 'calls that were held are shown');
     }
+    this.#report(ends);
+    return ends;
   }
 
   #report(ends: EventEnds): void {
