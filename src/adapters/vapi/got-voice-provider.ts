@@ -344,8 +344,6 @@ function httpDate(header: string | undefined): number | null {
 /** Milliseconds, at most ten minutes. Null if the header is absent or invalid. */
 function retryAfterMs(header: string | undefined): number | null {
   const text = header?.trim() ?? '';
-  const ms = SECONDS.test(text)
-    ? Number(text) * 1_000
-    : (httpDate(text) ?? Number.NaN) - Date.now();
+  const ms = SECONDS.test(text) ? Number(text) * 1_000 : (httpDate(text) ?? Number.NaN) - Date.now();
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), 600_000);
 }
