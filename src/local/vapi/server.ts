@@ -7,6 +7,9 @@
  * - `POST /__stand-in/dashboard/:id` edits a resource of any kind like the dashboard (shallow merge), `DELETE` deletes it
  * - `GET /__stand-in/settings` returns the settings (see `settings.ts`), `PATCH` changes those in the body
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
+ * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
+ * - `GET /__stand-in/deliveries` lists the attempts to deliver a webhook, `DELETE` clears them
+ * - `POST /__stand-in/events` `{server, message}` sends one webhook, signed like any other
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
  * - `POST /__stand-in/reset` clears resources, faults and requests, and restores the settings
  */
@@ -26,6 +29,14 @@ import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
 import type { ToolStore } from './tools.ts';
+import {
+  type Delivery,
+  type DeliveryAnswer,
+  sendWebhook,
+  type WebhookCredentialInput,
+  type WebhookPorts,
+  webhookCredentials,
+} from './webhooks.ts';
 
 /** The Vapi organization of a key without one. */
 export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
@@ -43,6 +54,8 @@ export interface VapiStandInOptions {
   readonly key?: string;
   /** Keeps the resources across restarts. Without it they are only in memory. */
   readonly dataFile?: string;
+  /** What webhooks are signed with, by the id that a server names. */
+  readonly credentials?: readonly WebhookCredentialInput[];
   /** Until `configure` changes them, and again after `reset`. */
   readonly settings?: SettingsInput;
   /** Epoch milliseconds. */
@@ -97,6 +110,12 @@ export interface VapiStandIn {
   setKeys(keys: readonly KeyInput[]): void;
   /** Refuses this key with 401 from now on. */
   revokeKey(key: string): void;
+  /** Replaces the credentials that webhooks are signed with. */
+  setCredentials(credentials: readonly WebhookCredentialInput[]): void;
+  /** The attempts to deliver a webhook, oldest first; the last 10,000. */
+  readonly deliveries: readonly Delivery[];
+  /** Sends one webhook, signed and repeated as the server says. */
+  deliver(server: JsonObject, message: JsonObject): Promise<DeliveryAnswer>;
   /** Changes the settings that are given (see `settings.ts`). Throws for an unknown setting or value. */
   configure(settings: SettingsInput): Settings;
   /** An edit of any resource in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
@@ -118,6 +137,9 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   const requests: RecordedRequest[] = [];
   const late = new Map<NodeJS.Timeout, () => void>();
   const delays = new Set<NodeJS.Timeout>();
+  const deliveries: Delivery[] = [];
+  const stopping = new AbortController();
+  let credentials = webhookCredentials.parse(options.credentials ?? []);
   let keys: readonly AcceptedKey[] = named([{ key }]);
   let dataFile: DataFile | undefined;
   const account = new VapiAccount({
@@ -126,6 +148,18 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     ...(options.settings ? { settings: options.settings } : {}),
     onChange: (change) => dataFile?.append(change),
   });
+
+  const webhooks: WebhookPorts = {
+    credentials: () => credentials,
+    settings: () => account.settings,
+    now: clock,
+    sleep: (ms) => delay(ms, delays),
+    onDelivery: (delivery) => {
+      if (deliveries.push(delivery) > MAX_RECORDED) deliveries.shift();
+      log(`webhook ${delivery.type} ${delivery.status ?? 'no answer'}`);
+    },
+    signal: stopping.signal,
+  };
 
   const server = createServer((request, response) => {
     serve(request, response).catch((problem: unknown) => {
@@ -149,7 +183,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     if (path.startsWith('/__stand-in/')) {
       if (!isLoopback(incoming))
         return send(response, 403, error('Only from this machine', 'Forbidden', 403));
-      const [status, body] = control(incoming.method ?? '', path, bytes?.toString() ?? '');
+      const [status, body] = await control(incoming.method ?? '', path, bytes?.toString() ?? '');
       await dataFile?.flushed();
       return send(response, status, body);
     }
@@ -276,7 +310,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     late.set(timer, run);
   }
 
-  function control(method: string, path: string, text: string): [number, Json] {
+  async function control(method: string, path: string, text: string): Promise<[number, Json]> {
     const [, , what, id = ''] = path.split('/');
     const done: [number, Json] = [200, {}];
     try {
@@ -294,7 +328,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           requests.length = 0;
           return done;
         case 'POST dashboard':
-          return [200, standIn.dashboardEdit(id, z.record(z.string(), z.json()).parse(JSON.parse(text)))];
+          return [200, standIn.dashboardEdit(id, jsonObject.parse(JSON.parse(text)))];
         case 'DELETE dashboard':
           return [200, standIn.dashboardDelete(id)];
         case 'GET settings':
@@ -304,6 +338,19 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         case 'PUT keys':
           standIn.setKeys(keyInputs.parse(JSON.parse(text)));
           return done;
+        case 'PUT credentials':
+          standIn.setCredentials(JSON.parse(text));
+          return done;
+        case 'GET deliveries':
+          return [200, JSON.parse(JSON.stringify(deliveries))];
+        case 'DELETE deliveries':
+          deliveries.length = 0;
+          return done;
+        case 'POST events': {
+          const event = z.strictObject({ server: jsonObject, message: jsonObject }).parse(JSON.parse(text));
+          const { status, body = null } = await standIn.deliver(event.server, event.message);
+          return [200, { status, body: body as Json }];
+        }
         case 'POST late':
           return [200, { applied: standIn.applyLate() }];
         case 'POST reset':
@@ -334,6 +381,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   let stopped: Promise<void> | undefined;
 
   async function stop(): Promise<void> {
+    stopping.abort();
     for (const timer of [...late.keys(), ...delays]) clearTimeout(timer);
     late.clear();
     await new Promise<void>((resolve) => {
@@ -356,6 +404,11 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     },
     requests,
     faults,
+    setCredentials: (inputs) => {
+      credentials = webhookCredentials.parse(inputs);
+    },
+    deliveries,
+    deliver: (receiver, message) => sendWebhook(webhooks, receiver, message),
     configure: (settings) => account.configure(settings),
     setKeys: (inputs) => {
       keys = named(inputs);
@@ -379,6 +432,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       account.reset();
       faults.clear();
       requests.length = 0;
+      deliveries.length = 0;
     },
     stop: () => {
       stopped ??= stop();
@@ -390,6 +444,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
 const HTML = { 'content-type': 'text/html' };
+
+const jsonObject = z.record(z.string(), z.json());
 
 const keyInputs = z.array(
   z.strictObject({ key: z.string().min(1), name: z.string().optional(), orgId: z.string().optional() }),

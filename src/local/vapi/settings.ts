@@ -61,6 +61,13 @@ const settingsSchema = z.strictObject({
   emptyFileIds: z.enum(['accepted', 'refused']).default('accepted'),
   /** What a query tool does with `function`. `dropped`: accepted, and in no answer. */
   queryToolFunction: z.enum(['kept', 'dropped', 'refused']).default('kept'),
+
+  /** Whether a `backoffPlan` repeats a webhook that timed out. */
+  webhookRetryAfterTimeout: z.enum(['as-planned', 'never']).default('as-planned'),
+  /** Whether a `backoffPlan` repeats tool calls. */
+  toolCallRetries: z.enum(['as-planned', 'never']).default('as-planned'),
+  /** Whether a repeated webhook has a new timestamp and signature. */
+  webhookRetrySignature: z.enum(['new', 'same']).default('new'),
 });
 
 export type Settings = z.output<typeof settingsSchema>;
