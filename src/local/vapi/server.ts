@@ -20,6 +20,7 @@ import { z } from 'zod';
 import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
 import type { AssistantStore } from './assistant-store.ts';
+import type { CallStore } from './calls.ts';
 import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
 import type { FileStore } from './files.ts';
@@ -102,6 +103,7 @@ export interface VapiStandIn {
   readonly phoneNumbers: PhoneNumberStore;
   readonly files: FileStore;
   readonly tools: ToolStore;
+  readonly calls: CallStore;
   readonly settings: Settings;
   /** Oldest first; the last 10,000. */
   readonly requests: readonly RecordedRequest[];
@@ -177,6 +179,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     await loaded.promise;
+    // Clients may take Vapi's clock from this header.
+    response.setHeader('date', new Date(clock()).toUTCString());
     // Not `new URL`, which throws on some addresses that clients can send.
     const [path = '/', ...query] = (incoming.url ?? '/').split('?');
     const bytes = await readBytes(incoming);
@@ -196,7 +200,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     { path, query }: { path: string; query: string },
     bytes: Buffer | undefined,
   ): Promise<void> {
-    const { authorization, 'user-agent': userAgent, 'content-type': contentType } = incoming.headers;
+    const { authorization, origin, 'user-agent': userAgent, 'content-type': contentType } = incoming.headers;
     const text = bytes?.toString();
     const form = bytes && (await readForm(contentType, bytes));
     const method = incoming.method ?? 'GET';
@@ -207,6 +211,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       body: form ?? text ?? { tooLarge: true },
       authorization,
       userAgent,
+      origin,
     };
     const body = form?.form ?? parsed(text);
     const { delayMs, holds, strike } = faults.take({
@@ -399,6 +404,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     phoneNumbers: account.phoneNumbers,
     files: account.files,
     tools: account.tools,
+    calls: account.callStore,
     get settings() {
       return account.settings;
     },
