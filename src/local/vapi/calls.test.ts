@@ -173,9 +173,9 @@ describe('POST /call', () => {
       body: { results: customers.map((customer) => ({ customer })), errors: [] },
     });
     expect(answer.body.results[0]).not.toHaveProperty('customers');
-    expect((await call('POST', '/call', { ...body, customers: [{ number: '4155550101' }] })).body.message[0]).toMatch(
-      /^customers\.0\.number must be a valid phone number/,
-    );
+    expect(
+      (await call('POST', '/call', { ...body, customers: [{ number: '4155550101' }] })).body.message[0],
+    ).toMatch(/^customers\.0\.number must be a valid phone number/);
   });
 
   test('is scheduled if it has a plan', async () => {

@@ -55,7 +55,7 @@ export class CallStore extends ResourceStore<Call> {
   }
 }
 
-function stateOf(call: Resource): JsonObject {
+export function stateOf(call: Resource): JsonObject {
   const state = call[PLAY];
   return isObject(state) ? state : {};
 }
@@ -258,7 +258,7 @@ function badCustomers({ customer, customers }: JsonObject): string[] {
 }
 
 /** How a call goes over this number, with the account of its carrier as in real answers. */
-function carrierOf(number: PhoneNumber | undefined): JsonObject {
+export function carrierOf(number: PhoneNumber | undefined): JsonObject {
   if (!number) return {};
   const isTwilio = number.provider === 'twilio';
   const known = ['twilio', 'vonage', 'telnyx'].includes(number.provider);

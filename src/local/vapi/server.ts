@@ -9,6 +9,8 @@
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
  * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
  * - `GET /__stand-in/deliveries` lists the attempts to deliver a webhook, `DELETE` clears them
+ * - `POST /__stand-in/calls` plays a call (see `call-script.ts`) and returns it with its tool calls at its end; with `wait: false` its id at once
+ * - `GET /__stand-in/calls/:id` returns a call, and what was said so far
  * - `POST /__stand-in/events` `{server, message}` sends one webhook, signed like any other
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
  * - `POST /__stand-in/reset` clears resources, faults and requests, and restores the settings
@@ -20,6 +22,8 @@ import { z } from 'zod';
 import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
 import type { AssistantStore } from './assistant-store.ts';
+import { CallRunner, type PlayedCall } from './call-runner.ts';
+import type { CallScriptInput } from './call-script.ts';
 import type { CallStore } from './calls.ts';
 import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
@@ -45,6 +49,8 @@ export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_FORM_BYTES = 64 * 1024 * 1024;
 const MAX_RECORDED = 10_000;
+/** Longer timers would expire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface VapiStandInOptions {
   /** 0 (the default): any free port. */
@@ -114,6 +120,14 @@ export interface VapiStandIn {
   revokeKey(key: string): void;
   /** Replaces the credentials that webhooks are signed with. */
   setCredentials(credentials: readonly WebhookCredentialInput[]): void;
+  /** Plays a call to its end (see `call-script.ts`). Messages that are sent later are not waited for. */
+  playCall(script: CallScriptInput): Promise<PlayedCall>;
+  /** Starts to play a call, and returns its id. */
+  startCall(script: CallScriptInput): string;
+  /** Resolves at the end of a call that is being played. */
+  callFinished(id: string): Promise<PlayedCall>;
+  /** Resolves when no call is played and no message is to be sent. */
+  callsIdle(): Promise<void>;
   /** The attempts to deliver a webhook, oldest first; the last 10,000. */
   readonly deliveries: readonly Delivery[];
   /** Sends one webhook, signed and repeated as the server says. */
@@ -149,6 +163,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     ...(ids ? { id: ids } : {}),
     ...(options.settings ? { settings: options.settings } : {}),
     onChange: (change) => dataFile?.append(change),
+    onCall: (call) => runner.created(call),
   });
 
   const webhooks: WebhookPorts = {
@@ -162,6 +177,17 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     },
     signal: stopping.signal,
   };
+  const runner = new CallRunner(account, {
+    sleep: (ms) => delay(ms, delays),
+    deliver: async (receiver, message, onAttempted) => {
+      // Whoever receives a message about a call must find the call, also after kill -9.
+      await dataFile?.flushed();
+      // A call does not go on while the stand-in stops: it goes on after the next start.
+      const attempted = () => stopping.signal.aborted || onAttempted();
+      const answer = await sendWebhook(webhooks, receiver, message, attempted);
+      return stopping.signal.aborted ? new Promise(() => {}) : answer;
+    },
+  });
 
   const server = createServer((request, response) => {
     serve(request, response).catch((problem: unknown) => {
@@ -351,6 +377,16 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         case 'DELETE deliveries':
           deliveries.length = 0;
           return done;
+        case 'POST calls': {
+          const { wait = true, ...script } = JSON.parse(text);
+          const started = standIn.startCall(script);
+          if (!wait) return [201, { id: started }];
+          return [200, JSON.parse(JSON.stringify(await standIn.callFinished(started)))];
+        }
+        case 'GET calls': {
+          const call = account.callStore.find(id) ?? unknown(id);
+          return [200, { call: account.calls.shown(call), messages: runner.messages(id) }];
+        }
         case 'POST events': {
           const event = z.strictObject({ server: jsonObject, message: jsonObject }).parse(JSON.parse(text));
           const { status, body = null } = await standIn.deliver(event.server, event.message);
@@ -382,6 +418,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     throw problem;
   }
   loaded.resolve();
+  void delay(account.settings.resumeCallsAfterMs, delays).then(() => runner.resume());
   const { port } = server.address() as AddressInfo;
   let stopped: Promise<void> | undefined;
 
@@ -413,6 +450,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     setCredentials: (inputs) => {
       credentials = webhookCredentials.parse(inputs);
     },
+    playCall: (script) => runner.play(script),
+    startCall: (script) => runner.start(script),
+    callFinished: (id) => runner.finished(id),
+    callsIdle: () => runner.idle(),
     deliveries,
     deliver: (receiver, message) => sendWebhook(webhooks, receiver, message),
     configure: (settings) => account.configure(settings),
@@ -533,10 +574,13 @@ function isLoopback({ socket }: IncomingMessage): boolean {
 
 function delay(ms: number, timers: Set<NodeJS.Timeout>): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      resolve();
-    }, ms);
+    const timer = setTimeout(
+      () => {
+        timers.delete(timer);
+        resolve();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
     timers.add(timer);
   });
 }

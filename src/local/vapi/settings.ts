@@ -81,6 +81,8 @@ const settingsSchema = z.strictObject({
   outboundDelayMs: ms.default(1_000),
   /** What becomes of an outbound call that is played by itself. */
   outboundOutcome: z.enum(['answered', 'not-answered', 'voicemail', 'busy', 'failed']).default('answered'),
+  /** Time from the start of the stand-in until it goes on with the calls that were on when it was killed. */
+  resumeCallsAfterMs: ms.default(3_000),
   /** Whether `updatedAt` of a call moves when its cost and analysis are added after its end. */
   lateCallFields: z.enum(['move-updatedAt', 'keep-updatedAt']).default('move-updatedAt'),
 

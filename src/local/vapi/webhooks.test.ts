@@ -1,8 +1,10 @@
 import { createHmac } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  type ReceivedWebhook,
+  startWebhookReceiver,
+  type WebhookReceiver,
+} from '../../../test/support/webhook-receiver.ts';
 import type { JsonObject } from './json.ts';
 import { startVapiStandIn, type VapiStandIn } from './server.ts';
 import { chosenServer } from './webhooks.ts';
@@ -10,29 +12,20 @@ import { chosenServer } from './webhooks.ts';
 const NOW = Date.UTC(2026, 10, 24, 16, 2, 11, 418);
 const MESSAGE = { type: 'status-update', status: 'ringing', call: { id: 'c1' } };
 
-interface Received {
-  headers: IncomingHttpHeaders;
-  body: string;
-}
-
 let standIn: VapiStandIn;
-let receiver: Server;
+let receiver: WebhookReceiver;
 let url: string;
-let received: Received[];
-/** What the receiver answers, in this order; 'hang': nothing. After the last: 200 with an empty object. */
+let received: readonly ReceivedWebhook[];
+/** What the receiver answers, in this order; 'hang': nothing. After the last: 200. */
 let answers: (number | 'hang')[];
 beforeEach(async () => {
-  [received, answers] = [[], []];
-  receiver = createServer(async (request, response) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk);
-    received.push({ headers: request.headers, body: Buffer.concat(chunks).toString() });
+  receiver = await startWebhookReceiver();
+  ({ url, received } = receiver);
+  answers = [];
+  receiver.answer = () => {
     const status = answers.shift() ?? 200;
-    if (status === 'hang') return;
-    response.writeHead(status, { location: '/elsewhere', 'content-type': 'application/json' }).end('{"a":1}');
-  }).listen(0, '127.0.0.1');
-  await once(receiver, 'listening');
-  url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/vapi/events`;
+    return status === 'hang' ? status : { status, body: { a: 1 } };
+  };
   standIn = await startVapiStandIn({
     clock: () => NOW,
     credentials: [
@@ -48,8 +41,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await standIn.stop();
-  receiver.closeAllConnections();
-  receiver.close();
+  receiver.stop();
 });
 
 const deliver = (server: JsonObject = {}, message: JsonObject = MESSAGE) =>
@@ -62,7 +54,7 @@ const PLAN = { type: 'fixed', maxRetries: 2, baseDelaySeconds: 0 };
 describe('the signature', () => {
   test('is the HMAC of the timestamp and the exact body, with a timestamp in seconds', async () => {
     expect(await deliver({ credentialId: 'hmac' })).toMatchObject({ status: 200, body: { a: 1 } });
-    const [{ headers, body }] = received as [Received];
+    const [{ headers, body }] = received as [ReceivedWebhook];
     expect(JSON.parse(body)).toEqual({ message: MESSAGE });
     const timestamp = String(Math.floor(NOW / 1000));
     expect(headers).toMatchObject({ 'x-timestamp': timestamp, 'x-signature': signed(timestamp, body) });
@@ -70,7 +62,7 @@ describe('the signature', () => {
 
   test('has the headers and the unit that the credential says', async () => {
     await deliver({ credentialId: 'hmac-of-its-own' });
-    const [{ headers, body }] = received as [Received];
+    const [{ headers, body }] = received as [ReceivedWebhook];
     expect(headers).toMatchObject({
       'x-own-time': String(NOW),
       'x-own-signature': signed(String(NOW), body),

@@ -90,11 +90,14 @@ export function chosenServer(
   return undefined;
 }
 
-/** Sends `{ message }` to this server, and repeats it if the server's plan says so. Never throws. */
+/**
+ * Sends `{ message }` to this server, and repeats it if the server's plan says so. Never throws. `onAttempted` is called after each attempt.
+ */
 export async function sendWebhook(
   ports: WebhookPorts,
   server: JsonObject,
   message: JsonObject,
+  onAttempted: () => unknown = () => {},
 ): Promise<DeliveryAnswer> {
   const { webhookRetryAfterTimeout, toolCallRetries, webhookRetrySignature } = ports.settings();
   const url = String(server['url']);
@@ -110,6 +113,7 @@ export async function sendWebhook(
     const outcome = await post(url, headers, body, timeoutMs, ports.signal);
     const bytes = Buffer.byteLength(body);
     ports.onDelivery({ type, callId, url, attempt, status: outcome.status, bytes, at: ports.now() });
+    onAttempted();
     const isFinal = outcome.status === null && outcome.timedOut && webhookRetryAfterTimeout === 'never';
     const wait = ports.signal.aborted || isFinal ? undefined : waitBefore(plan, attempt, outcome.status);
     if (wait === undefined) return outcome;
