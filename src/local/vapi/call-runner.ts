@@ -61,6 +61,11 @@ interface Playing {
   readonly held: (() => Promise<void>)[];
 }
 
+interface Line {
+  readonly fill?: unknown;
+  readonly otherwise?: string | undefined;
+}
+
 const NO_RESULT = 'No result returned';
 
 export class CallRunner {
@@ -297,8 +302,8 @@ export class CallRunner {
 
   async #step(on: Playing, step: CallStep): Promise<void> {
     if ('waitMs' in step) return this.#ports.sleep(step.waitMs);
-    if ('bot' in step) return this.#line(on, 'bot', this.#filled(on, step.bot));
-    if ('user' in step) return this.#line(on, 'user', step.user);
+    if ('bot' in step) return this.#line(on, 'bot', this.#filled(on, step.bot, step));
+    if ('user' in step) return this.#line(on, 'user', this.#filled(on, step.user, step));
     if ('tools' in step) return void (await this.#ask(on, step.tools));
     const { again, ...one } = step;
     const [answer = null] = await this.#ask(on, [one]);
@@ -308,15 +313,26 @@ export class CallRunner {
     }
   }
 
-  #filled({ assistant, toolCalls: asked }: Playing, text: string): string {
-    const answer = asked.findLast((one) => one.answer !== null)?.answer ?? NO_RESULT;
+  /** Undefined if there is nothing to say. */
+  #filled(
+    { assistant, toolCalls: asked }: Playing,
+    text: string,
+    { fill, otherwise }: Line,
+  ): string | undefined {
+    const answers = asked.flatMap((one) => one.answer ?? []);
+    const found = resolvedArguments((fill ?? {}) as JsonObject, answers);
     const first = assistant?.['firstMessage'];
-    return text
-      .replaceAll('{firstMessage}', typeof first === 'string' ? first : 'Hello.')
-      .replaceAll('{answer}', answer);
+    const known: JsonObject = {
+      ...found,
+      firstMessage: typeof first === 'string' ? first : 'Hello.',
+      answer: answers.at(-1) ?? NO_RESULT,
+    };
+    const template = found === undefined ? otherwise : text;
+    return template?.replaceAll(/\{(\w+)\}/g, (whole, name: string) => String(known[name] ?? whole));
   }
 
-  async #line(on: Playing, role: 'bot' | 'user', message: string): Promise<void> {
+  async #line(on: Playing, role: 'bot' | 'user', message: string | undefined): Promise<void> {
+    if (message === undefined) return;
     await this.#ports.sleep(on.script.stepMs);
     this.#say(on, { role, message });
     const { messages } = on;

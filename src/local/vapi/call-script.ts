@@ -11,10 +11,14 @@ const toolCall = z.strictObject({
   /** The id of the tool call; made if absent. */
   id: z.string().optional(),
 });
+/**
+ * In a text, `{firstMessage}` stands for that of the assistant, `{answer}` for the latest answer of a tool, and any other name in
+ * braces for what `fill` finds, as an argument. If an answer lacks one of those, `otherwise` is said, or nothing.
+ */
+const line = z.strictObject({ fill: jsonObject.optional(), otherwise: z.string().optional() });
 const stepSchema = z.union([
-  /** `{firstMessage}` stands for that of the assistant, `{answer}` for the latest answer of a tool. */
-  z.strictObject({ bot: z.string() }),
-  z.strictObject({ user: z.string() }),
+  line.extend({ bot: z.string() }),
+  line.extend({ user: z.string() }),
   /** `again`: whether the model asks once more, with a new id. */
   toolCall.extend({ again: z.enum(['never', 'if-unanswered', 'always']).default('if-unanswered') }),
   /** Several tool calls in one message. */
