@@ -517,6 +517,7 @@ export class ResourceWorld {
       listAssistants: assistants.list,
       phoneNumbers: resources('phone-number'),
       tools: resources('tool'),
+      calls: resources('call'),
       files: {
         timeoutMs: SETTINGS.requestTimeoutMs,
         uploadTimeoutMs: SETTINGS.requestTimeoutMs,
