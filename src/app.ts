@@ -264,6 +264,7 @@ export function createApp(config: AppConfig): App {
       return account.active;
     },
     changePhoneNumber: changeNumber,
+    callLedger: calls.ledger,
     reconciliation: {
       look: (orgId, assistantId) => lookNow({ store, limit, voice: () => account.voice }, orgId, assistantId),
       setDriftPolicy: (orgId, policy) => store.setDriftPolicy(orgId, policy),

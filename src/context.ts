@@ -1,6 +1,7 @@
 import type { Secret } from './domain/secret.ts';
 import type { DriftPolicy } from './ports/agents/sweep-store.ts';
 import { RefusedTokenError, type TokenVerifier } from './ports/auth.ts';
+import type { CallStore } from './ports/calls/call-store.ts';
 import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
@@ -42,6 +43,7 @@ export interface AppContext<Service = unknown> {
   /** With the active key, which this does not show. */
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  callLedger: CallStore['ledger'];
 }
 
 export interface ContextDeps<Service> {
@@ -56,6 +58,7 @@ export interface ContextDeps<Service> {
   reconciliation: Reconciliation;
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  callLedger: CallStore['ledger'];
   ids: Ids;
   log: Log;
 }
@@ -78,6 +81,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       reconciliation: deps.reconciliation,
       changePhoneNumber: deps.changePhoneNumber,
       knowledgeBase: deps.knowledgeBase,
+      callLedger: deps.callLedger,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

@@ -1,7 +1,14 @@
 import type { AgentRole } from '../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveRecord } from '../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../domain/appointments/appointment.ts';
-import type { CallContent, CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
+import type {
+  CallContent,
+  CallDirection,
+  CallOutcome,
+  CallRecord,
+  CallUsage,
+  CallUsageGrouping,
+} from '../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord, PhoneNumberState } from '../domain/phone-numbers/phone-number.ts';
 import type { OperationRecord } from '../domain/saga.ts';
@@ -92,6 +99,8 @@ export interface TenantReads {
   calls(filter: CallFilter, window: Window): Promise<CallRecord[]>;
   /** By start. */
   appointments(filter: AppointmentFilter, window: Window): Promise<AppointmentRecord[]>;
+  /** ISO-8601: from inclusive, to exclusive. `zone`: the IANA name of the time zone of the days. By key. */
+  callUsage(from: string, to: string, by: CallUsageGrouping, zone: string): Promise<CallUsage[]>;
   /** At most 100 ids each; what is not found is left out, and the order is the database's. */
   phoneNumbersById(ids: readonly string[]): Promise<PhoneNumberRecord[]>;
   documentsById(ids: readonly string[]): Promise<DocumentRecord[]>;

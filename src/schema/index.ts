@@ -1,6 +1,7 @@
 import './agents/agent.ts';
 import './appointments/appointment.ts';
 import './calls/call.ts';
+import './calls/ledger.ts';
 import './knowledge-base/change-documents.ts';
 import './knowledge-base/document.ts';
 import './errors.ts';

@@ -515,7 +515,7 @@ declare
   v_through timestamptz;
 begin
   update lockstep.call_walks w set walked_at = p_walked_at,
-      complete_through = least(p_walked_at - greatest(w.lag, lockstep.ms(p_lag_ms)),
+      complete_through = least(p_walked_at - greatest(w.lag, p_lag_ms * interval '1 millisecond'),
         (select min(c.created_at) from lockstep.call_facts c where c.state = 'HELD'),
         (select min(e.received_at) from lockstep.call_events e where e.quarantined))
     where w.name = p_name and w.walked_at is not distinct from p_previous returning w.complete_through into v_through;

@@ -55,3 +55,21 @@ end
 $$;
 revoke execute on function public.list_page(text, jsonb, jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.list_page(text, jsonb, jsonb) to authenticated;
+
+-- What calls cost in a period, with the caller's rights: [{ key, calls, seconds, costUsd }] by key. p_by: DAY (in the zone p_zone), AGENT or
+-- NUMBER; the key of calls without an agent or a number is '-'. Calls count by their place in lists.
+create function public.call_usage(p_from timestamptz, p_to timestamptz, p_by text, p_zone text) returns jsonb
+language sql stable security invoker set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_object('key', u.key, 'calls', u.calls, 'seconds', u.seconds, 'costUsd', u.cost) order by u.key), '[]')
+  from (
+    select case p_by when 'DAY' then to_char(l.listed_at at time zone p_zone, 'YYYY-MM-DD')
+        when 'AGENT' then coalesce(l.agent_id::text, '-') when 'NUMBER' then coalesce(l.phone_number_id::text, '-') end as key,
+      count(*) as calls,
+      coalesce(sum(round(greatest(0, extract(epoch from l.ended_at - l.started_at)))), 0)::bigint as seconds,
+      coalesce(sum(l.cost_usd), 0) as cost
+    from public.call_logs l where l.listed_at >= p_from and l.listed_at < p_to
+    group by 1
+  ) as u;
+$$;
+revoke execute on function public.call_usage(timestamptz, timestamptz, text, text) from public, anon, authenticated, service_role;
+grant execute on function public.call_usage(timestamptz, timestamptz, text, text) to authenticated;

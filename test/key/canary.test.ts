@@ -331,6 +331,7 @@ async function objects(caller: Caller): Promise<void> {
       track: () => {},
     },
     knowledgeBase: { upload: unused, remove: unused },
+    callLedger: unused,
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,

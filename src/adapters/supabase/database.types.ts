@@ -701,6 +701,10 @@ export type Database = {
         Args: { p_from: string; p_org_id: string; p_to: string }
         Returns: Json
       }
+      call_usage: {
+        Args: { p_by: string; p_from: string; p_to: string; p_zone: string }
+        Returns: Json
+      }
       call_walk_back: { Args: { p_changed_at: string }; Returns: undefined }
       call_walk_done: {
         Args: {

@@ -18,6 +18,7 @@ import type {
   CallOutcome,
   CallProgress,
   CallRecord,
+  CallUsage,
 } from '../../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord, PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
@@ -133,6 +134,13 @@ export function createTenantReads(
     appointments: async ({ callId, statuses, startsFrom, startsBefore }, window) => {
       const filter = { callId, values: statuses, from: startsFrom, before: startsBefore };
       return (await list<'appointments'>('appointments', filter, window)).map(appointmentOf);
+    },
+    callUsage: async (from, to, by, zone) => {
+      const { data, error, status } = await supabase.rpc('call_usage', {
+        ...{ p_from: from, p_to: to, p_by: by, p_zone: zone },
+      });
+      if (error !== null) throw readError(error, status);
+      return (data as unknown as CallUsage[]).map((usage) => ({ ...usage, costUsd: Number(usage.costUsd) }));
     },
     phoneNumbersById: async (ids) =>
       (await rowsOf(supabase.from('phone_numbers').select().in('id', ids))).map(phoneNumberOf),

@@ -81,3 +81,14 @@ const OUTCOMES: readonly [RegExp, CallOutcome][] = [
 export function outcomeOf(reason: string): CallOutcome {
   return OUTCOMES.find(([pattern]) => pattern.test(reason))?.[1] ?? 'FAILED';
 }
+
+export const CALL_USAGE_GROUPINGS = ['DAY', 'AGENT', 'NUMBER'] as const;
+export type CallUsageGrouping = (typeof CALL_USAGE_GROUPINGS)[number];
+
+export interface CallUsage {
+  /** The day as YYYY-MM-DD, or the id of the agent or the number; `-` if the calls have none. */
+  key: string;
+  calls: number;
+  seconds: number;
+  costUsd: number;
+}

@@ -51,6 +51,9 @@ export function shareReads(
       reads.phoneNumbersById(ids),
     ),
     documentsById: shared('documentsById', (reads, ids: readonly string[]) => reads.documentsById(ids)),
+    callUsage: shared('callUsage', (reads, ...asked: Parameters<TenantReads['callUsage']>) =>
+      reads.callUsage(...asked),
+    ),
     callContentsById: shared('callContentsById', (reads, ids: readonly string[]) =>
       reads.callContentsById(ids),
     ),
