@@ -23,7 +23,7 @@ interface AgentRow {
     operatorToolIds?: string[];
   };
   mapping_version: number;
-  context: { toolId?: string };
+  context: { toolId?: string; server?: { url: string; credentialId: string } | null };
   vapi_assistant_id: string;
   revision: number;
   last_save_id: string;
@@ -120,6 +120,15 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     });
     if (agent.mapping_version > 1)
       expect(assistant?.['voicemailMessage'] ?? null).toBe(config.voicemailMessage ?? null);
+    if (agent.mapping_version > 1 && agent.context.server !== undefined) {
+      const { server } = agent.context;
+      expect(assistant?.['server'] ?? null).toEqual(
+        server === null ? null : expect.objectContaining({ ...server, timeoutSeconds: 20 }),
+      );
+      expect(assistant?.['serverMessages'] ?? null).toEqual(
+        server === null ? null : ['status-update', 'end-of-call-report', 'tool-calls'],
+      );
+    }
     expect(assistant?.['voice']).toMatchObject({
       provider: config.voice.provider,
       voiceId: config.voice.voiceId,
@@ -166,7 +175,7 @@ function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[
 
 /** The calls in which background jobs look for work. */
 const LOOKS =
-  /rpc\/(saga_due|lease_take|lease_release|agents_stale|phone_number_(activation|attachment)_due|knowledge_base_due)$/;
+  /rpc\/(saga_due|lease_take|lease_release|agents_stale|set_event_server|phone_number_(activation|attachment)_due|knowledge_base_due)$/;
 
 /** The REST calls so far, without those of background jobs that found nothing to do. */
 export function databaseCalls({ supabase }: TestApp): string[] {

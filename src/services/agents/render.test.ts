@@ -48,7 +48,14 @@ const TOOL_ID = '00000000-0000-4000-8000-0000000000f1';
 const render = (change: Partial<AgentConfig> = {}, context: JsonObject = {}) =>
   renderAssistant(MAPPING_VERSION, { ...CONFIG, ...change }, STAMP, context);
 
-const contexts = fc.constantFrom<JsonObject>({}, { toolId: TOOL_ID });
+const SERVER = { url: 'https://lockstep.example.com/vapi/events', credentialId: TOOL_ID };
+const contexts = fc.constantFrom<JsonObject>(
+  {},
+  { toolId: TOOL_ID },
+  { server: SERVER },
+  { server: null },
+  { toolId: TOOL_ID, server: SERVER },
+);
 const versions = fc.constantFrom(1, 2);
 
 describe('mapping version 1 is never changed: saves in the journal are sent again with the same bytes', () => {
@@ -277,12 +284,52 @@ describe('mapping version 2 is never changed either', () => {
   });
 });
 
+describe('the server that receives events', () => {
+  test('is rendered with its credential, retries and the messages that it needs, and changes nothing else', () => {
+    const { server, serverMessages, ...rest } = render({}, { server: SERVER });
+    expect(JSON.stringify(rest)).toBe(JSON.stringify(render()));
+    expect(JSON.stringify({ server, serverMessages }, null, 1)).toMatchInlineSnapshot(`
+      "{
+       "server": {
+        "url": "https://lockstep.example.com/vapi/events",
+        "timeoutSeconds": 20,
+        "credentialId": "00000000-0000-4000-8000-0000000000f1",
+        "backoffPlan": {
+         "type": "exponential",
+         "maxRetries": 3,
+         "baseDelaySeconds": 1,
+         "excludedStatusCodes": [
+          400,
+          401,
+          403,
+          404,
+          413,
+          422
+         ]
+        }
+       },
+       "serverMessages": [
+        "status-update",
+        "end-of-call-report",
+        "tool-calls"
+       ]
+      }"
+    `);
+  });
+
+  test('is unset if there is none any more, and not named if there never was one', () => {
+    expect(render({}, { server: null })).toMatchObject({ server: null, serverMessages: null });
+    expect(Object.keys(render())).not.toContain('server');
+    expect(Object.keys(renderAssistant(1, CONFIG, STAMP, { server: SERVER }))).not.toContain('server');
+  });
+});
+
 describe('the complete set of managed fields, every time', () => {
   test('whatever the configuration, and nothing read-only', () => {
     fc.assert(
       fc.property(agentConfigs(), stamps, contexts, versions, (config, stamp, context, version) => {
         const document = renderAssistant(version, config, stamp, context);
-        expect(Object.keys(document).sort()).toEqual([...managedFields(version)].sort());
+        expect(Object.keys(document).sort()).toEqual([...managedFields(version, context)].sort());
         expect(document['metadata']).toEqual({ lockstep: stamp });
         expect(Object.values(document)).not.toContain(undefined);
       }),
@@ -303,7 +350,7 @@ describe('the complete set of managed fields, every time', () => {
 
   test.each([0, 3, -1, 1.5, Number.NaN])('mapping version %d is not known here, and says so', (version) => {
     expect(() => renderAssistant(version, CONFIG, STAMP, {})).toThrow(`unknown mapping version ${version}`);
-    expect(() => managedFields(version)).toThrow(`unknown mapping version ${version}`);
+    expect(() => managedFields(version, {})).toThrow(`unknown mapping version ${version}`);
     expect(isKnownMapping(version)).toBe(false);
   });
 
@@ -403,6 +450,10 @@ function readSchemas(): Schemas {
   // Typed as an object there, described as "the language (ISO 639-1)" with the example "en": a text.
   const neuphonic = schemas['NeuphonicVoice']?.properties['language'];
   if (neuphonic !== undefined) neuphonic['type'] = 'string';
+  // Typed as objects there, with texts and numbers for examples.
+  const { type, excludedStatusCodes } = schemas['BackoffPlan']?.properties ?? {};
+  if (type !== undefined) type['type'] = 'string';
+  if (excludedStatusCodes !== undefined) excludedStatusCodes['items'] = { type: 'number' };
   return schemas;
 }
 
@@ -414,6 +465,11 @@ function strict(value: Json): Json {
   if (Array.isArray(value)) return value.map(strict);
   if (!isJsonObject(value)) return value;
   const { nullable, oneOf, discriminator: _discriminator, ...rest } = value;
+  // A list whose members are of an enum is described as if the list itself were.
+  if (rest['type'] === 'array' && Array.isArray(rest['enum']) && isJsonObject(rest['items'] ?? null)) {
+    rest['items'] = { ...(rest['items'] as JsonObject), enum: rest['enum'] };
+    delete rest['enum'];
+  }
   // "Any of no presets", beside "any text".
   if (Array.isArray(rest['enum']) && rest['enum'].length === 0) delete rest['enum'];
   return {

@@ -1,6 +1,6 @@
 import type { AgentConfig, TransferDestination } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
-import type { JsonObject } from '../../domain/json.ts';
+import { isJsonObject, type JsonObject } from '../../domain/json.ts';
 import { SEARCH_TOOL } from '../../domain/knowledge-base/document.ts';
 
 /**
@@ -15,8 +15,8 @@ import { SEARCH_TOOL } from '../../domain/knowledge-base/document.ts';
 type Render = (config: AgentConfig, stamp: Stamp, context: JsonObject) => JsonObject;
 
 interface Mapping {
-  /** Every top-level field that a rendered document of this version holds. The sweep compares these and no others. */
-  fields: readonly string[];
+  /** Every top-level field that a document of this version and context holds. The sweep compares these and no others. */
+  fields(context: JsonObject): readonly string[];
   render: Render;
 }
 
@@ -56,6 +56,11 @@ const renderV1 = (config: AgentConfig, stamp: Stamp) => ({
 });
 
 const FIELDS_V2 = [...FIELDS_V1, 'voicemailMessage', 'voicemailDetection'];
+/** Managed as soon as the deployment has named a server for events, and for ever after: an old one must be unset. */
+const EVENT_FIELDS = ['server', 'serverMessages'];
+
+/** Never phone-call-control, with which Vapi stops to end calls by itself (docs/vapi.md#server-messages). */
+const SERVER_MESSAGES = ['status-update', 'end-of-call-report', 'tool-calls'];
 
 /** The model does not call a tool that no prompt names (docs/vapi.md#tools-must-be-named). The tenant's own prompt stays as it is. */
 const SEARCH_PROMPT =
@@ -86,6 +91,26 @@ function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonO
     voicemailMessage: config.voicemailMessage,
     // Without detection, the message would never be spoken (docs/vapi.md#voicemail-detection).
     voicemailDetection: config.voicemailMessage === null ? null : { provider: 'vapi' },
+    ...events(context),
+  };
+}
+
+/** Where Vapi sends the events of the agent's calls; nothing if the context does not say. */
+function events({ server }: JsonObject): JsonObject {
+  if (server === undefined) return {};
+  if (!isJsonObject(server)) return { server: null, serverMessages: null };
+  const { url = null, credentialId = null } = server;
+  return {
+    server: {
+      // Vapi waits so long for the answer to a tool call.
+      ...{ url, timeoutSeconds: 20, credentialId },
+      // Without a plan, Vapi sends each event once (docs/vapi.md#webhook-retries). What this server refuses, it refuses again.
+      backoffPlan: {
+        ...{ type: 'exponential', maxRetries: 3, baseDelaySeconds: 1 },
+        excludedStatusCodes: [400, 401, 403, 404, 413, 422],
+      },
+    },
+    serverMessages: SERVER_MESSAGES,
   };
 }
 
@@ -95,8 +120,14 @@ function destination({ number, description, message }: TransferDestination): Jso
 
 /** Old versions stay for as long as a journal entry or an agent refers to them: recovery must send the same bytes. */
 const MAPPINGS = new Map<number, Mapping>([
-  [1, { fields: FIELDS_V1, render: renderV1 }],
-  [2, { fields: FIELDS_V2, render: renderV2 }],
+  [1, { fields: () => FIELDS_V1, render: renderV1 }],
+  [
+    2,
+    {
+      fields: (context) => ('server' in context ? [...FIELDS_V2, ...EVENT_FIELDS] : FIELDS_V2),
+      render: renderV2,
+    },
+  ],
 ]);
 
 /** The version that new saves use. */
@@ -117,9 +148,9 @@ export function renderAssistant(
   return mapping(version).render(config, stamp, context);
 }
 
-/** The top-level fields of a document of this version. Throws on a mapping version that this build does not know. */
-export function managedFields(version: number): readonly string[] {
-  return mapping(version).fields;
+/** The top-level fields of a document of this version and context. Throws on a mapping version that this build does not know. */
+export function managedFields(version: number, context: JsonObject): readonly string[] {
+  return mapping(version).fields(context);
 }
 
 function mapping(version: number): Mapping {

@@ -20,12 +20,13 @@ export function adoptablePatch(
   context: JsonObject,
 ): AgentConfigPatch | null {
   // By the version of the save that would adopt it: what is there must be what that save sends.
-  const held = observedForm(MAPPING_VERSION, assistant);
+  const held = observedForm(MAPPING_VERSION, context, assistant);
   const found = configOf(current, held);
   // A secret would stand in the configuration and in its history, which everybody of the organization reads.
   if (!isValidConfig(found) || holdsSecret(found.extraMetadata ?? {})) return null;
   // The proof, and not the reading, decides: what we would send is what is there.
-  const rendered = observedForm(MAPPING_VERSION, renderAssistant(MAPPING_VERSION, found, stamp, context));
+  const sent = renderAssistant(MAPPING_VERSION, found, stamp, context);
+  const rendered = observedForm(MAPPING_VERSION, context, sent);
   if (!jsonEqual(rendered, held)) return null;
   const patch = Object.fromEntries(
     Object.entries(found).filter(([key, value]) => !jsonEqual(value, current[key as keyof AgentConfig])),
