@@ -7,6 +7,7 @@ import {
   type ServiceClient,
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
+import { createCallStore } from './adapters/supabase/rpc-calls.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import {
   createRpcDocumentJournal,
@@ -26,12 +27,13 @@ import { VapiAccount } from './adapters/vapi/vapi-account.ts';
 import { type AppContext, createContextFactory } from './context.ts';
 import type { SaveKind } from './domain/agents/save.ts';
 import type { Secret } from './domain/secret.ts';
+import type { EventEnds } from './ports/calls/call-store.ts';
 import type { Log } from './ports/system.ts';
 import type { EdgeOptions } from './server/edge.ts';
 import type { Demo } from './server/graphiql.ts';
 import type { HttpTimeouts } from './server/http.ts';
 import { createJobRunner } from './server/jobs.ts';
-import { addGauges, createMetrics } from './server/metrics.ts';
+import { addCallGauges, addGauges, createMetrics } from './server/metrics.ts';
 import { createReadiness } from './server/readiness.ts';
 import { createServer } from './server/server.ts';
 import { Shutdown } from './server/shutdown.ts';
@@ -44,6 +46,8 @@ import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
+import { CallInbox } from './services/calls/inbox.ts';
+import { createAnswerToolCalls } from './services/calls/tool-calls.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
 import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
@@ -99,6 +103,8 @@ export interface App {
   workOnPhoneNumbers(): Promise<void>;
   /** One sweep of the phone numbers, now. Null: there is no key to work with. */
   sweepPhoneNumbers(): Promise<NumberSweepReport | null>;
+  /** Applies the events of calls that are due, now. */
+  applyCallEvents(): Promise<EventEnds>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -226,7 +232,16 @@ export function createApp(config: AppConfig): App {
     },
     config,
   );
+  const calls = createCallStore(serviceClient);
+  const inbox = new CallInbox({
+    ...{ store: calls, log, meter, track: executorPorts.track },
+    answerToolCalls: createAnswerToolCalls({
+      ...{ store: calls, clock, log, meter },
+      answer: () => Promise.resolve('There is no calendar yet.'),
+    }),
+  });
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
+  addCallGauges(metrics, () => inbox.waiting);
 
   const limit = pacer && pace && { admission: pacer, waitMs: pace.waitMs };
   const createContext = createContextFactory<ServiceClient>({
@@ -250,6 +265,9 @@ export function createApp(config: AppConfig): App {
     ready: createReadiness({ clock, stopping, probe: () => journal.due(0), database }),
     newRequestId: ids.uuid,
     slowestSaveMs: (pace?.waitMs ?? 0) + settings.answerMs,
+    events: config.webhook
+      ? { ...{ webhook: config.webhook, clock, meter }, receive: (message) => inbox.receive(message) }
+      : null,
     ...{ verifier, stopping, metrics, log },
     ...{ corsOrigins: config.corsOrigins, edge: config.edge, timeouts: config.timeouts, demo: config.demo },
   });
@@ -262,7 +280,13 @@ export function createApp(config: AppConfig): App {
       pacer?.share(0, 0);
       if (pacer !== undefined) runner.start(heartbeat.job);
       if (vapi.key !== null) runner.start(account.job);
-      for (const job of [...background.jobs, rendering.job, ...knowledgeBaseJobs.jobs, ...numberJobs.jobs])
+      for (const job of [
+        ...background.jobs,
+        rendering.job,
+        ...knowledgeBaseJobs.jobs,
+        ...numberJobs.jobs,
+        ...inbox.jobs,
+      ])
         runner.start(job);
     },
     checkKey: () =>
@@ -277,6 +301,7 @@ export function createApp(config: AppConfig): App {
       await numberJobs.attach(stopping);
     },
     sweepPhoneNumbers: () => numberJobs.sweep(stopping),
+    applyCallEvents: () => inbox.project(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

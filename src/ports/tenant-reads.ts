@@ -1,7 +1,7 @@
 import type { AgentRole } from '../domain/agents/agent-config.ts';
 import type { AgentRecord, SaveRecord } from '../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../domain/appointments/appointment.ts';
-import type { CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
+import type { CallContent, CallDirection, CallOutcome, CallRecord } from '../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord, PhoneNumberState } from '../domain/phone-numbers/phone-number.ts';
 import type { OperationRecord } from '../domain/saga.ts';
@@ -96,5 +96,7 @@ export interface TenantReads {
   phoneNumbersById(ids: readonly string[]): Promise<PhoneNumberRecord[]>;
   documentsById(ids: readonly string[]): Promise<DocumentRecord[]>;
   callsById(ids: readonly string[]): Promise<CallRecord[]>;
+  callContentsById(callIds: readonly string[]): Promise<CallContent[]>;
+  savesById(ids: readonly string[]): Promise<SaveRecord[]>;
   appointmentsById(ids: readonly string[]): Promise<AppointmentRecord[]>;
 }

@@ -10,6 +10,8 @@ export const READ_COST = 100;
 
 /** A prompt: as long as a hundred other fields, and it may be asked for with every row of a page. */
 export const PROMPT_COST = 100;
+/** What was said in a call, or what spoke: read for all calls of a page together. */
+export const CONTENT_COST = 20;
 /** A value of either side that differs: it may be a prompt, but not in each of the ten that a list counts as. */
 export const DRIFT_COST = 10;
 /** Agents of an organization: one per role. */

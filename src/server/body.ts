@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-/** How many bodies of the greatest size the server holds at once: memory for callers of whom nothing is known yet. */
+/** How many bodies of the greatest size the server holds at once, unless a route says otherwise: memory for callers of whom nothing is known yet. */
 const BODIES = 64;
 /** Values and levels of a JSON body. A save has about fifty values on eight levels. */
 const MAX_JSON_VALUES = 5_000;
@@ -16,9 +16,9 @@ export type ReadBody = (request: IncomingMessage, most: number) => Promise<Body>
  * After a refusal the rest of a body is read and dropped, for as long as a request may take: a caller that is hung up on while
  * it sends may never see the answer.
  */
-export function createBodyReader(greatest: number): ReadBody {
+export function createBodyReader(greatest: number, bodies = BODIES): ReadBody {
   /** Bytes that may still be held, of all requests together. */
-  let room = BODIES * greatest;
+  let room = bodies * greatest;
   return (request, most) =>
     new Promise((resolve) => {
       // Grows with what has come, whatever was announced. Not a list of chunks: of a byte each, they take 400 times their size.

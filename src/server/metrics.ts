@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { AGENTS } from '../domain/agents/save.ts';
+import type { CallsWaiting } from '../ports/calls/call-store.ts';
 import {
   COUNTED,
   type Meter,
@@ -79,6 +80,35 @@ export function createMetrics(): Metrics {
     },
     text: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
+}
+
+/** Adds the gauges of the calls. */
+export function addCallGauges({ gauge }: Metrics, waiting: () => CallsWaiting): void {
+  gauge(
+    'lockstep_call_events_pending',
+    'Events of calls that are stored and not applied yet; counts to 1,000.',
+    () => waiting().pending,
+  );
+  gauge(
+    'lockstep_call_events_oldest_seconds',
+    'Age of the oldest event that is not applied yet.',
+    () => waiting().oldestMs / 1_000,
+  );
+  gauge(
+    'lockstep_call_events_quarantined',
+    'Events of calls that could not be applied; counts to 1,000.',
+    () => waiting().quarantined,
+  );
+  gauge(
+    'lockstep_calls_held',
+    'Calls of which is not known whose they are; counts to 1,000.',
+    () => waiting().held,
+  );
+  gauge(
+    'lockstep_calls_held_oldest_seconds',
+    'How long the oldest of these has been held.',
+    () => waiting().heldOldestMs / 1_000,
+  );
 }
 
 /** Adds the gauges of the rate limiter, if there is one, and of the cleanup. */

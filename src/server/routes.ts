@@ -1,3 +1,4 @@
+import { EVENTS_PATH } from './events-route.ts';
 import { DEMO_HEADERS_PATH } from './graphiql.ts';
 import { createGraphqlRoute, type GraphqlRouteOptions } from './graphql-route.ts';
 import type { Handler, Routes } from './http.ts';
@@ -8,6 +9,8 @@ export interface RouteOptions extends GraphqlRouteOptions {
   demoHeaders?: ((email: string | null) => Promise<Record<string, string> | null>) | undefined;
   /** False while draining, or when the database cannot be reached. */
   ready(): Promise<boolean>;
+  /** Absent: Vapi sends no events. */
+  events?: Handler | undefined;
   /** Prometheus text. */
   metrics(): Promise<{ contentType: string; body: string }>;
 }
@@ -33,6 +36,7 @@ export function createRoutes(options: RouteOptions): Routes {
     else plain(response, 200, headers);
   };
   return new Map([
+    ...(options.events === undefined ? [] : ([[EVENTS_PATH, options.events]] as const)),
     ['/', redirect],
     ['/graphql', createGraphqlRoute(options)],
     ['/health', health],

@@ -14,6 +14,7 @@ const serverOf = (maxComplexity: number, timeouts?: { keepAlive: number }) =>
     ready: unused,
     stopping: new AbortController().signal,
     metrics: { text: unused },
+    events: null,
     newRequestId: () => 'a request',
     ...{ log, slowestSaveMs: 10_000, corsOrigins: [], edge: { maxComplexity }, timeouts, demo: undefined },
   });

@@ -5,6 +5,7 @@ import type { Log } from '../ports/system.ts';
 import { SAVE_COST } from '../schema/cost.ts';
 import { createTokenCheck } from './check-token.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './edge.ts';
+import { createEventsRoute, type EventsRouteOptions } from './events-route.ts';
 import { createDemoHeaders, createGraphiqlPage, type Demo } from './graphiql.ts';
 import { createGraphql, EXAMPLES } from './graphql.ts';
 import { createHttpServer, type HttpTimeouts, timeoutsFor } from './http.ts';
@@ -18,6 +19,8 @@ export interface ServerOptions {
   /** Aborted when the server begins to stop: it finishes requests in progress and accepts no new ones. */
   stopping: AbortSignal;
   metrics: Pick<Metrics, 'text'>;
+  /** Null: Vapi sends no events. */
+  events: Omit<EventsRouteOptions, 'log'> | null;
   newRequestId(): string;
   log: Log;
   /** How long a save may take until its request is answered, milliseconds. */
@@ -49,6 +52,7 @@ export function createServer(options: ServerOptions): Server {
       ready: options.ready,
       draining: () => stopping.aborted,
       metrics: options.metrics.text,
+      events: options.events === null ? undefined : createEventsRoute({ ...options.events, log }),
       maxBodyBytes: edge.maxBodyBytes,
     }),
     newRequestId: options.newRequestId,

@@ -12,7 +12,7 @@ language plpgsql stable security invoker set search_path = ''
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   -- Null, and so an error, for everything else.
-  v_key text := case p_list when 'call_logs' then 'started_at' when 'appointments' then 'starts_at'
+  v_key text := case p_list when 'call_logs' then 'listed_at' when 'appointments' then 'starts_at'
     when 'knowledge_base_documents' then 'created_at' when 'phone_numbers' then 'list_order' end;
   v_column text := case p_list when 'appointments' then 'status' when 'knowledge_base_documents' then 'state'
     when 'phone_numbers' then 'state' end;

@@ -13,7 +13,7 @@ begin
     select a.attrelid::regclass::text, a.attname
       from unnest(array[
         'public.organizations', 'public.sagas', 'public.agents', 'public.agent_revisions',
-        'public.phone_numbers', 'public.knowledge_base_documents', 'public.call_logs', 'public.appointments'
+        'public.phone_numbers', 'public.knowledge_base_documents', 'public.call_logs', 'public.call_contents', 'public.appointments'
       ]::regclass[]) as t (id)
       join pg_catalog.pg_attribute a on a.attrelid = t.id and a.attnum > 0 and not a.attisdropped
       where a.atttypid <> 'timestamptz'::regtype

@@ -184,52 +184,113 @@ export type Database = {
           },
         ]
       }
+      call_contents: {
+        Row: {
+          analysis: Json | null
+          call_id: string
+          org_id: string
+          transcript: Json | null
+        }
+        Insert: {
+          analysis?: Json | null
+          call_id: string
+          org_id: string
+          transcript?: Json | null
+        }
+        Update: {
+          analysis?: Json | null
+          call_id?: string
+          org_id?: string
+          transcript?: Json | null
+        }
+        Relationships: [
+          {
+            foreignKeyName: "call_contents_org_id_call_id_fkey"
+            columns: ["org_id", "call_id"]
+            referencedRelation: "call_logs"
+            referencedColumns: ["org_id", "id"]
+          },
+          {
+            foreignKeyName: "call_contents_org_id_fkey"
+            columns: ["org_id"]
+            referencedRelation: "organizations"
+            referencedColumns: ["id"]
+          },
+        ]
+      }
       call_logs: {
         Row: {
           agent_id: string | null
+          agent_save_id: string | null
+          channel: string
+          content_removed_at: string | null
+          cost_parts: Json | null
           cost_usd: number | null
+          created_at: string
           customer_name: string | null
           customer_number: string | null
           direction: string
           ended_at: string | null
           ended_reason: string | null
+          has_recording: boolean
           id: string
+          listed_at: string
           org_id: string
           outcome: string | null
           phone_number_id: string | null
-          started_at: string
+          progress: string
+          stamped_revision: number | null
+          started_at: string | null
           summary: string | null
           vapi_call_id: string | null
         }
         Insert: {
           agent_id?: string | null
+          agent_save_id?: string | null
+          channel?: string
+          content_removed_at?: string | null
+          cost_parts?: Json | null
           cost_usd?: number | null
+          created_at?: string
           customer_name?: string | null
           customer_number?: string | null
           direction: string
           ended_at?: string | null
           ended_reason?: string | null
+          has_recording?: boolean
           id?: string
+          listed_at?: never
           org_id: string
           outcome?: string | null
           phone_number_id?: string | null
-          started_at: string
+          progress?: string
+          stamped_revision?: number | null
+          started_at?: string | null
           summary?: string | null
           vapi_call_id?: string | null
         }
         Update: {
           agent_id?: string | null
+          agent_save_id?: string | null
+          channel?: string
+          content_removed_at?: string | null
+          cost_parts?: Json | null
           cost_usd?: number | null
+          created_at?: string
           customer_name?: string | null
           customer_number?: string | null
           direction?: string
           ended_at?: string | null
           ended_reason?: string | null
+          has_recording?: boolean
           id?: string
+          listed_at?: never
           org_id?: string
           outcome?: string | null
           phone_number_id?: string | null
-          started_at?: string
+          progress?: string
+          stamped_revision?: number | null
+          started_at?: string | null
           summary?: string | null
           vapi_call_id?: string | null
         }
@@ -314,18 +375,24 @@ export type Database = {
       }
       organizations: {
         Row: {
+          call_content: string
+          call_retention_days: number | null
           created_at: string
           drift_policy: string
           id: string
           name: string
         }
         Insert: {
+          call_content?: string
+          call_retention_days?: number | null
           created_at?: string
           drift_policy?: string
           id?: string
           name: string
         }
         Update: {
+          call_content?: string
+          call_retention_days?: number | null
           created_at?: string
           drift_policy?: string
           id?: string
@@ -617,6 +684,22 @@ export type Database = {
         }
         Returns: Json
       }
+      call_event_store: {
+        Args: {
+          p_content: Json
+          p_facts: Json
+          p_kind: string
+          p_vapi_call_id: string
+        }
+        Returns: undefined
+      }
+      call_events_apply: { Args: { p_ids: string[] }; Returns: Json }
+      call_events_quarantined: { Args: { p_limit: number }; Returns: Json }
+      call_events_retry: { Args: { p_ids: string[] }; Returns: number }
+      call_events_take: { Args: { p_limit: number }; Returns: Json }
+      calls_claim: { Args: { p_limit: number }; Returns: number }
+      calls_give_up: { Args: { p_limit: number }; Returns: number }
+      calls_waiting: { Args: Record<PropertyKey, never>; Returns: Json }
       document_content: {
         Args: { p_document_id: string; p_org_id: string }
         Returns: string
@@ -650,6 +733,7 @@ export type Database = {
         Args: { p_filter: Json; p_list: string; p_window: Json }
         Returns: Json[]
       }
+      observe_calls: { Args: { p_observations: Json }; Returns: Json }
       phone_number_activation_due: { Args: { p_limit: number }; Returns: Json }
       phone_number_attachment_due: { Args: { p_limit: number }; Returns: Json }
       phone_number_listed: { Args: { p_remote_ids: string[] }; Returns: Json }

@@ -11,7 +11,14 @@ import {
   type TransactionResult,
 } from '../../domain/agents/save.ts';
 import type { AppointmentRecord, AppointmentStatus } from '../../domain/appointments/appointment.ts';
-import type { CallDirection, CallOutcome, CallRecord } from '../../domain/calls/call.ts';
+import type {
+  CallChannel,
+  CallContent,
+  CallDirection,
+  CallOutcome,
+  CallProgress,
+  CallRecord,
+} from '../../domain/calls/call.ts';
 import type { DocumentRecord, DocumentState } from '../../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord, PhoneNumberState } from '../../domain/phone-numbers/phone-number.ts';
 import type { DriftPolicy } from '../../ports/agents/sweep-store.ts';
@@ -132,6 +139,16 @@ export function createTenantReads(
     documentsById: async (ids) =>
       (await rowsOf(supabase.from('knowledge_base_documents').select().in('id', ids))).map(documentOf),
     callsById: async (ids) => (await rowsOf(supabase.from('call_logs').select().in('id', ids))).map(callOf),
+    callContentsById: async (ids) =>
+      (await rowsOf(supabase.from('call_contents').select().in('call_id', ids))).map((row) => ({
+        id: row.call_id,
+        transcript: row.transcript as unknown as CallContent['transcript'],
+        analysis: row.analysis as unknown as CallContent['analysis'],
+      })),
+    savesById: async (ids) =>
+      (await rowsOf(supabase.from('agent_saves').select().in('id', ids))).map((row) =>
+        saveOf(row as SaveRow),
+      ),
     appointmentsById: async (ids) =>
       (await rowsOf(supabase.from('appointments').select().in('id', ids))).map(appointmentOf),
   };
@@ -224,18 +241,28 @@ function documentOf(row: Rows['knowledge_base_documents']['Row']): DocumentRecor
 function callOf(row: Rows['call_logs']['Row']): CallRecord {
   return {
     id: row.id,
+    vapiCallId: row.vapi_call_id,
     agentId: row.agent_id,
     phoneNumberId: row.phone_number_id,
     direction: row.direction as CallDirection,
+    channel: row.channel as CallChannel,
+    progress: row.progress as CallProgress,
     customerNumber: row.customer_number,
     customerName: row.customer_name,
+    createdAt: row.created_at,
     startedAt: row.started_at,
+    listedAt: row.listed_at,
     endedAt: row.ended_at,
     outcome: row.outcome as CallOutcome | null,
     endedReason: row.ended_reason,
     summary: row.summary,
     // The embedded Supabase writes numeric as text.
     costUsd: row.cost_usd === null ? null : Number(row.cost_usd),
+    costParts: (row.cost_parts ?? {}) as Record<string, number>,
+    agentSaveId: row.agent_save_id,
+    stampedRevision: row.stamped_revision,
+    hasRecording: row.has_recording,
+    contentRemovedAt: row.content_removed_at,
   };
 }
 

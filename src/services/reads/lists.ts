@@ -38,7 +38,7 @@ export async function listCalls(
     name: 'calls',
     descending: order === 'NEWEST_FIRST',
     isValue: isInstant,
-    positionOf: ({ startedAt, id }) => ({ value: startedAt, id }),
+    positionOf: ({ listedAt, id }) => ({ value: listedAt, id }),
   };
   return readConnection(listing, args, (window) =>
     filter.outcomes?.length === 0

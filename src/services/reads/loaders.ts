@@ -1,7 +1,7 @@
 import DataLoader from 'dataloader';
-import type { AgentRecord } from '../../domain/agents/save.ts';
+import type { AgentRecord, SaveRecord } from '../../domain/agents/save.ts';
 import type { AppointmentRecord } from '../../domain/appointments/appointment.ts';
-import type { CallRecord } from '../../domain/calls/call.ts';
+import type { CallContent, CallRecord } from '../../domain/calls/call.ts';
 import type { DocumentRecord } from '../../domain/knowledge-base/document.ts';
 import type { PhoneNumberRecord } from '../../domain/phone-numbers/phone-number.ts';
 import { isUuid } from '../../domain/uuid.ts';
@@ -15,6 +15,9 @@ export interface Loaders {
   phoneNumber(id: string): Promise<PhoneNumberRecord | null>;
   document(id: string): Promise<DocumentRecord | null>;
   call(id: string): Promise<CallRecord | null>;
+  /** What was said in a call. */
+  callContent(callId: string): Promise<CallContent | null>;
+  save(id: string): Promise<SaveRecord | null>;
   appointment(id: string): Promise<AppointmentRecord | null>;
 }
 
@@ -33,6 +36,8 @@ export function createLoaders(reads: TenantReads): Loaders {
     phoneNumber: byId((ids) => reads.phoneNumbersById(ids)),
     document: byId((ids) => reads.documentsById(ids)),
     call: byId((ids) => reads.callsById(ids)),
+    callContent: byId((ids) => reads.callContentsById(ids)),
+    save: byId((ids) => reads.savesById(ids)),
     appointment: byId((ids) => reads.appointmentsById(ids)),
   };
 }

@@ -51,6 +51,10 @@ export function shareReads(
       reads.phoneNumbersById(ids),
     ),
     documentsById: shared('documentsById', (reads, ids: readonly string[]) => reads.documentsById(ids)),
+    callContentsById: shared('callContentsById', (reads, ids: readonly string[]) =>
+      reads.callContentsById(ids),
+    ),
+    savesById: shared('savesById', (reads, ids: readonly string[]) => reads.savesById(ids)),
     callsById: shared('callsById', (reads, ids: readonly string[]) => reads.callsById(ids)),
     appointmentsById: shared('appointmentsById', (reads, ids: readonly string[]) =>
       reads.appointmentsById(ids),

@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import type { CallStore } from '../../ports/calls/call-store.ts';
+import type { ServiceClient } from './clients.ts';
+import type { Json } from './database.types.ts';
+import { inBatches, parsed } from './rpc-journal.ts';
+
+const observed = z.array(
+  z.discriminatedUnion('state', [
+    z.object({
+      state: z.literal('SHOWN'),
+      isNew: z.boolean(),
+      orgId: z.string(),
+      callId: z.string(),
+      customerNumber: z.string().nullable(),
+    }),
+    z.object({ state: z.enum(['HELD', 'FOREIGN', 'WITHDRAWN']), isNew: z.boolean() }),
+    z.object({ state: z.literal('REFUSED'), error: z.string() }),
+  ]),
+);
+const taken = z.object({ due: z.array(z.string()), alone: z.array(z.string()), quarantined: z.number() });
+const count = z.number();
+const ends = z.partialRecord(
+  z.enum(['SHOWN', 'HELD', 'FOREIGN', 'WITHDRAWN', 'FAILED', 'QUARANTINED']),
+  count,
+);
+const quarantined = z.array(
+  z.object({
+    id: z.string(),
+    receivedAt: z.string(),
+    kind: z.string(),
+    vapiCallId: z.string(),
+    attempts: count,
+    error: z.string().nullable(),
+  }),
+);
+const waiting = z.object({
+  pending: count,
+  oldestMs: count,
+  quarantined: count,
+  held: count,
+  heldOldestMs: count,
+});
+
+/** What Vapi tells of calls: the functions of supabase/migrations, one `rpc` each. */
+export function createCallStore(supabase: ServiceClient): CallStore {
+  return {
+    storeEvent: async (kind, { vapiCallId, facts, content }) => {
+      const event = {
+        p_kind: kind,
+        p_vapi_call_id: vapiCallId,
+        p_facts: facts as unknown as Json,
+        p_content: content,
+      };
+      await parsed(z.unknown(), supabase.rpc('call_event_store', event));
+    },
+    takeEvents: (limit) => parsed(taken, supabase.rpc('call_events_take', { p_limit: limit })),
+    applyEvents: (ids) => parsed(ends, supabase.rpc('call_events_apply', { p_ids: [...ids] })),
+    observe: (observations) =>
+      inBatches(observations, (some) =>
+        parsed(observed, supabase.rpc('observe_calls', { p_observations: some as unknown as Json })),
+      ),
+    claim: (limit) => parsed(count, supabase.rpc('calls_claim', { p_limit: limit })),
+    giveUp: (limit) => parsed(count, supabase.rpc('calls_give_up', { p_limit: limit })),
+    quarantined: (limit) => parsed(quarantined, supabase.rpc('call_events_quarantined', { p_limit: limit })),
+    // The generated type knows no null for an argument; the function does.
+    retryQuarantined: (ids) =>
+      parsed(
+        count,
+        supabase.rpc('call_events_retry', { p_ids: (ids === null ? null : [...ids]) as string[] }),
+      ),
+    waiting: () => parsed(waiting, supabase.rpc('calls_waiting')),
+  };
+}

@@ -1,0 +1,62 @@
+import type { Observation } from '../../domain/calls/observation.ts';
+
+/**
+ * SHOWN: the call is in the log of an organization. HELD: whose it is is not known. FOREIGN: it is most likely of something else on the
+ * same Vapi account. WITHDRAWN: what it says belongs to several organizations. REFUSED: the database does not take the observation.
+ */
+export const CALL_STATES = ['SHOWN', 'HELD', 'FOREIGN', 'WITHDRAWN', 'REFUSED'] as const;
+export type CallState = (typeof CALL_STATES)[number];
+
+/** What an observation came to. */
+export type Observed =
+  | { state: 'SHOWN'; isNew: boolean; orgId: string; callId: string; customerNumber: string | null }
+  | { state: 'HELD' | 'FOREIGN' | 'WITHDRAWN'; isNew: boolean }
+  | { state: 'REFUSED'; error: string };
+
+export interface TakenEvents {
+  due: string[];
+  /** They have failed before, perhaps together with another event: to be applied one at a time. */
+  alone: string[];
+  /** How many were put into quarantine instead, because whoever applied them five times did not come back. */
+  quarantined: number;
+}
+
+/** What became of events that were applied, and how many: a state of their call, or a failure. */
+export type EventEnds = Partial<Record<Exclude<CallState, 'REFUSED'> | 'FAILED' | 'QUARANTINED', number>>;
+
+export interface QuarantinedEvent {
+  id: string;
+  receivedAt: string;
+  kind: string;
+  vapiCallId: string;
+  attempts: number;
+  error: string | null;
+}
+
+/** Each count stops at 1,000. Times in milliseconds. */
+export interface CallsWaiting {
+  pending: number;
+  oldestMs: number;
+  quarantined: number;
+  held: number;
+  heldOldestMs: number;
+}
+
+/** What Vapi tells of calls. All methods may throw `DatabaseError`. */
+export interface CallStore {
+  /** When it returns, the event is not lost. Throws `ValueRefusedError` if the database cannot hold it. */
+  storeEvent(kind: string, observation: Observation): Promise<void>;
+  /** Takes events that are due, for 30 seconds, and counts an attempt of each. */
+  takeEvents(limit: number): Promise<TakenEvents>;
+  applyEvents(ids: readonly string[]): Promise<EventEnds>;
+  /** In the order of the observations. */
+  observe(observations: readonly Observation[]): Promise<Observed[]>;
+  /** Shows calls that were held for ids that have been recorded since. Returns how many. */
+  claim(limit: number): Promise<number>;
+  /** Gives up what nobody waits for any more. Returns how many calls and events. */
+  giveUp(limit: number): Promise<number>;
+  quarantined(limit: number): Promise<QuarantinedEvent[]>;
+  /** Null: all of them. Returns how many. */
+  retryQuarantined(ids: readonly string[] | null): Promise<number>;
+  waiting(): Promise<CallsWaiting>;
+}
