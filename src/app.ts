@@ -253,6 +253,7 @@ export function createApp(config: AppConfig): App {
       return account.active;
     },
     changePhoneNumber: changeNumber,
+    receivesEvents: Boolean(config.webhook),
     reconciliation: {
       look: (orgId, assistantId) => lookNow({ store, limit, voice: () => account.voice }, orgId, assistantId),
       setDriftPolicy: (orgId, policy) => store.setDriftPolicy(orgId, policy),

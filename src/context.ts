@@ -42,6 +42,8 @@ export interface AppContext<Service = unknown> {
   /** With the active key, which this does not show. */
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  /** Vapi sends the events of calls to this server. */
+  receivesEvents: boolean;
 }
 
 export interface ContextDeps<Service> {
@@ -56,6 +58,7 @@ export interface ContextDeps<Service> {
   reconciliation: Reconciliation;
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
+  receivesEvents: boolean;
   ids: Ids;
   log: Log;
 }
@@ -78,6 +81,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       reconciliation: deps.reconciliation,
       changePhoneNumber: deps.changePhoneNumber,
       knowledgeBase: deps.knowledgeBase,
+      receivesEvents: deps.receivesEvents,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

@@ -52,7 +52,7 @@ const versions = async () => (await rows()).map(({ mapping_version }) => mapping
 async function savedByVersion1(): Promise<{ INBOUND: string; OUTBOUND: string }> {
   const { agents } = await committed(both);
   const { sql } = lockstep.supabase;
-  const added = '{transferTo,endCall,voicemailMessage,useKnowledgeBase}';
+  const added = '{transferTo,endCall,voicemailMessage,useKnowledgeBase,bookAppointments}';
   for (const table of ['public.agents', 'public.agent_revisions']) {
     await sql`update ${sql.unsafe(table)} set config = config - ${added}::text[] where org_id = ${caller.orgId}`;
   }
@@ -435,5 +435,31 @@ describe('the server that receives the events of calls', () => {
     await render(server);
     for (const id of await idsOf())
       expect(assistant(id)['server']).toMatchObject({ url: `${server.origin}/vapi/events` });
+  });
+
+  test('answers for the appointments of an agent that may book, and only then the model has the tools', async () => {
+    const server = await startWith(FIRST);
+    await turn();
+    await server.app.render();
+    const client = server.clientFor(caller.token);
+    const { agents } = expectAnswer(
+      await save(client, { ...both, inbound: { ...both.inbound, bookAppointments: true } }),
+      'UpdateAgentsSuccess',
+    );
+    expect(agents).toMatchObject([{ bookAppointments: true }, { bookAppointments: false }]);
+    const [inbound = '', outbound = ''] = await idsOf();
+    const names = (id: string) =>
+      ((modelOf(id)['tools'] ?? []) as { function: { name: string } }[]).map((tool) => tool.function.name);
+    const four = ['check_availability', 'book_appointment', 'reschedule_appointment', 'cancel_appointment'];
+    expect([names(inbound), names(outbound)]).toEqual([four, []]);
+    await expectLockstep(lockstep, caller.orgId);
+    // Without the server, nobody would answer.
+    const without = await startServer(null);
+    expect(await render(without)).toMatchObject({ rendered: 2 });
+    expect(names(inbound)).toEqual([]);
+    expect((await readAgents(caller.client)).INBOUND?.bookAppointments).toBe(true);
+    await expectLockstep(lockstep, caller.orgId);
+    expect(await render(await startWith(FIRST))).toMatchObject({ rendered: 2 });
+    expect(names(inbound)).toEqual(four);
   });
 });

@@ -271,6 +271,7 @@ async function objects(caller: Caller): Promise<void> {
       track: () => {},
     },
     knowledgeBase: { upload: unused, remove: unused },
+    receivesEvents: false,
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,

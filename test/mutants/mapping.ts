@@ -123,6 +123,18 @@ export const MAPPINGS: readonly Mutant[] = [
   ]),
   ...plant('src/services/agents/render.ts', RENDER, [
     [
+      'booking-without-server',
+      'The model has tools for appointments that nobody answers.',
+      'return config.bookAppointments && isJsonObject(server ?? null);',
+      'return config.bookAppointments;',
+    ],
+    [
+      'booking-not-named',
+      'The prompt does not say that the agent can book.',
+      "...(booking ? [{ role: 'system', content: BOOKING_PROMPT }] : []),",
+      '',
+    ],
+    [
       'events-without-tool-calls',
       'Vapi asks nobody when the model calls a function.',
       "['status-update', 'end-of-call-report', 'tool-calls']",
@@ -154,6 +166,12 @@ export const MAPPINGS: readonly Mutant[] = [
       'The drift policy adopts a tool that somebody attached in the dashboard.',
       "...toolsOf(list(model['tools'])),",
       "...toolsOf(list(model['tools'])),\n    operatorToolIds: list(model['toolIds']).filter((id) => typeof id === 'string').slice(1),",
+    ],
+    [
+      'adopt-no-booking',
+      'Adopting any edit turns bookings off while the server receives no events.',
+      ': current.bookAppointments,',
+      ': false,',
     ],
     [
       'adopt-without-context',
@@ -208,6 +226,12 @@ export const MAPPINGS: readonly Mutant[] = [
       'A configuration that was saved before a field existed lacks it.',
       'return { ...defaultConfig(role), ...(stored as AgentConfig) };',
       'return stored as AgentConfig;',
+    ],
+    [
+      'booking-promised',
+      'A server that receives no events accepts bookAppointments.',
+      'const cannotBook = receivesEvents',
+      'const cannotBook = true',
     ],
     [
       'transfer-twice',

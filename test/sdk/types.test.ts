@@ -31,6 +31,7 @@ const RICH: AgentConfig = {
   endCall: true,
   voicemailMessage: 'Please call us back.',
   useKnowledgeBase: true,
+  bookAppointments: true,
 };
 const EVENTS = { url: 'https://lockstep.example.com/vapi/events', credentialId: ID };
 const AGENT = renderAssistant(2, RICH, STAMP, { toolId: ID });

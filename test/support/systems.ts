@@ -20,6 +20,7 @@ interface AgentRow {
     transferTo?: { number: string; description: string; message: string | null }[];
     endCall?: boolean;
     voicemailMessage?: string | null;
+    bookAppointments?: boolean;
     operatorToolIds?: string[];
   };
   mapping_version: number;
@@ -102,7 +103,11 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     expect(assistant?.['firstMessage'] ?? null).toBe(config.firstMessage);
     const search = agent.context.toolId === undefined ? [] : [agent.context.toolId];
     const toolIds = [...search, ...(config.operatorToolIds ?? [])];
-    const tools = agent.mapping_version === 1 ? [] : toolsOf(config);
+    const books = config.bookAppointments === true && (agent.context.server ?? null) !== null;
+    const booking = books
+      ? ['check_availability', 'book_appointment', 'reschedule_appointment', 'cancel_appointment']
+      : [];
+    const tools = agent.mapping_version === 1 ? [] : [...toolsOf(config), ...booking.map(functionOf)];
     expect(assistant?.['model']).toEqual({
       provider: config.model.provider,
       model: config.model.name,
@@ -111,6 +116,10 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
         ...search.map(() => ({
           role: 'system',
           content: expect.stringContaining('search_knowledge_base') as string,
+        })),
+        ...booking.slice(0, 1).map((name) => ({
+          role: 'system',
+          content: expect.stringContaining(name) as string,
         })),
       ],
       ...(tools.length === 0 ? {} : { tools }),
@@ -155,11 +164,21 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     expect(observed.find((seen) => seen['agent_id'] === agent.id)).toMatchObject({
       document: {
         name: config.name,
-        model: { messages: [{ content: config.systemPrompt }, ...search.map(() => expect.anything())] },
+        model: {
+          messages: [
+            { content: config.systemPrompt },
+            ...search.map(() => expect.anything()),
+            ...booking.slice(0, 1).map(() => expect.anything()),
+          ],
+        },
       },
     });
   }
   return systems;
+}
+
+function functionOf(name: string): Row {
+  return { type: 'function', function: expect.objectContaining({ name }) };
 }
 
 function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[] {

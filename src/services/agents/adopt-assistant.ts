@@ -110,7 +110,7 @@ function planOf(
 ): AdoptionPlan | { reason: string } {
   const held = observedForm(MAPPING_VERSION, context, assistant);
   const defaults = { ...defaultConfig(role), systemPrompt: '' };
-  const { extraMetadata = {}, ...read } = configOf(defaults, held);
+  const { extraMetadata = {}, ...read } = configOf(defaults, held, context);
   const wrong = wrongFields(read);
   if (wrong.has('systemPrompt')) return { reason: 'it has no system prompt that an agent can have' };
   const config: AgentConfig = {

@@ -12,6 +12,7 @@ import {
 } from '../../../test/support/arbitraries.ts';
 import { type AgentConfig, checkSaveInput, defaultConfig, LIMITS } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
+import { APPOINTMENT_TOOLS } from '../../domain/appointments/tools.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import { validateAssistant } from '../../local/vapi/validate.ts';
 import { isKnownMapping, MAPPING_VERSION, managedFields, renderAssistant } from './render.ts';
@@ -40,9 +41,13 @@ const CONFIG: AgentConfig = {
   endCall: true,
   voicemailMessage: 'Please call us back.',
   useKnowledgeBase: true,
+  bookAppointments: true,
 };
 /** Nothing that mapping version 1 does not have. */
-const PLAIN = { transferTo: [], endCall: false, voicemailMessage: null, useKnowledgeBase: false };
+const PLAIN = {
+  ...{ transferTo: [], endCall: false, voicemailMessage: null },
+  ...{ useKnowledgeBase: false, bookAppointments: false },
+};
 const TOOL_ID = '00000000-0000-4000-8000-0000000000f1';
 
 const render = (change: Partial<AgentConfig> = {}, context: JsonObject = {}) =>
@@ -284,10 +289,40 @@ describe('mapping version 2 is never changed either', () => {
   });
 });
 
+describe('the tools for appointments', () => {
+  const modelOf = (context: JsonObject, change: Partial<AgentConfig> = {}) =>
+    render({ ...PLAIN, bookAppointments: true, ...change }, context)['model'] as JsonObject;
+
+  test('are rendered inline, without a server of their own, and named in the prompt', () => {
+    const { tools, messages, ...rest } = modelOf({ server: SERVER });
+    const { messages: own, ...plain } = render(PLAIN)['model'] as JsonObject;
+    expect(rest).toEqual(plain);
+    expect(tools).toEqual(APPOINTMENT_TOOLS.map((tool) => ({ type: 'function', function: tool })));
+    expect(JSON.stringify((messages as Json[])[1])).toMatchInlineSnapshot(
+      `"{"role":"system","content":"You can book, move and cancel appointments with the tools check_availability, book_appointment, reschedule_appointment, cancel_appointment. Call check_availability before you offer a time. Say that an appointment is booked, moved or cancelled only if the result of the tool says so."}"`,
+    );
+    expect((messages as Json[]).slice(0, 1)).toEqual(own);
+  });
+
+  test('stand after the other tools', () => {
+    const { tools } = modelOf({ server: SERVER }, { endCall: true });
+    expect((tools as JsonObject[]).map(({ type }) => type)).toEqual([
+      'endCall',
+      ...Array(4).fill('function'),
+    ]);
+  });
+
+  test('are left out without a server that receives events: nobody would book', () => {
+    for (const context of [{}, { server: null }, { toolId: TOOL_ID }])
+      expect(modelOf(context)).not.toHaveProperty('tools');
+    expect(modelOf({ server: SERVER }, { bookAppointments: false })).not.toHaveProperty('tools');
+  });
+});
+
 describe('the server that receives events', () => {
   test('is rendered with its credential, retries and the messages that it needs, and changes nothing else', () => {
-    const { server, serverMessages, ...rest } = render({}, { server: SERVER });
-    expect(JSON.stringify(rest)).toBe(JSON.stringify(render()));
+    const { server, serverMessages, ...rest } = render(PLAIN, { server: SERVER });
+    expect(JSON.stringify(rest)).toBe(JSON.stringify(render(PLAIN)));
     expect(JSON.stringify({ server, serverMessages }, null, 1)).toMatchInlineSnapshot(`
       "{
        "server": {
@@ -453,6 +488,9 @@ function readSchemas(): Schemas {
   // Typed as objects there, with texts and numbers for examples.
   const { type, excludedStatusCodes } = schemas['BackoffPlan']?.properties ?? {};
   if (type !== undefined) type['type'] = 'string';
+  // Written with the slashes of a literal, which no name has.
+  const functionName = schemas['OpenAIFunction']?.properties['name'];
+  if (functionName !== undefined) functionName['pattern'] = '^[a-zA-Z0-9_-]{1,64}$';
   if (excludedStatusCodes !== undefined) excludedStatusCodes['items'] = { type: 'number' };
   return schemas;
 }

@@ -1,5 +1,6 @@
 import type { AgentConfig, TransferDestination } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
+import { APPOINTMENT_TOOLS } from '../../domain/appointments/tools.ts';
 import { isJsonObject, type JsonObject } from '../../domain/json.ts';
 import { SEARCH_TOOL } from '../../domain/knowledge-base/document.ts';
 
@@ -67,6 +68,16 @@ const SEARCH_PROMPT =
   `You have the tool ${SEARCH_TOOL}. It searches the documents of this business. Call it before you answer a question about ` +
   'the business, its services, prices or policies. If it finds nothing, say that you do not know.';
 
+const BOOKING_PROMPT =
+  `You can book, move and cancel appointments with the tools ${APPOINTMENT_TOOLS.map(({ name }) => name).join(', ')}. ` +
+  `Call ${APPOINTMENT_TOOLS[0]?.name} before you offer a time. Say that an appointment is booked, moved or cancelled only if the ` +
+  'result of the tool says so.';
+
+/** Only a server that receives events answers these tools. Without one, the model would promise what nobody books. */
+function books(config: AgentConfig, { server }: JsonObject): boolean {
+  return config.bookAppointments && isJsonObject(server ?? null);
+}
+
 function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonObject {
   const v1 = renderV1(config, stamp);
   const search = typeof context['toolId'] === 'string' ? [context['toolId']] : [];
@@ -76,6 +87,9 @@ function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonO
     tools.push({ type: 'transferCall', destinations: config.transferTo.map(destination) });
   }
   if (config.endCall) tools.push({ type: 'endCall' });
+  const booking = books(config, context);
+  // Without a server of their own, they are asked of the one of the assistant (docs/vapi.md#server-of-an-assistant).
+  if (booking) tools.push(...APPOINTMENT_TOOLS.map((tool) => ({ type: 'function', function: { ...tool } })));
   return {
     ...v1,
     model: {
@@ -83,6 +97,7 @@ function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonO
       messages: [
         ...v1.model.messages,
         ...(search.length > 0 ? [{ role: 'system', content: SEARCH_PROMPT }] : []),
+        ...(booking ? [{ role: 'system', content: BOOKING_PROMPT }] : []),
       ],
       // Left out where there are none: a model without them erases them (docs/vapi.md#model-erases-tools).
       ...(tools.length > 0 ? { tools } : {}),
