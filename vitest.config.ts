@@ -15,7 +15,7 @@ const POSTGRES = [
   'test/key/{canary,rotation}.test.ts',
   'test/local-supabase-process.test.ts',
   'test/repo/{bench,database-types,repair-owners}.test.ts',
-  'test/sim/journal-conformance.test.ts',
+  'test/sim/{journal-conformance,resources}.test.ts',
 ];
 
 /**

@@ -7,7 +7,7 @@ import {
   type ServiceClient,
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
-import { createCallStore } from './adapters/supabase/rpc-calls.ts';
+import { createCallStore, createCallWalkStore } from './adapters/supabase/rpc-calls.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import {
   createRpcDocumentJournal,
@@ -48,6 +48,7 @@ import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
 import { CallInbox } from './services/calls/inbox.ts';
 import { createAnswerToolCalls } from './services/calls/tool-calls.ts';
+import { CallWalk, type CallWalkReport, type CallWalkSettings } from './services/calls/walk.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
 import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
@@ -71,6 +72,8 @@ export interface AppConfig extends AgentJobSettings, KnowledgeBaseJobSettings {
   };
   /** Absent or null: Vapi sends no events to this server. */
   webhook?: WebhookSettings | null | undefined;
+  /** Absent: calls are known from events only. */
+  calls?: CallWalkSettings | undefined;
   settings: SagaSettings;
   /** Absent: the rate of requests to Vapi is not limited, whatever is asked of it. */
   pace?: PaceSettings | undefined;
@@ -105,6 +108,8 @@ export interface App {
   sweepPhoneNumbers(): Promise<NumberSweepReport | null>;
   /** Applies the events of calls that are due, now. */
   applyCallEvents(): Promise<EventEnds>;
+  /** Reads Vapi's list of calls, now. Null: there is no key to work with. */
+  walkCalls(): Promise<CallWalkReport[] | null>;
   /** Forgets idempotency keys and images that are past their retention, now; whether drift is looked for or not. */
   cleanUp(): Promise<void>;
   /** Makes this the active key, now or as soon as it is seen to read the same Vapi organization. */
@@ -240,6 +245,13 @@ export function createApp(config: AppConfig): App {
       answer: () => Promise.resolve('There is no calendar yet.'),
     }),
   });
+  const callWalk = new CallWalk(
+    {
+      ...{ store: createCallWalkStore(serviceClient), admission: pacer, clock, log, meter, owner },
+      voice: () => account.voice,
+    },
+    config.calls ?? { callsPollIntervalMs: 0, callsListLagMs: 0 },
+  );
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
   addCallGauges(metrics, () => inbox.waiting);
 
@@ -303,6 +315,7 @@ export function createApp(config: AppConfig): App {
     },
     sweepPhoneNumbers: () => numberJobs.sweep(stopping),
     applyCallEvents: () => inbox.project(stopping),
+    walkCalls: () => callWalk.due(stopping),
     cleanUp: () => background.cleanUp(stopping),
     rotateKey: (next) => account.rotateTo(next),
     stop: (drainMs) => shutdown.stop(server, drainMs),

@@ -15,7 +15,8 @@ export type ProviderAssistant = RemoteResource;
  * sending, 5xx, 408 and unreadable bodies.
  */
 export type ProviderReply<T> =
-  | { kind: 'ok'; value: T }
+  /** at: when the provider answered, milliseconds since 1970, on its own clock; only where the caller may ask for it. */
+  | { kind: 'ok'; value: T; at?: number }
   | { kind: 'refused'; status: number; messages: string[] }
   | { kind: 'gone' }
   | { kind: 'unauthorized'; status: number }
@@ -77,11 +78,18 @@ export interface RemoteFiles extends Pick<RemoteResources, 'timeoutMs' | 'get' |
   list(): Promise<ProviderReply<RemoteResource[]>>;
 }
 
+/** Calls. `list` may also be bounded by their last change, and says when the provider answered. */
+export interface RemoteCalls extends Pick<RemoteResources, 'timeoutMs' | 'create' | 'get'> {
+  list(query: ListQuery & { updatedAtGe?: string }): Promise<ProviderReply<RemoteResource[]>>;
+}
+
 export interface VoiceProvider extends Assistants {
   /** Without the carrier secrets that Vapi repeats in its answers. */
   readonly phoneNumbers: RemoteResources;
   readonly files: RemoteFiles;
   readonly tools: RemoteResources;
+  /** Without the secrets of carriers and of tools that Vapi repeats in its answers. */
+  readonly calls: RemoteCalls;
 }
 
 /** The same API with this around each of its requests. */

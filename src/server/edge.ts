@@ -151,7 +151,9 @@ function limits(options: EdgeOptions): Plugin {
       // First, and not all of them: who counts what is wrong in a hundred thousand values runs out of memory.
       const { errors } = getVariableValues(schema, chosen.variableDefinitions ?? [], variables, told);
       if (errors !== undefined) {
-        const wrong = errors.map(({ message, nodes }) => refusal('BAD_USER_INPUT', message, nodes));
+        const wrong = errors.map(({ message, nodes }) =>
+          refusal('BAD_USER_INPUT', withoutValue(message), nodes),
+        );
         return setResultAndStopExecution({ errors: wrong });
       }
       const definitions = document.definitions.filter(
@@ -199,6 +201,15 @@ function exceeding(code: string, what: string, value: number, limit: number): Gr
   return value > limit
     ? [refusal(code, `The document's ${what}, ${value}, exceeds the limit of ${limit}.`)]
     : [];
+}
+
+/** GraphQL quotes the whole input, which may hold the token of a carrier's account. The path says which value is meant. */
+function withoutValue(message: string): string {
+  const [quotes, value] = [' got invalid value ', message.indexOf(' got invalid value ')];
+  const end = message.lastIndexOf('; ');
+  if (value < 0 || end < value) return message;
+  const path = / at "[^"]*"$/.exec(message.slice(Math.max(value, end - MAX_MESSAGE_CHARS), end))?.[0] ?? '';
+  return `${message.slice(0, value)}${quotes}(not shown)${path}${message.slice(end)}`;
 }
 
 /** 400, or 200 where the caller wants `application/json`: as for every document that is not valid. */

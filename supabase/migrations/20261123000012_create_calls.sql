@@ -105,13 +105,15 @@ create table lockstep.call_facts (
   -- Its id in the log; kept, so that a call that comes back is the same one.
   call_id uuid not null default gen_random_uuid() unique,
   first_seen_at timestamptz not null default clock_timestamp(),
+  -- As Vapi says; until it has, when it was first seen.
+  created_at timestamptz not null default clock_timestamp(),
   check ((state = 'SHOWN') = (org_id is not null)),
   check (state in ('HELD', 'SHOWN') or content is null)
 );
 -- Which calls wait for an id.
 create index call_facts_unshown on lockstep.call_facts using gin (facts) where state <> 'SHOWN';
 create index call_facts_held on lockstep.call_facts (first_seen_at) where state = 'HELD';
-create index call_facts_by_org on lockstep.call_facts (org_id);
+create index call_facts_by_org on lockstep.call_facts (org_id, created_at);
 
 -- The inbox: events that Vapi was told are received, and that are not applied yet. An applied one is deleted.
 create table lockstep.call_events (
@@ -131,8 +133,20 @@ create table lockstep.call_events (
 create index call_events_due on lockstep.call_events (next_at) where not quarantined;
 create index call_events_quarantined on lockstep.call_events (received_at) where quarantined;
 
+-- The walks over Vapi's list of calls: one by the last change, and one a day by creation, which reads a week again. Times are Vapi's.
+create table lockstep.call_walks (
+  name text primary key check (name in ('CHANGED', 'CREATED')),
+  -- When the last whole walk began.
+  walked_at timestamptz,
+  -- Every call that Vapi had listed until then is stored. It may go back: a call was found that should have been.
+  complete_through timestamptz,
+  -- How long Vapi was seen to take until it lists a change.
+  lag interval not null default '0'
+);
+insert into lockstep.call_walks (name) values ('CHANGED'), ('CREATED');
+
 select lockstep.protect_tables('public.call_logs', 'public.call_contents', 'lockstep.remote_ids', 'lockstep.call_facts',
-  'lockstep.call_events');
+  'lockstep.call_events', 'lockstep.call_walks');
 select lockstep.let_users_read('public.call_logs', 'public.call_contents');
 
 -- Remembers each remote id that a saga records. The organization is the one that the running function has entered.
@@ -163,12 +177,14 @@ grant usage on schema lockstep to lockstep_calls;
 grant select, update (claimed) on lockstep.remote_ids to lockstep_calls;
 grant select, insert, update on lockstep.call_facts to lockstep_calls;
 grant select, insert, update, delete on lockstep.call_events to lockstep_calls;
+grant select, update on lockstep.call_walks to lockstep_calls;
 grant select (id, call_content) on public.organizations to lockstep_calls;
 grant select (id, org_id) on public.agents, public.phone_numbers to lockstep_calls;
 grant select, insert, update, delete on public.call_logs, public.call_contents to lockstep_calls;
 grant select (id) on lockstep.deployment to lockstep_calls;
 create policy remote_ids_calls on lockstep.remote_ids to lockstep_calls using (remote_id <> '') with check (remote_id <> '');
 create policy call_facts_calls on lockstep.call_facts to lockstep_calls using (vapi_call_id <> '') with check (vapi_call_id <> '');
+create policy call_walks_calls on lockstep.call_walks to lockstep_calls using (name <> '') with check (name <> '');
 create policy call_events_calls on lockstep.call_events to lockstep_calls using (id is not null) with check (id is not null);
 create policy deployment_calls on lockstep.deployment for select to lockstep_calls using (only_one);
 create policy organizations_calls on public.organizations for select to lockstep_calls using (id is not null);
@@ -316,7 +332,9 @@ begin
   -- Only content whose fact has won.
   select coalesce(jsonb_object_agg(k, v), '{}') into v_content
     from jsonb_each(p_content) as c (k, v) where v_facts -> k = p_facts -> k;
-  update lockstep.call_facts set facts = v_facts where vapi_call_id = p_vapi_call_id;
+  update lockstep.call_facts set facts = v_facts,
+      created_at = coalesce((lockstep.fact(v_facts, 'createdAt') #>> '{}')::timestamptz, created_at)
+    where vapi_call_id = p_vapi_call_id;
   return lockstep.project_call(p_vapi_call_id, v_content) || jsonb_build_object('isNew', v_new);
 end
 $$;
@@ -481,7 +499,62 @@ language sql volatile security definer set search_path = '' as $$
       from lockstep.call_facts where state = 'HELD'), 0)::bigint);
 $$;
 
+-- The walks: { <name>: { walkedAt, completeThrough } }.
+create function lockstep.call_walks_state() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_object_agg(w.name, jsonb_build_object('walkedAt', w.walked_at, 'completeThrough', w.complete_through))
+    from lockstep.call_walks w;
+$$;
+
+-- A walk is over, and has read every page. p_previous: the walked_at that it began with; another walk may have ended since.
+-- p_lag_ms: how long Vapi is assumed to take until it lists a change. Returns the new complete_through, or null: this walk came too late.
+-- A held call, and an event that waits, may belong to anybody, so that nothing is complete beyond them.
+create function lockstep.call_walk_done(p_name text, p_previous timestamptz, p_walked_at timestamptz, p_lag_ms bigint) returns timestamptz
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_through timestamptz;
+begin
+  update lockstep.call_walks w set walked_at = p_walked_at,
+      complete_through = least(p_walked_at - greatest(w.lag, lockstep.ms(p_lag_ms)),
+        (select min(c.created_at) from lockstep.call_facts c where c.state = 'HELD'),
+        (select min(e.received_at) from lockstep.call_events e where e.quarantined))
+    where w.name = p_name and w.walked_at is not distinct from p_previous returning w.complete_through into v_through;
+  return v_through;
+end
+$$;
+
+-- A walk has found a call, changed at this time, that an earlier one should have found: nothing is complete beyond it, and Vapi takes at
+-- least so long until it lists a change.
+create function lockstep.call_walk_back(p_changed_at timestamptz) returns void
+language sql volatile security definer set search_path = '' as $$
+  update lockstep.call_walks set complete_through = least(complete_through, p_changed_at),
+      lag = greatest(lag, walked_at - p_changed_at)
+    where name = 'CHANGED' and complete_through > p_changed_at;
+$$;
+
+-- What an organization may rely on of the calls that were created in a period: { completeThrough, expected, stored }. expected: those that
+-- Vapi has told of and that name one of its assistants or numbers; stored: those in its log. Null times: the 24 hours before
+-- completeThrough.
+create function lockstep.call_ledger(p_org_id uuid, p_from timestamptz, p_to timestamptz) returns jsonb
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  v_through timestamptz := (select w.complete_through from lockstep.call_walks w where w.name = 'CHANGED');
+  v_to timestamptz := coalesce(p_to, v_through, now());
+  v_from timestamptz := coalesce(p_from, v_to - interval '24 hours');
+  v_stored integer;
+  v_held integer;
+begin
+  select count(*) into v_stored from lockstep.call_facts c
+    where c.org_id = p_org_id and c.created_at >= v_from and c.created_at < v_to;
+  select count(distinct c.vapi_call_id) into v_held from lockstep.remote_ids i
+    join lockstep.call_facts c on c.state <> 'SHOWN' and c.facts ? (i.resource || ':' || i.remote_id)
+    where i.org_id = p_org_id and c.created_at >= v_from and c.created_at < v_to;
+  return jsonb_build_object('completeThrough', v_through, 'expected', v_stored + v_held, 'stored', v_stored);
+end
+$$;
+
 select lockstep.own_functions('lockstep_saves', internal => '{remember_remote_ids}');
 select lockstep.own_functions('lockstep_calls',
-  exposed => '{observe_calls,call_event_store,call_events_take,call_events_apply,calls_claim,calls_give_up,call_events_quarantined,call_events_retry,calls_waiting}',
+  exposed => '{observe_calls,call_event_store,call_events_take,call_events_apply,calls_claim,calls_give_up,call_events_quarantined,call_events_retry,calls_waiting,
+    call_walks_state,call_walk_done,call_walk_back,call_ledger}',
   internal => '{merge_facts,fact,call_owner,kept_content,project_call,take_in_call}');

@@ -25,8 +25,9 @@ import { sweepKnowledgeBase } from '../../src/services/knowledge-base/sweep.ts';
 import { workOnKnowledgeBase } from '../../src/services/knowledge-base/work.ts';
 import type { SagaKind } from '../../src/services/saga/participant.ts';
 import { recoverAbandonedSagas } from '../../src/services/saga/recovery.ts';
-import { instant, type RunJournal, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
+import { instant, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
 import { supabaseConfig } from '../support/app.ts';
+import { Life } from '../support/life.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
 const FAR = 3_600_000;
@@ -94,53 +95,6 @@ class Remote {
     const found = this.got(of, id);
     of.delete(id);
     return found;
-  }
-}
-
-/** `late`: the request is applied only once recovery has begun. */
-type When = 'before' | 'after' | 'late';
-
-/** One process, which dies at one of its requests and transitions: nothing that it asked for is answered from then on. */
-class Life {
-  readonly ops: string[] = [];
-  readonly died: Promise<'died'>;
-  land = () => {};
-  readonly #at: { nth: number; when: When } | null;
-  #die: (value: 'died') => void = () => {};
-  #isDead = false;
-
-  constructor(at: { nth: number; when: When } | null = null) {
-    this.#at = at;
-    this.died = new Promise((resolve) => {
-      this.#die = resolve;
-    });
-  }
-
-  async do<T>(name: string, effect: () => T | Promise<T>): Promise<T> {
-    if (this.#isDead) return new Promise<never>(() => {});
-    const at = this.#at?.nth === this.ops.length ? this.#at : null;
-    this.ops.push(name);
-    if (at === null) return effect();
-    this.#isDead = true;
-    if (at.when === 'after') await effect();
-    if (at.when === 'late') {
-      this.land = () => {
-        this.land = () => {};
-        void effect();
-      };
-    }
-    this.#die('died');
-    return new Promise<never>(() => {});
-  }
-
-  journal(of: SagaJournal): RunJournal<unknown> {
-    return {
-      commit: (...args) => this.do('commit', () => of.commit(...args)),
-      abort: (...args) => this.do('abort', () => of.abort(...args)),
-      rolledBack: (...args) => this.do('rolledBack', () => of.rolledBack(...args)),
-      needsAttention: (...args) => this.do('needsAttention', () => of.needsAttention(...args)),
-      hold: (...args) => this.do('hold', () => of.hold(...args)),
-    };
   }
 }
 
@@ -581,6 +535,20 @@ describe('allowances', () => {
     expect(await begin('documents', upload({ content: 'y' }))).toMatchObject({ of: 'bytes', used: 10 });
   });
 
+  test('count a document that has failed as long as Vapi has its file', async () => {
+    await supabase.sql`select lockstep.set_allowance(${orgId}, null, 1, null)`;
+    const failed = upload({ content: 'Unreadable.' });
+    await supabase.sql`
+      insert into public.knowledge_base_documents (id, org_id, name, content_type, size_bytes, state, failure, vapi_file_id)
+      values (${failed.documentId}, ${orgId}, 'a.txt', 'text/plain', 1, 'FAILED', 'Unreadable.', ${randomUUID()})`;
+    expect(await begin('documents', upload({ content: 'Another one.' }))).toMatchObject({
+      ...{ outcome: 'ALLOWANCE_EXCEEDED', of: 'documents', allowance: 1, used: 1 },
+    });
+    await supabase.sql`
+      update public.knowledge_base_documents set vapi_file_id = null where id = ${failed.documentId}`;
+    expect(await begin('documents', upload({ content: 'Another one.' }))).toMatchObject({ outcome: 'BEGUN' });
+  });
+
   test('bound the bytes of one document, whatever the server lets through', async () => {
     await expect(begin('documents', upload({ content: 'x'.repeat(5 * 2 ** 20 + 1) }))).rejects.toMatchObject({
       code: '23514',
@@ -841,8 +809,8 @@ describe('the process dies', () => {
         await given?.(remote);
         const life = new Life(nth < 0 ? null : { nth, when });
         await Promise.race([run(remote, life), life.died]);
-        if (nth < 0) expect(life.ops.slice(0, ops.length)).toEqual(ops);
-        else expect(life.ops.at(-1)).toBe(op);
+        if (nth < 0) expect(life.steps.slice(0, ops.length)).toEqual(ops);
+        else expect(life.steps.at(-1)).toBe(op);
         await settle(remote, life);
         await expectAgreement(remote);
         // An upload that has not begun is nothing that anybody has heard of.

@@ -26,8 +26,9 @@ import {
 } from '../../src/services/phone-numbers/participant.ts';
 import type { SagaDefinition } from '../../src/services/saga/participant.ts';
 import { recoverAbandonedSagas } from '../../src/services/saga/recovery.ts';
-import { instant, type RunJournal, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
+import { instant, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
 import { supabaseConfig } from '../support/app.ts';
+import { Life } from '../support/life.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
 const FAR = 3_600_000;
@@ -77,66 +78,19 @@ class Vapi {
   }
 }
 
-type When = 'before' | 'after' | 'late';
-
-/** One owner, which dies at one of its steps: nothing that it asked for is answered from then on. */
-class Life {
-  readonly steps: string[] = [];
-  readonly died: Promise<'died'>;
-  /** Applies what was still under way. */
-  land = () => {};
-  readonly #at: { nth: number; when: When } | null;
-  #die: (value: 'died') => void = () => {};
-  #isDead = false;
-
-  constructor(at: { nth: number; when: When } | null = null) {
-    this.#at = at;
-    this.died = new Promise((resolve) => {
-      this.#die = resolve;
-    });
-  }
-
-  async do<T>(name: string, effect: () => T | Promise<T>): Promise<T> {
-    if (this.#isDead) return new Promise<never>(() => {});
-    const at = this.#at?.nth === this.steps.length ? this.#at : null;
-    this.steps.push(name);
-    if (at === null) return effect();
-    this.#isDead = true;
-    if (at.when === 'after') await effect();
-    if (at.when === 'late') {
-      this.land = () => {
-        this.land = () => {};
-        void effect();
-      };
-    }
-    this.#die('died');
-    return new Promise<never>(() => {});
-  }
-
-  journal<Row>(of: RunJournal<Row>): RunJournal<Row> {
-    return {
-      commit: (...args) => this.do('commit', () => of.commit(...args)),
-      abort: (...args) => this.do('abort', () => of.abort(...args)),
-      rolledBack: (...args) => this.do('rolledBack', () => of.rolledBack(...args)),
-      needsAttention: (...args) => this.do('needsAttention', () => of.needsAttention(...args)),
-      hold: (...args) => this.do('hold', () => of.hold(...args)),
-    };
-  }
-
-  voice(vapi: Vapi): Numbers {
-    const phoneNumbers: RemoteResources = {
-      timeoutMs: SETTINGS.requestTimeoutMs,
-      create: (body) => this.do('POST', () => vapi.write('POST', randomUUID(), body)),
-      update: (id, body) => this.do('PATCH', () => vapi.write('PATCH', id, body)),
-      remove: (id) => this.do('DELETE', () => vapi.write('DELETE', id, {})),
-      get: async (id) => {
-        const value = vapi.numbers.get(id);
-        return value === undefined ? { kind: 'gone' } : { kind: 'ok', value };
-      },
-      list: async () => ({ kind: 'ok', value: [...vapi.numbers.values()] }),
-    };
-    return { phoneNumbers };
-  }
+function voiceOf(vapi: Vapi, life: Life): Numbers {
+  const phoneNumbers: RemoteResources = {
+    timeoutMs: SETTINGS.requestTimeoutMs,
+    create: (body) => life.do('POST', () => vapi.write('POST', randomUUID(), body)),
+    update: (id, body) => life.do('PATCH', () => vapi.write('PATCH', id, body)),
+    remove: (id) => life.do('DELETE', () => vapi.write('DELETE', id, {})),
+    get: async (id) => {
+      const value = vapi.numbers.get(id);
+      return value === undefined ? { kind: 'gone' } : { kind: 'ok', value };
+    },
+    list: async () => ({ kind: 'ok', value: [...vapi.numbers.values()] }),
+  };
+  return { phoneNumbers };
 }
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
@@ -160,7 +114,7 @@ async function firstOwner(
     const leaseFrom = instant(systemClock);
     const begun = await life.do('begin', () => journal.begin(orgId, sagaId, 'one', { ...BEGIN, ...wish }));
     if (begun.outcome !== 'BEGUN') throw new Error(begun.outcome);
-    const kind = phoneNumberSaga(CARRIER).open(life.voice(vapi));
+    const kind = phoneNumberSaga(CARRIER).open(voiceOf(vapi, life));
     const run = new SagaRun({ ...ports, journal: life.journal(journal) }, kind, {
       ...{ orgId, saga: begun.saga, images: begun.images, deployment: begun.deployment },
       ...{ leaseFrom, leaseMs: FAR, taken: false, once: false, quarantined: false, pastDeadline: false },
@@ -194,7 +148,7 @@ async function recover(
       where id = ${sagaId}`;
     await recoverAbandonedSagas<unknown>(
       sagas,
-      () => ({ kind: definition.open(new Life().voice(vapi)), journal: sagas, ended: () => {} }),
+      () => ({ kind: definition.open(voiceOf(vapi, new Life())), journal: sagas, ended: () => {} }),
       { ...ports, owner: `after ${round}` },
     );
     if (round === 0 && landsInTime) dead.land();

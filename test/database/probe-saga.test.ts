@@ -23,8 +23,9 @@ import type {
   Written,
 } from '../../src/services/saga/participant.ts';
 import { recoverAbandonedSagas } from '../../src/services/saga/recovery.ts';
-import { instant, type RunJournal, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
+import { instant, type RunPorts, SagaRun } from '../../src/services/saga/run.ts';
 import { supabaseConfig } from '../support/app.ts';
+import { Life } from '../support/life.ts';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
 /** Nothing of a kind but this: no function of the journal is changed. */
@@ -136,54 +137,6 @@ class Remote {
 
   remove(id: string): ProviderReply<unknown> {
     return this.resources.delete(id) ? { kind: 'ok', value: {} } : { kind: 'gone' };
-  }
-}
-
-/** `late`: the request is applied only once recovery has begun. */
-type When = 'before' | 'after' | 'late';
-
-/** One owner, which dies at one of its requests and transitions: nothing that it asked for is answered from then on. */
-class Life {
-  readonly ops: string[] = [];
-  readonly died: Promise<'died'>;
-  /** Applies what was still under way. */
-  land = () => {};
-  readonly #at: { nth: number; when: When } | null;
-  #die: (value: 'died') => void = () => {};
-  #isDead = false;
-
-  constructor(at: { nth: number; when: When } | null = null) {
-    this.#at = at;
-    this.died = new Promise((resolve) => {
-      this.#die = resolve;
-    });
-  }
-
-  async do<T>(name: string, effect: () => T | Promise<T>): Promise<T> {
-    if (this.#isDead) return new Promise<never>(() => {});
-    const at = this.#at?.nth === this.ops.length ? this.#at : null;
-    this.ops.push(name);
-    if (at === null) return effect();
-    this.#isDead = true;
-    if (at.when === 'after') await effect();
-    if (at.when === 'late') {
-      this.land = () => {
-        this.land = () => {};
-        void effect();
-      };
-    }
-    this.#die('died');
-    return new Promise<never>(() => {});
-  }
-
-  journal(journal: SagaJournal): RunJournal<unknown> {
-    return {
-      commit: (...args) => this.do('commit', () => journal.commit(...args)),
-      abort: (...args) => this.do('abort', () => journal.abort(...args)),
-      rolledBack: (...args) => this.do('rolledBack', () => journal.rolledBack(...args)),
-      needsAttention: (...args) => this.do('needsAttention', () => journal.needsAttention(...args)),
-      hold: (...args) => this.do('hold', () => journal.hold(...args)),
-    };
   }
 }
 
@@ -436,7 +389,7 @@ describe.each(SCENARIOS)('$what', ({ parts, refuses, ops, status }) => {
     const life = new Life();
     const sagaId = randomUUID();
     await firstOwner({ orgId, remote }, sagaId, parts, life);
-    expect(life.ops).toEqual(ops);
+    expect(life.steps).toEqual(ops);
     await expectAgreement(orgId, sagaId, remote, status);
   });
 
@@ -451,7 +404,7 @@ describe.each(SCENARIOS)('$what', ({ parts, refuses, ops, status }) => {
     const life = new Life({ nth, when });
     const sagaId = randomUUID();
     await firstOwner({ orgId, remote }, sagaId, parts, life);
-    expect(life.ops.at(-1)).toBe(op);
+    expect(life.steps.at(-1)).toBe(op);
     await recover(sagaId, remote, life);
     await expectAgreement(orgId, sagaId, remote, op === 'begin' && when === 'before' ? null : status);
     // Whoever acts, the pivot is sent only when every stage before it is applied.
@@ -479,7 +432,7 @@ test('what an owner hands over is not sent again, and the next owner knows what 
     ...{ now: () => systemClock.now() + late, monotonic: () => systemClock.monotonic() + late },
   };
   await firstOwner({ orgId, remote }, sagaId, ['tool', 'agent', 'file'], life, clock);
-  expect(life.ops).toEqual(['begin', 'POST tool', 'PATCH agent', 'hold']);
+  expect(life.steps).toEqual(['begin', 'POST tool', 'PATCH agent', 'hold']);
   remote.lost = null;
   remote.refuses = WANTED['agent'] ?? null;
   await recover(sagaId, remote, life);

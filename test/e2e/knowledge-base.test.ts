@@ -1,7 +1,11 @@
 /** Documents over real HTTP: uploaded, read by Vapi, published, found twice, refused, removed. The jobs run when a test says so. */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { stampedName } from '../../src/domain/phone-numbers/stamp.ts';
+import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
+import { QUERY_TOOL_MAPPING_VERSION, renderQueryTool } from '../../src/services/knowledge-base/query-tool.ts';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 
 const ANSWER = `
@@ -345,5 +349,54 @@ describe('refuses', () => {
     await expect(caller.client.request(UPLOAD, { input: { file: { name: 'x', size: 1 } } })).rejects.toThrow(
       /multipart/,
     );
+  });
+});
+
+describe('the sweeps of 1,000 organizations, each with a number, a file and a tool', () => {
+  /** What is in step, in both systems. */
+  async function inStep(count: number): Promise<void> {
+    const { vapi, supabase } = lockstep;
+    const rows = Array.from({ length: count }, (_, nth) => {
+      const [orgId, documentId, sagaId] = [randomUUID(), randomUUID(), randomUUID()];
+      const file = vapi.files.create(DEFAULT_VAPI_ORG_ID, {
+        purpose: 'assistant',
+        metadata: { lockstep: { deployment: randomUUID(), orgId, documentId, sagaId } },
+      });
+      const tool = vapi.tools.create(
+        DEFAULT_VAPI_ORG_ID,
+        renderQueryTool(QUERY_TOOL_MAPPING_VERSION, [file.id], sagaId) as never,
+      );
+      const digits = `+1415${5_000_000 + nth}`;
+      const number = vapi.phoneNumbers.create(DEFAULT_VAPI_ORG_ID, {
+        ...{ provider: 'twilio', number: digits, name: stampedName(sagaId) },
+      });
+      return { orgId, documentId, sagaId, fileId: file.id, toolId: tool.id, numberId: number.id, digits };
+    });
+    await supabase.sql`
+      with r as (select * from jsonb_to_recordset(${supabase.sql.json(rows)}) as r ("orgId" uuid, "documentId" uuid, "sagaId" uuid,
+          "fileId" text, "toolId" text, "numberId" text, digits text)),
+        o as (insert into public.organizations (id, name) select "orgId", 'One of many' from r),
+        n as (insert into public.phone_numbers (org_id, number, provider, state, vapi_phone_number_id, last_saga_id, mapping_version)
+          select "orgId", digits, 'twilio', 'ACTIVE', "numberId", "sagaId", 1 from r),
+        d as (insert into public.knowledge_base_documents (id, org_id, name, content_type, size_bytes, state, vapi_file_id, last_saga_id,
+            was_ready) select "documentId", "orgId", 'a.txt', 'text/plain', 1, 'READY', "fileId", "sagaId", true from r)
+      insert into lockstep.query_tools (org_id, tool_id, file_ids, revision, last_saga_id, mapping_version)
+        select "orgId", "toolId", array["fileId"], 1, "sagaId", 1 from r`;
+  }
+
+  test('cost the lists of Vapi and a few database calls, and none for an organization', async () => {
+    await inStep(1_000);
+    const { vapi, app, supabase } = lockstep;
+    supabase.requests.reset();
+    expect(await app.sweepPhoneNumbers()).toMatchObject({ stopped: null, listed: 1_000, missing: 0 });
+    expect(await app.sweepKnowledgeBase()).toMatchObject({
+      ...{ stopped: null, files: 1_000, tools: 1_000, missingFiles: 0, repairedTools: 0 },
+    });
+    // A full page of 1,000 does not say whether it was the last one. Vapi has no pages of files.
+    expect(vapi.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      ...['GET /phone-number', 'GET /phone-number', 'GET /file', 'GET /tool', 'GET /tool'],
+    ]);
+    const calls = supabase.requests.all.map(({ path }) => path.slice('/rest/v1/rpc/'.length));
+    expect(calls.length).toBeLessThan(20);
   });
 });

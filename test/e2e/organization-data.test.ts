@@ -174,6 +174,20 @@ test('returns rows of the same microsecond exactly once, also while rows are add
   expect(before.edges.map(({ node }) => node.id)).toEqual(expected.slice(10, 18));
 });
 
+test('orders rows of the same moment by their id, whatever ranges of an index they come from', async () => {
+  const caller = await lockstep.newCaller();
+  await sql.unsafe(`
+    insert into public.call_logs (org_id, direction, started_at, ended_at, outcome)
+      select '${caller.orgId}', (array['INBOUND', 'OUTBOUND'])[1 + i % 2], '2026-05-05T12:00:00Z', '2026-05-05T12:01:00Z',
+        (array['COMPLETED', 'VOICEMAIL', 'BUSY'])[1 + i % 3] from generate_series(1, 24) as i`);
+  const expected = await idsIn(
+    `select id from public.call_logs where org_id = '${caller.orgId}' order by started_at desc, id desc`,
+  );
+  const list = 'calls(filter: { outcomes: [COMPLETED, VOICEMAIL, BUSY] })';
+  expect(await walk(caller.client, list, 5, 'forward')).toEqual(expected);
+  expect(await walk(caller.client, list, 5, 'backward')).toEqual(expected);
+});
+
 describe('filters', () => {
   let caller: Awaited<ReturnType<TestApp['newCaller']>>;
   let agents: { INBOUND: string; OUTBOUND: string };

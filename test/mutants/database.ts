@@ -129,6 +129,20 @@ export const DATABASE: readonly Mutant[] = [
       ],
     ],
   ),
+  ...plant(SAGA_FUNCTIONS, CONFORMANCE, [
+    [
+      'takeover-keeps-record',
+      'What an owner handed over counts also after another owner has sent more.',
+      'ambiguous = not v_once, handed_over = null,',
+      'ambiguous = not v_once,',
+    ],
+    [
+      'pivot-forgotten',
+      'The journal does not keep that the pivot may have been sent.',
+      "pivot_sent = pivot_sent or coalesce((p_request ->> 'pivotSent')::boolean, false)",
+      'pivot_sent = false',
+    ],
+  ]),
   ...plant(SAGA_FUNCTIONS, FUNCTIONS, [
     [
       'commit-without-answer',
@@ -171,18 +185,6 @@ export const DATABASE: readonly Mutant[] = [
       'A creation that was handed over is taken over at once.',
       "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint > 0",
       "quarantine_until = greatest(quarantine_until, case when (p_request ->> 'quarantineMs')::bigint < 0",
-    ],
-    [
-      'takeover-keeps-record',
-      'What an owner handed over counts also after another owner has sent more.',
-      'ambiguous = not v_once, handed_over = null,',
-      'ambiguous = not v_once,',
-    ],
-    [
-      'pivot-forgotten',
-      'The journal does not keep that the pivot may have been sent.',
-      "pivot_sent = pivot_sent or coalesce((p_request ->> 'pivotSent')::boolean, false)",
-      'pivot_sent = false',
     ],
     [
       'hold-lowers-quarantine',

@@ -2,6 +2,7 @@ import { ADMISSION } from './admission.ts';
 import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
+import { KNOWLEDGE_BASE } from './knowledge-base.ts';
 import { MAPPINGS } from './mapping.ts';
 import { OUTSIDE } from './outside.ts';
 import { PHONE_NUMBERS } from './phone-numbers.ts';
@@ -17,6 +18,7 @@ import { SAVES } from './saves.ts';
 export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
   ...PHONE_NUMBERS,
+  ...KNOWLEDGE_BASE,
   ...SAGA,
   ...MAPPINGS,
   ...SAVES,

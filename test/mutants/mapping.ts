@@ -3,6 +3,7 @@ import { type Mutant, plant } from './plant.ts';
 /** Planted bugs of mapping versions, render contexts, tools, and the job that renders agents anew. */
 
 const MAPPING = ['test/e2e/mapping.test.ts'];
+const RENDER_JOB = ['src/services/agents/render-job.test.ts'];
 const COMPARE = ['src/services/agents/compare.test.ts'];
 const ADOPTION = ['test/e2e/adoption.test.ts'];
 const RENDER = ['src/services/agents/render.test.ts'];
@@ -188,6 +189,20 @@ export const MAPPINGS: readonly Mutant[] = [
       '',
     ],
   ]),
+  ...plant('src/services/agents/render-job.ts', RENDER_JOB, [
+    [
+      'render-over-user',
+      'Rendering anew overwrites nothing, but begins a save after the one of a user.',
+      '...{ expectedRevision: revision, expectedSaveId: saveId },',
+      '...{ expectedRevision: null },',
+    ],
+    [
+      'render-without-lease',
+      'All replicas look at all stale agents.',
+      'if (!(await isLeader())) return report;',
+      'await isLeader();',
+    ],
+  ]),
   ...plant('src/services/agents/render-job.ts', MAPPING, [
     [
       'render-announces-always',
@@ -202,22 +217,10 @@ export const MAPPINGS: readonly Mutant[] = [
       "if (verdict.kind === 'missing') {",
     ],
     [
-      'render-over-user',
-      'Rendering anew overwrites nothing, but begins a save after the one of a user.',
-      '...{ expectedRevision: revision, expectedSaveId: saveId },',
-      '...{ expectedRevision: null },',
-    ],
-    [
       'render-failed-again',
       'An agent that Vapi refuses is sent again with each round.',
       "if (outcome.kind === 'failed') this",
       "if (outcome.kind === 'pending') this",
-    ],
-    [
-      'render-without-lease',
-      'All replicas look at all stale agents.',
-      'if (!(await isLeader())) return report;',
-      'await isLeader();',
     ],
   ]),
   ...plant('src/domain/agents/agent-config.ts', CONFIG, [

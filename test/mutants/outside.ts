@@ -731,12 +731,6 @@ export const OUTSIDE: readonly Mutant[] = [
         'if (accepted.size <= mostKept) return;',
         'if (accepted.size > 0) return;',
       ],
-      [
-        'token-kept-changed',
-        'A verdict is kept for keys that did not verify its token.',
-        'if (before !== null && before === keys.current() && typeof',
-        'if (before !== null && typeof',
-      ],
     ],
   ),
 ];

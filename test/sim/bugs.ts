@@ -10,7 +10,7 @@ import { CANARY, type Planted, type World } from './world.ts';
 
 /**
  * Tests of the tests: defects planted between the services and the simulated ports, each of which must turn the simulation
- * red. Lines are those of DESIGN 2, the list of defects found in a product that does this job by hand.
+ * red. "Line" numbers a defect that was found in a product which does this job without a protocol (docs/correctness.md).
  */
 export interface Bug {
   /** What goes wrong in the product that has it. */
@@ -121,7 +121,7 @@ class RowsBeforeVapi extends JournalModel {
 const at = (journal: SaveJournal, change: Partial<SaveJournal>): SaveJournal => ({ ...journal, ...change });
 
 export const BUGS: Record<string, Bug> = {
-  // The five safeguards of DESIGN 1.
+  // Safeguards of the protocol, switched off.
   'no-fence': {
     tells: 'the next save begins while a request of the last one may still be applied',
     planted: {
@@ -166,7 +166,7 @@ export const BUGS: Record<string, Bug> = {
     breaks: 'both systems are equal at rest',
   },
 
-  // DESIGN 2.
+  // Defects of a product without a protocol.
   'pushes-the-old-row': {
     tells: 'line 1: Vapi gets what the database held before the save',
     planted: {

@@ -6,8 +6,9 @@ const resources = {
 };
 
 /** The resources of a voice provider in tests that are about assistants. */
-export const UNUSED_RESOURCES: Pick<VoiceProvider, 'phoneNumbers' | 'files' | 'tools'> = {
+export const UNUSED_RESOURCES: Pick<VoiceProvider, 'phoneNumbers' | 'files' | 'tools' | 'calls'> = {
   phoneNumbers: resources,
   files: { ...resources, uploadTimeoutMs: 1_000, upload: unused },
   tools: resources,
+  calls: resources,
 };

@@ -307,6 +307,11 @@ describe.each(PROJECTS)('a project that signs %s', (_name, project) => {
   });
 });
 
+test.each(['HS384', 'HS512'])('rejects a token that the shared secret signed by %s', async (alg) => {
+  const { verify } = verifier({ jwtSecret: new Secret(SHARED) });
+  expect(await verify(await sign({ ...legacy, alg }))).toEqual(bad);
+});
+
 test('keeps the verdicts of a bounded number of tokens, those that were used last', async () => {
   const { verify } = verifier({ jwtSecret: new Secret(SHARED) }, 2);
   const [a, b, c] = await Promise.all([1, 2, 3].map((n) => sign(legacy, claims({ session: n }))));
@@ -352,6 +357,14 @@ describe('keys over HTTP', () => {
     expect(await verify(await sign(rs.signer))).toEqual(accepted);
     expect(await verify(await sign(stranger.signer))).toEqual(bad);
     expect(requests()).toBe(1);
+  });
+
+  test.each<[string, Record<string, unknown>]>([
+    ['another project', { iss: 'https://other.supabase.example/auth/v1' }],
+    ['another audience', { aud: 'service' }],
+  ])('reject a token for %s', async (_name, over) => {
+    const { verify } = await endpoint(serving(es.jwk));
+    expect(await verify(await sign(es.signer, claims(over)))).toEqual(bad);
   });
 
   test('rotation: a new key is found as soon as it may be asked for again, and the old one ends', async () => {

@@ -697,6 +697,21 @@ export type Database = {
       call_events_quarantined: { Args: { p_limit: number }; Returns: Json }
       call_events_retry: { Args: { p_ids: string[] }; Returns: number }
       call_events_take: { Args: { p_limit: number }; Returns: Json }
+      call_ledger: {
+        Args: { p_from: string; p_org_id: string; p_to: string }
+        Returns: Json
+      }
+      call_walk_back: { Args: { p_changed_at: string }; Returns: undefined }
+      call_walk_done: {
+        Args: {
+          p_lag_ms: number
+          p_name: string
+          p_previous: string
+          p_walked_at: string
+        }
+        Returns: string
+      }
+      call_walks_state: { Args: Record<PropertyKey, never>; Returns: Json }
       calls_claim: { Args: { p_limit: number }; Returns: number }
       calls_give_up: { Args: { p_limit: number }; Returns: number }
       calls_waiting: { Args: Record<PropertyKey, never>; Returns: Json }

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import type { CallStore } from '../../ports/calls/call-store.ts';
+import { CALL_WALKS, type CallStore, type CallWalkStore } from '../../ports/calls/call-store.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { inBatches, parsed } from './rpc-journal.ts';
+import { leaseOf } from './rpc-lease.ts';
 
 const observed = z.array(
   z.discriminatedUnion('state', [
@@ -41,6 +42,10 @@ const waiting = z.object({
   heldOldestMs: count,
 });
 
+const time = z.string().nullable();
+const walks = z.record(z.enum(CALL_WALKS), z.object({ walkedAt: time, completeThrough: time }));
+const ledger = z.object({ completeThrough: time, expected: count, stored: count });
+
 /** What Vapi tells of calls: the functions of supabase/migrations, one `rpc` each. */
 export function createCallStore(supabase: ServiceClient): CallStore {
   return {
@@ -69,5 +74,29 @@ export function createCallStore(supabase: ServiceClient): CallStore {
         supabase.rpc('call_events_retry', { p_ids: (ids === null ? null : [...ids]) as string[] }),
       ),
     waiting: () => parsed(waiting, supabase.rpc('calls_waiting')),
+    ledger: (orgId, from, to) =>
+      parsed(
+        ledger,
+        supabase.rpc('call_ledger', { p_org_id: orgId, p_from: from as string, p_to: to as string }),
+      ),
+  };
+}
+
+/** What the walks over Vapi's list of calls ask and note, one `rpc` each. */
+export function createCallWalkStore(supabase: ServiceClient): CallWalkStore {
+  return {
+    ...leaseOf(supabase, 'walk calls'),
+    observe: createCallStore(supabase).observe,
+    walks: () => parsed(walks, supabase.rpc('call_walks_state')),
+    walkDone: (name, previous, walkedAt, lagMs) =>
+      parsed(
+        time,
+        supabase.rpc('call_walk_done', {
+          ...{ p_name: name, p_previous: previous as string, p_walked_at: walkedAt, p_lag_ms: lagMs },
+        }),
+      ),
+    walkBack: async (changedAt) => {
+      await parsed(z.unknown(), supabase.rpc('call_walk_back', { p_changed_at: changedAt }));
+    },
   };
 }

@@ -7,6 +7,7 @@ import type { Log } from '../../ports/system.ts';
 import type {
   FileUpload,
   ProviderReply,
+  RemoteCalls,
   RemoteFiles,
   RemoteResource,
   RemoteResources,
@@ -105,7 +106,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
     async function attempt(): Promise<ProviderReply<T>> {
       const tooLarge = new AbortController();
-      const { secrets = [], ...sent } = extra;
+      const { secrets = [], dated = false, ...sent } = extra;
       try {
         const request = client(path, {
           method,
@@ -117,7 +118,12 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
         void request.on('downloadProgress', ({ transferred }) => {
           if (transferred > most) tooLarge.abort();
         });
-        if (secrets.length === 0) return read(method, await request, shape, redact);
+        if (secrets.length === 0) {
+          const response = await request;
+          const answered = read(method, response, shape, redact);
+          const at = dated ? httpDate(response.headers.date) : null;
+          return answered.kind === 'ok' && at !== null ? { ...answered, at } : answered;
+        }
         // Vapi may repeat these in an answer as well, under any name.
         return read(method, await request, shape, redactor([key, ...secrets]), true);
       } catch (error) {
@@ -155,6 +161,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
   const assistants = resources('assistant');
   const files = resources('file');
+  const calls = resources('call');
   const uploadTimeoutMs = options.uploadTimeoutMs ?? UPLOAD_TIMEOUT_MS;
   return {
     timeoutMs: options.timeoutMs,
@@ -183,6 +190,17 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
       FILE_ADDRESSES,
     ),
     tools: resources('tool'),
+    calls: withoutFields(
+      {
+        ...{ timeoutMs: options.timeoutMs, create: calls.create, get: calls.get },
+        list: (query) =>
+          call('GET', 'call', '/call', resourceList, {
+            searchParams: { ...query } as Record<string, string | number>,
+            dated: true,
+          }) as Promise<ProviderReply<RemoteResource[]>>,
+      } satisfies RemoteCalls,
+      CARRIER_SECRETS,
+    ),
   };
 }
 
@@ -205,6 +223,8 @@ interface Extra {
   body?: FormData;
   searchParams?: Record<string, string | number>;
   timeout?: Delays;
+  /** True: the reply says when Vapi answered. */
+  dated?: boolean;
   /** Besides the key: removed from every text that Vapi answers. */
   secrets?: Secret[];
 }
@@ -316,13 +336,14 @@ function messages(status: number, body: string, redact: (text: string) => string
 const SECONDS = /^\d+(\.\d+)?$/;
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
 
+/** Milliseconds since 1970. Null if the header is absent or invalid. */
+function httpDate(header: string | undefined): number | null {
+  return header !== undefined && HTTP_DATE.test(header) ? Date.parse(header) : null;
+}
+
 /** Milliseconds, at most ten minutes. Null if the header is absent or invalid. */
 function retryAfterMs(header: string | undefined): number | null {
   const text = header?.trim() ?? '';
-  const ms = SECONDS.test(text)
-    ? Number(text) * 1_000
-    : HTTP_DATE.test(text)
-      ? Date.parse(text) - Date.now()
-      : Number.NaN;
+  const ms = SECONDS.test(text) ? Number(text) * 1_000 : (httpDate(text) ?? Number.NaN) - Date.now();
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), 600_000);
 }

@@ -3,6 +3,7 @@
  * provides clock and ids.
  */
 import { AssistantStore } from './assistant-store.ts';
+import { type Call, type CallEndpoint, CallStore, callEndpoint } from './calls.ts';
 import type { Endpoint } from './endpoint.ts';
 import { FileStore, fileEndpoint } from './files.ts';
 import { isObject, type JsonObject } from './json.ts';
@@ -13,7 +14,7 @@ import { ToolStore, toolEndpoint } from './tools.ts';
 import { validateAssistant } from './validate.ts';
 
 /** Also the paths of the API. */
-export const RESOURCES = ['assistant', 'phone-number', 'file', 'tool'] as const;
+export const RESOURCES = ['assistant', 'phone-number', 'file', 'tool', 'call'] as const;
 export type ResourceName = (typeof RESOURCES)[number];
 
 export type AccountChange = StoreChange & { readonly of: ResourceName };
@@ -22,6 +23,8 @@ export interface AccountOptions extends Pick<StoreOptions, 'now' | 'id'> {
   readonly settings?: SettingsInput;
   /** Called after every change, in order. */
   readonly onChange?: (change: AccountChange) => void;
+  /** Called for every call that an API request made. */
+  readonly onCall?: (call: Call) => void;
 }
 
 export class VapiAccount {
@@ -30,11 +33,16 @@ export class VapiAccount {
   readonly files: FileStore;
   readonly tools: ToolStore;
   readonly numbers: Endpoint<PhoneNumber>;
+  readonly callStore: CallStore;
+  readonly calls: CallEndpoint;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
   readonly endpoints: Readonly<Record<ResourceName, Endpoint>>;
   readonly #initial: Settings;
   #settings: Settings;
 
-  constructor({ settings = {}, onChange = () => {}, ...base }: AccountOptions = {}) {
+  constructor({ settings = {}, onChange = () => {}, onCall = () => {}, ...base }: AccountOptions = {}) {
+    this.now = base.now ?? Date.now;
     this.#initial = changedSettings(undefined, settings);
     this.#settings = this.#initial;
     const current = () => this.#settings;
@@ -52,6 +60,14 @@ export class VapiAccount {
       current,
       (orgId, id) => this.assistants.get(orgId, id) !== undefined,
     );
+    this.callStore = new CallStore(options('call'));
+    this.calls = callEndpoint(this.callStore, {
+      now: this.now,
+      settings: current,
+      assistantExists: (orgId, id) => this.assistants.get(orgId, id) !== undefined,
+      phoneNumber: (orgId, id) => this.phoneNumbers.get(orgId, id),
+      onCreated: onCall,
+    });
     this.endpoints = {
       assistant: {
         noun: 'Assistant',
@@ -68,6 +84,7 @@ export class VapiAccount {
         (orgId, id) => this.files.get(orgId, id) !== undefined,
         (tool) => this.#isPinned(tool),
       ) as Endpoint,
+      call: this.calls as Endpoint,
     };
   }
 

@@ -4,10 +4,14 @@
  */
 import { RESOURCES, type ResourceName, type VapiAccount } from './account.ts';
 import type { Endpoint } from './endpoint.ts';
+import { callDelete } from './fields/call.ts';
 import type { Form } from './form.ts';
 import { isObject, type Json, type JsonObject } from './json.ts';
+import { readListQuery } from './list-query.ts';
 import { type NumberSearch, searchNumbers } from './phone-numbers.ts';
-import type { ListQuery, Resource, ResourceStore } from './resource-store.ts';
+import { readToken, refusalOf } from './public-token.ts';
+import type { Resource, ResourceStore } from './resource-store.ts';
+import { bodyProblems } from './rules.ts';
 
 export interface ApiRequest {
   readonly method: string;
@@ -17,6 +21,7 @@ export interface ApiRequest {
   readonly body: string | Form | { readonly tooLarge: true };
   readonly authorization: string | undefined;
   readonly userAgent: string | undefined;
+  readonly origin?: string | undefined;
 }
 
 interface ApiAnswer {
@@ -65,13 +70,17 @@ export function answerRequest(
   if (!request.authorization) {
     return refused(401, error('Missing Authorization Header.', 'Unauthorized', 401));
   }
-  const key = keyOf(keys, request.authorization);
-  if (!key) return refused(401, error(INVALID_KEY, 'Unauthorized', 401));
-
   const { method, path, query } = request;
-  const noRoute = refused(404, error(`Cannot ${method} ${path}`, 'Not Found', 404));
   const segments = path.split('/').filter((segment) => segment !== '');
   const route = segments.join('/');
+  const key = keyOf(keys, request.authorization);
+  const isWebCall = method === 'POST' && route === 'call/web';
+  const token = isWebCall && !key ? tokenOf(account, keys, request.authorization) : undefined;
+  if (isWebCall && (key ?? token)) return onWebCall(account, key ?? token, request, alter);
+  if (!key) return refused(401, error(INVALID_KEY, 'Unauthorized', 401));
+
+  const noRoute = refused(404, error(`Cannot ${method} ${path}`, 'Not Found', 404));
+  if (method === 'DELETE' && route === 'call') return deleteCalls(account, key.orgId, request);
   if (method === 'GET' && Object.hasOwn(EMPTY, route)) return read(EMPTY[route] ?? []);
   if (method === 'GET' && route === 'v2/phone-number') return search(account, key.orgId, query);
   const [name = '', id, ...rest] = segments;
@@ -113,8 +122,48 @@ function onCollection(endpoint: Endpoint, orgId: string, request: ApiRequest, al
   if (problems.length > 0) return invalid(problems);
   const refusal = endpoint.refuseCreate?.(orgId, body);
   if (refusal !== undefined) return bad(refusal);
-  const fields = endpoint.fields?.(body) ?? body;
-  return { answer: { status: 201, body: store.create(orgId, alter(fields)) }, applied: true };
+  const fields = alter(endpoint.fields?.(body) ?? body);
+  const created = endpoint.create?.(orgId, fields) ?? store.create(orgId, fields);
+  return { answer: { status: 201, body: created }, applied: true };
+}
+
+/** With the private key, or with a token for browsers. */
+function onWebCall(
+  account: VapiAccount,
+  by: { orgId: string; claims?: JsonObject } | undefined,
+  request: ApiRequest,
+  alter: Alter,
+): Answered {
+  const { calls } = account;
+  const body = readBody(request);
+  if (typeof body === 'string') return bad(body);
+  const problems = calls.webCallProblems(body);
+  if (by === undefined || problems.length > 0) return invalid(problems);
+  const forbidden = by.claims && refusalOf(by.claims, request.origin, body);
+  if (forbidden !== undefined) return refused(403, error(forbidden, 'Forbidden', 403));
+  const refusal = calls.refuseWebCall(by.orgId, body);
+  if (refusal !== undefined) return bad(refusal);
+  return { answer: { status: 201, body: calls.createWebCall(by.orgId, alter(body)) }, applied: true };
+}
+
+function tokenOf(account: VapiAccount, keys: readonly AcceptedKey[], authorization = '') {
+  const text = authorization.replace(/^Bearer +/i, '');
+  for (const { key, orgId } of keys) {
+    const claims = readToken(text, key, account.now());
+    if (claims?.['orgId'] === orgId) return { orgId, claims };
+  }
+  return undefined;
+}
+
+/** Several calls at once. Vapi does it later and answers with nothing that is documented. */
+function deleteCalls(account: VapiAccount, orgId: string, request: ApiRequest): Answered {
+  const body = readBody(request);
+  if (typeof body === 'string') return bad(body);
+  const problems = bodyProblems(callDelete, body);
+  const { ids } = body;
+  if (problems.length > 0 || !Array.isArray(ids)) return invalid([...problems, 'ids must be an array']);
+  for (const id of ids) account.calls.store.delete(orgId, String(id));
+  return { ...read({}), applied: true };
 }
 
 function listBy(store: ResourceStore, orgId: string, params: URLSearchParams) {
@@ -199,26 +248,6 @@ function refusedDelete({
     status,
     name === undefined ? error(message, 'Bad Request', status) : { error: name, message },
   );
-}
-
-function readListQuery(params: URLSearchParams): { query: ListQuery; problems: string[] } {
-  const query: Record<string, number> = {};
-  const problems: string[] = [];
-  for (const [name, text] of params) {
-    if (name === 'limit') {
-      const limit = text.trim() === '' ? Number.NaN : Number(text);
-      if (Number.isNaN(limit)) {
-        problems.push('limit must be a number conforming to the specified constraints');
-      } else if (limit < 0) problems.push('limit must not be less than 0');
-      // Nobody knows whether Vapi refuses or clamps a larger limit. The stand-in refuses, as for other documented maximums.
-      else if (limit > 1000) problems.push('limit must not be greater than 1000');
-      query['limit'] = Math.floor(limit);
-    } else if (/^(created|updated)At(Gt|Lt|Ge|Le)$/.test(name)) {
-      query[name] = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-      if (Number.isNaN(query[name])) problems.push(`${name} must be a Date instance`);
-    } else problems.push(`property ${name} should not exist`);
-  }
-  return { query, problems };
 }
 
 /** The fields of a body, or its problem. A missing body counts as one without fields, and so does a form where JSON belongs. */

@@ -19,6 +19,8 @@ export interface Endpoint<R extends Resource = Resource> {
   refuseDelete?(current: R): { status: number; message: string; error?: string } | undefined;
   /** The fields that a create's body stands for, if they are not the body itself. */
   fields?(body: JsonObject): JsonObject;
+  /** Creates and returns the answer, if it is not the resource itself. */
+  create?(orgId: string, body: JsonObject): JsonObject;
   /** The list, or why its query is refused, if it is not by `limit` and times. */
   list?(orgId: string, query: URLSearchParams): R[] | { problems: string[] };
   /** Called after a DELETE. */

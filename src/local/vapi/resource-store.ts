@@ -87,6 +87,18 @@ export class ResourceStore<R extends Resource = Resource> {
     return found?.orgId === orgId ? this.#settled(found) : undefined;
   }
 
+  /** The resource of any Vapi organization. */
+  find(id: string): R | undefined {
+    const found = this.#resources.get(id);
+    return found && this.#settled(found);
+  }
+
+  /** A change that Vapi makes by itself. `updatedAt` stays as it is if `quiet` is true. */
+  amend(id: string, changes: Changes, quiet = false): R | undefined {
+    const current = this.#resources.get(id);
+    return current && this.#put(current, changes, quiet);
+  }
+
   /** Returns the deleted resource (docs/vapi.md#status-codes). */
   delete(orgId: string, id: string): R | undefined {
     const current = this.get(orgId, id);
@@ -168,11 +180,12 @@ export class ResourceStore<R extends Resource = Resource> {
     return due === undefined ? resource : this.#put(resource, due);
   }
 
-  #put(current: R, changes: Changes): R {
+  #put(current: R, changes: Changes, quiet = false): R {
     const { id, orgId, createdAt } = current;
     const isNew = !this.#resources.has(id);
     // updatedAt strictly increases, even if the clock stands still or goes back.
-    const at = isNew ? Date.parse(createdAt) : Math.max(this.#now(), Date.parse(current.updatedAt) + 1);
+    const before = Date.parse(current.updatedAt);
+    const at = isNew || quiet ? before : Math.max(this.#now(), before + 1);
     const merged = { ...current, ...changes, id, orgId, createdAt, updatedAt: new Date(at).toISOString() };
     const kept = Object.entries(merged).filter(([, value]) => value !== undefined);
     const resource = Object.freeze(Object.fromEntries(kept)) as R;

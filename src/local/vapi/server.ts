@@ -7,6 +7,11 @@
  * - `POST /__stand-in/dashboard/:id` edits a resource of any kind like the dashboard (shallow merge), `DELETE` deletes it
  * - `GET /__stand-in/settings` returns the settings (see `settings.ts`), `PATCH` changes those in the body
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
+ * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
+ * - `GET /__stand-in/deliveries` lists the attempts to deliver a webhook, `DELETE` clears them
+ * - `POST /__stand-in/calls` plays a call (see `call-script.ts`) and returns it with its tool calls at its end; with `wait: false` its id at once
+ * - `GET /__stand-in/calls/:id` returns a call, and what was said so far
+ * - `POST /__stand-in/events` `{server, message}` sends one webhook, signed like any other
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
  * - `POST /__stand-in/reset` clears resources, faults and requests, and restores the settings
  */
@@ -17,6 +22,9 @@ import { z } from 'zod';
 import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
 import type { AssistantStore } from './assistant-store.ts';
+import { CallRunner, type PlayedCall } from './call-runner.ts';
+import type { CallScriptInput } from './call-script.ts';
+import type { CallStore } from './calls.ts';
 import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
 import type { FileStore } from './files.ts';
@@ -26,6 +34,14 @@ import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
 import type { ToolStore } from './tools.ts';
+import {
+  type Delivery,
+  type DeliveryAnswer,
+  sendWebhook,
+  type WebhookCredentialInput,
+  type WebhookPorts,
+  webhookCredentials,
+} from './webhooks.ts';
 
 /** The Vapi organization of a key without one. */
 export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
@@ -33,6 +49,8 @@ export const DEFAULT_VAPI_ORG_ID = '11111111-1111-4111-8111-111111111111';
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_FORM_BYTES = 64 * 1024 * 1024;
 const MAX_RECORDED = 10_000;
+/** Longer timers would expire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface VapiStandInOptions {
   /** 0 (the default): any free port. */
@@ -43,6 +61,8 @@ export interface VapiStandInOptions {
   readonly key?: string;
   /** Keeps the resources across restarts. Without it they are only in memory. */
   readonly dataFile?: string;
+  /** What webhooks are signed with, by the id that a server names. */
+  readonly credentials?: readonly WebhookCredentialInput[];
   /** Until `configure` changes them, and again after `reset`. */
   readonly settings?: SettingsInput;
   /** Epoch milliseconds. */
@@ -89,6 +109,7 @@ export interface VapiStandIn {
   readonly phoneNumbers: PhoneNumberStore;
   readonly files: FileStore;
   readonly tools: ToolStore;
+  readonly calls: CallStore;
   readonly settings: Settings;
   /** Oldest first; the last 10,000. */
   readonly requests: readonly RecordedRequest[];
@@ -97,6 +118,20 @@ export interface VapiStandIn {
   setKeys(keys: readonly KeyInput[]): void;
   /** Refuses this key with 401 from now on. */
   revokeKey(key: string): void;
+  /** Replaces the credentials that webhooks are signed with. */
+  setCredentials(credentials: readonly WebhookCredentialInput[]): void;
+  /** Plays a call to its end (see `call-script.ts`). Messages that are sent later are not waited for. */
+  playCall(script: CallScriptInput): Promise<PlayedCall>;
+  /** Starts to play a call, and returns its id. */
+  startCall(script: CallScriptInput): string;
+  /** Resolves at the end of a call that is being played. */
+  callFinished(id: string): Promise<PlayedCall>;
+  /** Resolves when no call is played and no message is to be sent. */
+  callsIdle(): Promise<void>;
+  /** The attempts to deliver a webhook, oldest first; the last 10,000. */
+  readonly deliveries: readonly Delivery[];
+  /** Sends one webhook, signed and repeated as the server says. */
+  deliver(server: JsonObject, message: JsonObject): Promise<DeliveryAnswer>;
   /** Changes the settings that are given (see `settings.ts`). Throws for an unknown setting or value. */
   configure(settings: SettingsInput): Settings;
   /** An edit of any resource in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
@@ -118,6 +153,9 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   const requests: RecordedRequest[] = [];
   const late = new Map<NodeJS.Timeout, () => void>();
   const delays = new Set<NodeJS.Timeout>();
+  const deliveries: Delivery[] = [];
+  const stopping = new AbortController();
+  let credentials = webhookCredentials.parse(options.credentials ?? []);
   let keys: readonly AcceptedKey[] = named([{ key }]);
   let dataFile: DataFile | undefined;
   const account = new VapiAccount({
@@ -125,6 +163,30 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     ...(ids ? { id: ids } : {}),
     ...(options.settings ? { settings: options.settings } : {}),
     onChange: (change) => dataFile?.append(change),
+    onCall: (call) => runner.created(call),
+  });
+
+  const webhooks: WebhookPorts = {
+    credentials: () => credentials,
+    settings: () => account.settings,
+    now: clock,
+    sleep: (ms) => delay(ms, delays),
+    onDelivery: (delivery) => {
+      if (deliveries.push(delivery) > MAX_RECORDED) deliveries.shift();
+      log(`webhook ${delivery.type} ${delivery.status ?? 'no answer'}`);
+    },
+    signal: stopping.signal,
+  };
+  const runner = new CallRunner(account, {
+    sleep: (ms) => delay(ms, delays),
+    deliver: async (receiver, message, onAttempted) => {
+      // Whoever receives a message about a call must find the call, also after kill -9.
+      await dataFile?.flushed();
+      // A call does not go on while the stand-in stops: it goes on after the next start.
+      const attempted = () => stopping.signal.aborted || onAttempted();
+      const answer = await sendWebhook(webhooks, receiver, message, attempted);
+      return stopping.signal.aborted ? new Promise(() => {}) : answer;
+    },
   });
 
   const server = createServer((request, response) => {
@@ -143,13 +205,15 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     await loaded.promise;
+    // Clients may take Vapi's clock from this header.
+    response.setHeader('date', new Date(clock()).toUTCString());
     // Not `new URL`, which throws on some addresses that clients can send.
     const [path = '/', ...query] = (incoming.url ?? '/').split('?');
     const bytes = await readBytes(incoming);
     if (path.startsWith('/__stand-in/')) {
       if (!isLoopback(incoming))
         return send(response, 403, error('Only from this machine', 'Forbidden', 403));
-      const [status, body] = control(incoming.method ?? '', path, bytes?.toString() ?? '');
+      const [status, body] = await control(incoming.method ?? '', path, bytes?.toString() ?? '');
       await dataFile?.flushed();
       return send(response, status, body);
     }
@@ -162,7 +226,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     { path, query }: { path: string; query: string },
     bytes: Buffer | undefined,
   ): Promise<void> {
-    const { authorization, 'user-agent': userAgent, 'content-type': contentType } = incoming.headers;
+    const { authorization, origin, 'user-agent': userAgent, 'content-type': contentType } = incoming.headers;
     const text = bytes?.toString();
     const form = bytes && (await readForm(contentType, bytes));
     const method = incoming.method ?? 'GET';
@@ -173,6 +237,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       body: form ?? text ?? { tooLarge: true },
       authorization,
       userAgent,
+      origin,
     };
     const body = form?.form ?? parsed(text);
     const { delayMs, holds, strike } = faults.take({
@@ -276,7 +341,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     late.set(timer, run);
   }
 
-  function control(method: string, path: string, text: string): [number, Json] {
+  async function control(method: string, path: string, text: string): Promise<[number, Json]> {
     const [, , what, id = ''] = path.split('/');
     const done: [number, Json] = [200, {}];
     try {
@@ -294,7 +359,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           requests.length = 0;
           return done;
         case 'POST dashboard':
-          return [200, standIn.dashboardEdit(id, z.record(z.string(), z.json()).parse(JSON.parse(text)))];
+          return [200, standIn.dashboardEdit(id, jsonObject.parse(JSON.parse(text)))];
         case 'DELETE dashboard':
           return [200, standIn.dashboardDelete(id)];
         case 'GET settings':
@@ -304,6 +369,29 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         case 'PUT keys':
           standIn.setKeys(keyInputs.parse(JSON.parse(text)));
           return done;
+        case 'PUT credentials':
+          standIn.setCredentials(JSON.parse(text));
+          return done;
+        case 'GET deliveries':
+          return [200, JSON.parse(JSON.stringify(deliveries))];
+        case 'DELETE deliveries':
+          deliveries.length = 0;
+          return done;
+        case 'POST calls': {
+          const { wait = true, ...script } = JSON.parse(text);
+          const started = standIn.startCall(script);
+          if (!wait) return [201, { id: started }];
+          return [200, JSON.parse(JSON.stringify(await standIn.callFinished(started)))];
+        }
+        case 'GET calls': {
+          const call = account.callStore.find(id) ?? unknown(id);
+          return [200, { call: account.calls.shown(call), messages: runner.messages(id) }];
+        }
+        case 'POST events': {
+          const event = z.strictObject({ server: jsonObject, message: jsonObject }).parse(JSON.parse(text));
+          const { status, body = null } = await standIn.deliver(event.server, event.message);
+          return [200, { status, body: body as Json }];
+        }
         case 'POST late':
           return [200, { applied: standIn.applyLate() }];
         case 'POST reset':
@@ -330,10 +418,12 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     throw problem;
   }
   loaded.resolve();
+  void delay(account.settings.resumeCallsAfterMs, delays).then(() => runner.resume());
   const { port } = server.address() as AddressInfo;
   let stopped: Promise<void> | undefined;
 
   async function stop(): Promise<void> {
+    stopping.abort();
     for (const timer of [...late.keys(), ...delays]) clearTimeout(timer);
     late.clear();
     await new Promise<void>((resolve) => {
@@ -351,11 +441,21 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
     phoneNumbers: account.phoneNumbers,
     files: account.files,
     tools: account.tools,
+    calls: account.callStore,
     get settings() {
       return account.settings;
     },
     requests,
     faults,
+    setCredentials: (inputs) => {
+      credentials = webhookCredentials.parse(inputs);
+    },
+    playCall: (script) => runner.play(script),
+    startCall: (script) => runner.start(script),
+    callFinished: (id) => runner.finished(id),
+    callsIdle: () => runner.idle(),
+    deliveries,
+    deliver: (receiver, message) => sendWebhook(webhooks, receiver, message),
     configure: (settings) => account.configure(settings),
     setKeys: (inputs) => {
       keys = named(inputs);
@@ -379,6 +479,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       account.reset();
       faults.clear();
       requests.length = 0;
+      deliveries.length = 0;
     },
     stop: () => {
       stopped ??= stop();
@@ -390,6 +491,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
 const HTML = { 'content-type': 'text/html' };
+
+const jsonObject = z.record(z.string(), z.json());
 
 const keyInputs = z.array(
   z.strictObject({ key: z.string().min(1), name: z.string().optional(), orgId: z.string().optional() }),
@@ -471,10 +574,13 @@ function isLoopback({ socket }: IncomingMessage): boolean {
 
 function delay(ms: number, timers: Set<NodeJS.Timeout>): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      resolve();
-    }, ms);
+    const timer = setTimeout(
+      () => {
+        timers.delete(timer);
+        resolve();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
     timers.add(timer);
   });
 }

@@ -61,6 +61,37 @@ const settingsSchema = z.strictObject({
   emptyFileIds: z.enum(['accepted', 'refused']).default('accepted'),
   /** What a query tool does with `function`. `dropped`: accepted, and in no answer. */
   queryToolFunction: z.enum(['kept', 'dropped', 'refused']).default('kept'),
+
+  /** How many calls the account can have at once, over all Vapi organizations. */
+  concurrencyLimit: z.number().int().min(0).default(10),
+  /**
+   * What `POST /call` does when no line is free: `waits` until there is one; `fails`: it is made, and ends with an error;
+   * `refused` with 400.
+   */
+  overConcurrency: z.enum(['waits', 'fails', 'refused']).default('waits'),
+  /** How many calls a bought number can make in a day, UTC. */
+  freeNumberDailyCalls: z.number().int().min(0).default(10),
+  /** For how many days lists have a call; null: for ever. */
+  callRetentionDays: z.number().min(0).nullable().default(null),
+  /** Whether answers about a call leave out its messages, artifact and analysis. */
+  zeroDataRetention: z.boolean().default(false),
+  /** Whether an outbound call is played by itself. `held`: only when `POST /__stand-in/calls` names it. */
+  outboundCalls: z.enum(['played', 'held']).default('played'),
+  /** Time from `POST /call` until the number rings. */
+  outboundDelayMs: ms.default(1_000),
+  /** What becomes of an outbound call that is played by itself. */
+  outboundOutcome: z.enum(['answered', 'not-answered', 'voicemail', 'busy', 'failed']).default('answered'),
+  /** Time from the start of the stand-in until it goes on with the calls that were on when it was killed. */
+  resumeCallsAfterMs: ms.default(3_000),
+  /** Whether `updatedAt` of a call moves when its cost and analysis are added after its end. */
+  lateCallFields: z.enum(['move-updatedAt', 'keep-updatedAt']).default('move-updatedAt'),
+
+  /** Whether a `backoffPlan` repeats a webhook that timed out. */
+  webhookRetryAfterTimeout: z.enum(['as-planned', 'never']).default('as-planned'),
+  /** Whether a `backoffPlan` repeats tool calls. */
+  toolCallRetries: z.enum(['as-planned', 'never']).default('as-planned'),
+  /** Whether a repeated webhook has a new timestamp and signature. */
+  webhookRetrySignature: z.enum(['new', 'same']).default('new'),
 });
 
 export type Settings = z.output<typeof settingsSchema>;

@@ -39,7 +39,7 @@ const consent: Rules = {
 };
 const endpointingRule: Rules = { 'regex!': text, regexOptions, 'timeoutSeconds!': num(0, 15) };
 
-const FIELDS: Rules = {
+export const assistantFields: Rules = {
   name: str(40),
   firstMessage: text,
   firstMessageInterruptionsEnabled: bool,
@@ -233,8 +233,8 @@ const LEGACY_FIELDS: Rules = {
 };
 
 /** The fields of the specification. A test compares them with Vapi's own description. */
-export const specified = shape(FIELDS);
-const assistant = shape({ ...FIELDS, ...LEGACY_FIELDS });
+export const specified = shape(assistantFields);
+const assistant = shape({ ...assistantFields, ...LEGACY_FIELDS });
 
 /**
  * Returns every problem of a create or an update, in Vapi's wording; an empty list means that the body is accepted. Create and update

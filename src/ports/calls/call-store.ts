@@ -1,4 +1,5 @@
 import type { Observation } from '../../domain/calls/observation.ts';
+import type { Lease } from '../lease.ts';
 
 /**
  * SHOWN: the call is in the log of an organization. HELD: whose it is is not known. FOREIGN: it is most likely of something else on the
@@ -59,4 +60,38 @@ export interface CallStore {
   /** Null: all of them. Returns how many. */
   retryQuarantined(ids: readonly string[] | null): Promise<number>;
   waiting(): Promise<CallsWaiting>;
+  /** Null: the 24 hours before completeThrough. */
+  ledger(orgId: string, from: string | null, to: string | null): Promise<CallLedger>;
+}
+
+/** CHANGED: by the last change. CREATED: by creation. */
+export const CALL_WALKS = ['CHANGED', 'CREATED'] as const;
+export type CallWalkName = (typeof CALL_WALKS)[number];
+
+/** Times are Vapi's, ISO-8601; null: no walk has ended yet. */
+export interface CallWalkState {
+  walkedAt: string | null;
+  completeThrough: string | null;
+}
+
+/** The walks over Vapi's list of calls. All methods may throw `DatabaseError`. */
+export interface CallWalkStore extends Lease, Pick<CallStore, 'observe'> {
+  walks(): Promise<Record<CallWalkName, CallWalkState>>;
+  /** `previous`: the walkedAt that the walk began with. Returns the new completeThrough; null: another walk has ended since. */
+  walkDone(
+    name: CallWalkName,
+    previous: string | null,
+    walkedAt: string,
+    lagMs: number,
+  ): Promise<string | null>;
+  /** A call, changed at this time, should have been found before. */
+  walkBack(changedAt: string): Promise<void>;
+}
+
+/** What an organization may rely on, of the calls that were created in a period. */
+export interface CallLedger {
+  /** Every call that Vapi had listed until then is stored. Null: no walk has ended yet. */
+  completeThrough: string | null;
+  expected: number;
+  stored: number;
 }

@@ -60,7 +60,7 @@ const FIELDS_V2 = [...FIELDS_V1, 'voicemailMessage', 'voicemailDetection'];
 /** Managed as soon as the deployment has named a server for events, and for ever after: an old one must be unset. */
 const EVENT_FIELDS = ['server', 'serverMessages'];
 
-/** Never phone-call-control, with which Vapi stops to end calls by itself (docs/vapi.md#server-messages). */
+/** Never phone-call-control, with which Vapi stops to end calls by itself (docs/vapi.md#webhook-kinds). */
 const SERVER_MESSAGES = ['status-update', 'end-of-call-report', 'tool-calls'];
 
 /** The model does not call a tool that no prompt names (docs/vapi.md#tools-must-be-named). The tenant's own prompt stays as it is. */
@@ -88,7 +88,7 @@ function renderV2(config: AgentConfig, stamp: Stamp, context: JsonObject): JsonO
   }
   if (config.endCall) tools.push({ type: 'endCall' });
   const booking = books(config, context);
-  // Without a server of their own, they are asked of the one of the assistant (docs/vapi.md#server-of-an-assistant).
+  // Without a server of their own, they are asked of the one of the assistant (docs/vapi.md#webhook-server).
   if (booking) tools.push(...APPOINTMENT_TOOLS.map((tool) => ({ type: 'function', function: { ...tool } })));
   return {
     ...v1,
