@@ -38,7 +38,7 @@ export function benchFunctions(batches: number): void {
     canonical_json: () => canonicalJson(input),
     render: () => renderAssistant(MAPPING_VERSION, config, stamp, {}),
     compare: () => differences(sent, answered),
-    observed_form: () => observedForm(MAPPING_VERSION, answered),
+    observed_form: () => observedForm(MAPPING_VERSION, {}, answered),
   };
   for (const [name, work] of Object.entries(functions)) {
     for (let warm = 0; warm < BATCH; warm += 1) work();

@@ -61,6 +61,7 @@ export async function benchSql(dataDir: string, saves: number): Promise<void> {
         remoteId: assistants[role],
         observed: observedForm(
           MAPPING_VERSION,
+          {},
           renderAssistant(
             MAPPING_VERSION,
             configOf(role),

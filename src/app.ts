@@ -37,7 +37,7 @@ import { addCallGauges, addGauges, createMetrics } from './server/metrics.ts';
 import { createReadiness } from './server/readiness.ts';
 import { createServer } from './server/server.ts';
 import { Shutdown } from './server/shutdown.ts';
-import type { WebhookSettings } from './server/webhook.ts';
+import { eventServerOf, type WebhookSettings } from './server/webhook.ts';
 import { Heartbeat } from './services/admission/heartbeat.ts';
 import { Pacer, type PaceSettings } from './services/admission/pacer.ts';
 import type { TransactionalAgentUpdate } from './services/agents/build.ts';
@@ -202,6 +202,7 @@ export function createApp(config: AppConfig): App {
       ...{ store, renders: createRpcRenderStore(serviceClient), admission: pacer },
       ...{ clock, log, meter, owner, save: saveForService },
       voice: () => account.voice,
+      eventServer: () => (config.webhook ? eventServerOf(config.webhook, server) : null),
     },
     config.recoveryIntervalMs,
   );
@@ -265,6 +266,7 @@ export function createApp(config: AppConfig): App {
     },
     changePhoneNumber: changeNumber,
     callLedger: calls.ledger,
+    receivesEvents: Boolean(config.webhook),
     reconciliation: {
       look: (orgId, assistantId) => lookNow({ store, limit, voice: () => account.voice }, orgId, assistantId),
       setDriftPolicy: (orgId, policy) => store.setDriftPolicy(orgId, policy),

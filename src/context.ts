@@ -44,6 +44,8 @@ export interface AppContext<Service = unknown> {
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
   callLedger: CallStore['ledger'];
+  /** Vapi sends the events of calls to this server. */
+  receivesEvents: boolean;
 }
 
 export interface ContextDeps<Service> {
@@ -59,6 +61,7 @@ export interface ContextDeps<Service> {
   changePhoneNumber: ChangePhoneNumber;
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
   callLedger: CallStore['ledger'];
+  receivesEvents: boolean;
   ids: Ids;
   log: Log;
 }
@@ -82,6 +85,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       changePhoneNumber: deps.changePhoneNumber,
       knowledgeBase: deps.knowledgeBase,
       callLedger: deps.callLedger,
+      receivesEvents: deps.receivesEvents,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 

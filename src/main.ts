@@ -19,6 +19,7 @@ import {
 } from './env.ts';
 import type { Embedded } from './local/embedded.ts';
 import type { Log } from './ports/system.ts';
+import type { WebhookSettings } from './server/webhook.ts';
 
 /** The process: environment in, server up, signals handled. */
 
@@ -58,10 +59,11 @@ async function main(config: Config): Promise<void> {
   if (supabase === undefined) throw new Error('there is no database');
   const { nextKey } = config.vapi;
   const vapi = embedded?.vapi ?? { baseUrl: config.vapi.baseUrl ?? VAPI_BASE_URL, key: config.vapi.key };
+  const webhook = config.webhook ?? (embedded?.vapi ? localWebhook(embedded.vapi.credential) : null);
 
   const secrets = [
     ...[vapi.key, nextKey, supabase.secretKey, supabase.jwtSecret],
-    ...(config.webhook?.secrets ?? []),
+    ...(webhook?.secrets ?? []),
   ].filter((secret): secret is Secret => secret !== null);
   const log = createLogger(config.logLevel, secrets, await destination());
   report = (line) => log.error({}, line);
@@ -70,8 +72,8 @@ async function main(config: Config): Promise<void> {
     throw new ConfigurationError(`${checked.variable} ${checked.problem}.`);
   const app = createApp({
     supabase,
-    vapi: { ...vapi, nextKey },
-    webhook: config.webhook,
+    vapi: { baseUrl: vapi.baseUrl, key: vapi.key, nextKey },
+    webhook,
     settings: config.settings,
     pace: config.pace,
     breaker: config.breaker,
@@ -206,6 +208,14 @@ async function startEmbedded(config: Config): Promise<Embedded> {
       if (config.logLevel === 'debug' || config.logLevel === 'trace') console.error(line);
     },
   });
+}
+
+/** The stand-in is on this machine, so that it reaches the address that the server listens on. */
+function localWebhook({ id, secret }: { id: string; secret: Secret }): WebhookSettings {
+  return {
+    ...{ publicUrl: null, credentialId: id, secrets: [secret] },
+    ...{ signatureHeader: 'x-signature', timestampHeader: 'x-timestamp' },
+  };
 }
 
 function isLoopback(host: string): boolean {

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { createRpcJournal, databaseError } from '../../src/adapters/supabase/rpc-journal.ts';
 import { leaseOf } from '../../src/adapters/supabase/rpc-lease.ts';
-import { createRpcSweepStore } from '../../src/adapters/supabase/rpc-sweep-store.ts';
+import { createRpcRenderStore, createRpcSweepStore } from '../../src/adapters/supabase/rpc-sweep-store.ts';
 import { createRpcVapiAccount } from '../../src/adapters/supabase/rpc-vapi-account.ts';
 import {
   systemClock as clock,
@@ -69,6 +69,7 @@ export function adoptPorts({ client, vapi: { key, voice }, settings, log }: Vapi
     voice,
     store: createRpcSweepStore(client),
     account: () => createRpcVapiAccount(client)(''),
+    eventContext: () => createRpcRenderStore(client).eventContext(),
     hasAgent: async (orgId, role) => {
       const { data, error, status } = await client
         .from('agents')

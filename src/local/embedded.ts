@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { SupabaseConfig } from '../adapters/supabase/clients.ts';
 import { Secret } from '../domain/secret.ts';
@@ -21,8 +22,8 @@ export interface EmbeddedOptions {
 
 export interface Embedded {
   supabase: SupabaseConfig;
-  /** Null if no stand-in was started. */
-  vapi: { baseUrl: string; key: Secret } | null;
+  /** Null if no stand-in was started. `credential`: the one that it signs events with. */
+  vapi: { baseUrl: string; key: Secret; credential: { id: string; secret: Secret } } | null;
   /** The demo organizations' users, and the headers of each once signed in. */
   demo: {
     users: typeof DEMO_USERS;
@@ -40,6 +41,8 @@ const DEMO_PASSWORD = 'lockstep-demo';
 
 const SUPABASE_PORT = 54_321;
 const VAPI_PORT = 4_010;
+/** Of the credential with which the stand-in signs events. Always the same, so that no start moves the agents. */
+const CREDENTIAL_ID = '10c0571e-0000-4000-8000-000000000001';
 
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const { log } = options;
@@ -64,6 +67,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
     }),
   );
   const key = options.standIn?.key?.reveal() ?? keptKey(join(options.dataDir, 'vapi-key'));
+  // As a person would have made it in the dashboard.
+  const credential = { id: CREDENTIAL_ID, secret: new Secret(randomBytes(24).toString('base64url')) };
   const standIn =
     options.standIn === null
       ? null
@@ -79,7 +84,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
       jwtSecret: new Secret(supabase.jwtSecret),
       timeoutMs: options.databaseTimeoutMs,
     },
-    vapi: standIn === null ? null : { baseUrl: standIn.url, key: new Secret(key) },
+    vapi: standIn === null ? null : { baseUrl: standIn.url, key: new Secret(key), credential },
     demo: {
       users: DEMO_USERS,
       headersOf: async (email) => {

@@ -31,7 +31,8 @@ create table public.agents (
 
 -- What agents_stale looks for: agents of an older mapping version, and those whose document may depend on something else.
 create index agents_by_mapping on public.agents (mapping_version, id);
-create index agents_with_context on public.agents (id) where context <> '{}' or config @> '{"useKnowledgeBase": true}';
+create index agents_with_tool on public.agents (id) where context ? 'toolId' or config @> '{"useKnowledgeBase": true}';
+create index agents_by_event_server on public.agents (coalesce((context -> 'server')::text, ''), id);
 
 create table public.agent_revisions (
   agent_id uuid not null references public.agents (id) on delete cascade,
@@ -79,7 +80,14 @@ create table lockstep.observed (
 );
 create index observed_by_org on lockstep.observed (org_id);
 
-select lockstep.protect_tables('public.agents', 'public.agent_revisions', 'lockstep.observed');
+-- Where Vapi sends the events of all agents. No row: never anywhere, and agents do not name a server.
+create table lockstep.event_server (
+  only_one boolean primary key default true check (only_one),
+  -- { url, credentialId }. JSON null: nowhere any more, and agents that named one must say so explicitly.
+  document jsonb not null check (jsonb_typeof(document) in ('object', 'null'))
+);
+
+select lockstep.protect_tables('public.agents', 'public.agent_revisions', 'lockstep.observed', 'lockstep.event_server');
 select lockstep.let_users_read('public.agents', 'public.agent_revisions');
 select lockstep.let_saves('select, insert, update', 'public.agents', 'lockstep.observed');
 select lockstep.let_saves('select, insert', 'public.agent_revisions');
@@ -94,12 +102,40 @@ language sql stable set search_path = '' as $$
     'adoptable', a.adoptable);
 $$;
 
--- What goes into the document of an agent with this configuration besides the configuration, at this moment: { toolId? }. A feature
--- that adds something replaces this function; what it reads must be readable by lockstep_saves, for the one organization, and by
--- lockstep_sweep, for all. Only a configuration for which the index agents_with_context has an entry may have a context.
+-- Knows what the one Vapi account has to do with this deployment, and nothing of any organization.
+select lockstep.make_role('lockstep_account');
+grant usage on schema lockstep to lockstep_account;
+grant select, insert, update on lockstep.event_server to lockstep_account;
+create policy event_server_account on lockstep.event_server to lockstep_account using (only_one) with check (only_one);
+
+-- Sets where Vapi sends the events of agents, null: nowhere. Agents that say something else are stale then (see agents_stale).
+-- Returns whether that changed anything.
+create function lockstep.set_event_server(p_url text, p_credential_id text) returns boolean
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  if p_url is null then
+    update lockstep.event_server set document = 'null' where document <> 'null';
+  else
+    insert into lockstep.event_server as e (document)
+      values (jsonb_build_object('url', p_url, 'credentialId', p_credential_id))
+      on conflict (only_one) do update set document = excluded.document where e.document <> excluded.document;
+  end if;
+  return found;
+end
+$$;
+
+-- What every agent's context says of it: { server? }.
+create function lockstep.event_context() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce((select jsonb_build_object('server', e.document) from lockstep.event_server e), '{}');
+$$;
+
+-- What goes into the document of an agent with this configuration besides the configuration, at this moment: { server?, toolId? }. A
+-- feature that adds something replaces this function; what it reads must be readable by lockstep_saves, for the one organization, and
+-- by lockstep_sweep, for all. agents_stale must find the agents for which it changes by an index.
 create function lockstep.agent_context(p_org_id uuid, p_config jsonb) returns jsonb
 language sql stable set search_path = '' as $$
-  select '{}'::jsonb;
+  select lockstep.event_context();
 $$;
 
 -- Begins a save of an organization's agents (see lockstep.may_begin).
@@ -266,5 +302,8 @@ language sql stable set search_path = '' as $$
     on r.agent_id = (x ->> 'resourceId')::uuid and r.revision = (x ->> 'revision')::integer;
 $$;
 
+revoke execute on function lockstep.event_context() from public, anon, authenticated, service_role;
+grant execute on function lockstep.event_context() to lockstep_saves;
+select lockstep.own_functions('lockstep_account', exposed => '{set_event_server,event_context}');
 select lockstep.own_functions('lockstep_saves', exposed => '{begin_agents}',
   internal => '{digest,agent_context,agent_json,apply_agents,close_agents,rows_agents}');

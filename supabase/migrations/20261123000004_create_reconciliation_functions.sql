@@ -124,12 +124,12 @@ create function lockstep.sweep_listed(p_assistant_ids text[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(jsonb_build_object(
       'orgId', a.org_id, 'agentId', a.id, 'assistantId', a.vapi_assistant_id, 'revision', a.revision,
-      'saveId', a.last_save_id, 'mappingVersion', a.mapping_version, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
+      'saveId', a.last_save_id, 'mappingVersion', a.mapping_version, 'context', a.context, 'hash', (select o.hash from lockstep.observed o where o.agent_id = a.id),
       'news', a.missing_since is not null or a.unconfirmed or a.drift <> '[]',
       'busy', lockstep.is_busy(a.org_id, 'agents'))), '[]')
   from unnest(p_assistant_ids) as i (id)
-  cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, mapping_version, missing_since, unconfirmed,
-      drift
+  cross join lateral (select id, org_id, vapi_assistant_id, revision, last_save_id, mapping_version, context, missing_since,
+      unconfirmed, drift
     from public.agents where vapi_assistant_id = i.id limit 1) as a;
 $$;
 
@@ -158,12 +158,25 @@ language sql stable security definer set search_path = '' as $$
          order by a.id limit p_limit) as o
       union
       (select a.id, a.org_id, a.role, a.vapi_assistant_id, a.revision, a.last_save_id from public.agents a
-        where (a.context <> '{}' or a.config @> '{"useKnowledgeBase": true}')
+        where (a.context ? 'toolId' or a.config @> '{"useKnowledgeBase": true}')
           and a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
           and a.missing_since is null and a.drift = '[]'
           and a.context is distinct from lockstep.agent_context(a.org_id, a.config)
           and not lockstep.is_busy(a.org_id, 'agents')
-        order by a.id limit p_limit)) as f
+        order by a.id limit p_limit)
+      union
+      -- Two ranges of the index, each in its order, so that no other agent is read.
+      (select a.id, a.org_id, a.role, a.vapi_assistant_id, a.revision, a.last_save_id from public.agents a
+        where coalesce((a.context -> 'server')::text, '') < (select coalesce((lockstep.event_context() -> 'server')::text, ''))
+          and a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+          and a.missing_since is null and a.drift = '[]' and not lockstep.is_busy(a.org_id, 'agents')
+        order by coalesce((a.context -> 'server')::text, ''), a.id limit p_limit)
+      union
+      (select a.id, a.org_id, a.role, a.vapi_assistant_id, a.revision, a.last_save_id from public.agents a
+        where coalesce((a.context -> 'server')::text, '') > (select coalesce((lockstep.event_context() -> 'server')::text, ''))
+          and a.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+          and a.missing_since is null and a.drift = '[]' and not lockstep.is_busy(a.org_id, 'agents')
+        order by coalesce((a.context -> 'server')::text, ''), a.id limit p_limit)) as f
      order by f.id limit p_limit) as s;
 $$;
 
@@ -301,7 +314,7 @@ $$;
 -- Both roles ask; each sees what its own policies show.
 revoke execute on function lockstep.is_busy(uuid, text) from public, anon, authenticated, service_role;
 grant execute on function lockstep.is_busy(uuid, text) to lockstep_saves, lockstep_sweep;
-grant execute on function lockstep.agent_context(uuid, jsonb) to lockstep_sweep;
+grant execute on function lockstep.agent_context(uuid, jsonb), lockstep.event_context() to lockstep_sweep;
 select lockstep.own_functions('lockstep_sweep',
   exposed => '{lease_take,lease_release,sweep_lookup,sweep_listed,sweep_page,sweep_done,agents_stale}');
 select lockstep.own_functions('lockstep_saves', exposed => '{sweep_note,sweep_orphans,set_drift_policy}');

@@ -114,10 +114,10 @@ language sql volatile set search_path = '' as $$
     on conflict (org_id) do update set dirty = true, check_at = excluded.check_at, attempts = 0;
 $$;
 
--- What is rendered into an agent besides its configuration: the tool of its organization, if the agent uses it.
+-- What is rendered into an agent besides its configuration: where its events go, and the tool of its organization, if it uses it.
 create or replace function lockstep.agent_context(p_org_id uuid, p_config jsonb) returns jsonb
 language sql stable set search_path = '' as $$
-  select coalesce(
+  select lockstep.event_context() || coalesce(
     (select jsonb_build_object('toolId', t.tool_id) from lockstep.query_tools t
       where t.org_id = p_org_id and t.tool_id is not null and not t.removing and lockstep.tool_wanted(p_org_id)
         and (p_config ->> 'useKnowledgeBase')::boolean),

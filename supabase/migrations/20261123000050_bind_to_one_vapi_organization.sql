@@ -2,9 +2,6 @@
 -- every assistant missing, and make new ones there.
 alter table lockstep.deployment add column vapi_org_id text;
 
--- Knows which Vapi organization that is, and nothing of any organization of ours.
-select lockstep.make_role('lockstep_account');
-grant usage on schema lockstep to lockstep_account;
 grant select, update (vapi_org_id) on lockstep.deployment to lockstep_account;
 create policy deployment_account_select on lockstep.deployment for select to lockstep_account using (id is not null);
 create policy deployment_account_update on lockstep.deployment for update to lockstep_account

@@ -56,6 +56,7 @@ const FOUND: JsonObject = {
   voice: { provider: 'azure', voiceId: 'andrew', speed: 1.2 },
   transcriber: { provider: 'deepgram', model: 'nova-3', language: 'en' },
   endCallMessage: 'Goodbye.',
+  server: { url: 'https://theirs.example', secret: 'hunter2-hunter2' },
   metadata: { crm: 'A-17' },
 };
 
@@ -90,7 +91,7 @@ describe('agent adopt', () => {
         ...{ endCall: true, transferTo: [], extraMetadata: { crm: 'A-17' } },
         voice: { provider: 'azure', voiceId: 'andrew' },
       },
-      untouched: ['endCallMessage'],
+      untouched: ['endCallMessage', 'server'],
     });
     const lost = 'lost' in plan ? plan.lost.map(({ path }) => path) : [];
     expect(lost).toEqual(expect.arrayContaining(['model.toolIds', 'model.tools', 'voice.speed']));
@@ -125,6 +126,27 @@ describe('agent adopt', () => {
     const after = stored();
     for (const [field, value] of Object.entries(before)) expect(after[field] ?? null, field).toEqual(value);
     expect(after['voicemailMessage'] ?? null).toBeNull();
+    // Vapi does not show the secret, so it must not be written back without it.
+    expect(after['isServerUrlSecretSet']).toBe(true);
+  });
+
+  test('says so if the server for events would replace one that the assistant has, and puts that back with an undo', async () => {
+    const { sql } = lockstep.supabase;
+    await sql`select public.set_event_server('https://lockstep.example.com/vapi/events', '3f7d1b9a-5c2e-4806-9d4f-a1b2c3d4e5f6')`;
+    try {
+      const plan = await adopt({ dryRun: true });
+      expect(plan).toMatchObject({ outcome: 'PLANNED', untouched: ['endCallMessage'] });
+      expect('lost' in plan && plan.lost.find(({ path }) => path === 'server.url')).toEqual({
+        path: 'server.url',
+        ours: 'https://lockstep.example.com/vapi/events',
+        theirs: 'https://theirs.example',
+      });
+      lockstep.vapi.faults.add({ kind: 'wrong-body', path: 'name', value: 'x', match: { method: 'PATCH' } });
+      expect(await adopt()).toMatchObject({ outcome: 'NOT_ADOPTED' });
+      expect(stored()).toMatchObject({ server: { url: 'https://theirs.example' } });
+    } finally {
+      await sql`delete from lockstep.event_server`;
+    }
   });
 
   test.each<[string, () => Partial<AdoptWish>]>([

@@ -153,6 +153,8 @@ describe('one wrong value: a ValidationError that names it', () => {
     ['no destinations at all', { transferTo: null }, 'transferTo', /null/],
     ['neither true nor false', { endCall: null }, 'endCall', /null/],
     ['neither true nor false', { useKnowledgeBase: null }, 'useKnowledgeBase', /null/],
+    ['neither true nor false', { bookAppointments: null }, 'bookAppointments', /null/],
+    ['booking without a server for events', { bookAppointments: true }, 'bookAppointments', /PUBLIC_URL/],
     ['an empty voicemail', { voicemailMessage: '' }, 'voicemailMessage', /empty/],
     ['a long voicemail', { voicemailMessage: long(1001) }, 'voicemailMessage', /1001.*1000/],
     ['a negative revision', { expectedRevision: -1 }, 'expectedRevision', /0 to/],
@@ -507,9 +509,12 @@ describe('generated input', () => {
     expect(seen.get('ValidationError')).toBeGreaterThan(10);
   });
 
+  /** This server receives no events. */
+  const unbooked = agentConfigs().map((config) => ({ ...config, bookAppointments: false }));
+
   test('everything that the rules allow is saved and returned as it was sent', async () => {
     await fc.assert(
-      fc.asyncProperty(agentConfigs(), agentConfigs(), async (inbound, outbound) => {
+      fc.asyncProperty(unbooked, unbooked, async (inbound, outbound) => {
         const { agents } = expectAnswer(
           await save(caller.client, { inbound, outbound }),
           'UpdateAgentsSuccess',

@@ -182,6 +182,7 @@ describe('what it does', () => {
       voicemailMessage: 'Please call us back.',
       // Without a document it changes nothing in Vapi.
       useKnowledgeBase: true,
+      bookAppointments: false,
     };
     const { agents } = await committed({ inbound });
     expect(agents).toEqual([
@@ -465,12 +466,15 @@ describe('an agent that was saved before a field existed', () => {
   test('is read with the default, and a save that changes nothing keeps its revision', async () => {
     await committed(both('old'));
     await lockstep.supabase.sql`
-      update public.agents set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase}'::text[]
+      update public.agents set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase,bookAppointments}'::text[]
       where org_id = ${caller.orgId}`;
     await lockstep.supabase.sql`
-      update public.agent_revisions set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase}'::text[]
+      update public.agent_revisions set config = config - '{transferTo,endCall,voicemailMessage,useKnowledgeBase,bookAppointments}'::text[]
       where org_id = ${caller.orgId}`;
-    const defaults = { transferTo: [], endCall: false, voicemailMessage: null, useKnowledgeBase: false };
+    const defaults = {
+      ...{ transferTo: [], endCall: false, voicemailMessage: null },
+      ...{ useKnowledgeBase: false, bookAppointments: false },
+    };
     expect((await readAgents(caller.client)).INBOUND).toMatchObject(defaults);
     expect(await committed({ ...both('old'), inbound: { endCall: false } })).toMatchObject({
       agents: [

@@ -332,6 +332,7 @@ async function objects(caller: Caller): Promise<void> {
     },
     knowledgeBase: { upload: unused, remove: unused },
     callLedger: unused,
+    receivesEvents: false,
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,

@@ -717,8 +717,8 @@ export const EDGE: readonly Mutant[] = [
     [
       'env-secret-stays',
       'A child process sees the master key in its environment.',
-      "  'VAPI_PRIVATE_KEY',\n  'VAPI_PRIVATE_KEY_NEXT',\n] as const;",
-      "  'VAPI_PRIVATE_KEY_NEXT',\n] as const;",
+      "  'VAPI_PRIVATE_KEY',\n  'VAPI_PRIVATE_KEY_NEXT',\n  'VAPI_WEBHOOK_SECRET',",
+      "  'VAPI_PRIVATE_KEY_NEXT',\n  'VAPI_WEBHOOK_SECRET',",
     ],
     [
       'env-swapped-pace',

@@ -207,7 +207,7 @@ export const RECONCILIATION: readonly Mutant[] = [
     [
       'same-any-content',
       'An edit with the right stamp counts as the same.',
-      'return jsonEqual(observedForm(agent.mappingVersion, assistant), agent.observed);',
+      'return jsonEqual(observedForm(agent.mappingVersion, agent.context, assistant), agent.observed);',
       'return true;',
     ],
     [

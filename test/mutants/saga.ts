@@ -341,14 +341,14 @@ export const SAGA: readonly Mutant[] = [
     [
       'undo-with-own-stamp',
       'An undo puts the old content back with the stamp of the save that failed.',
-      'before.content : this.#document(before);',
-      'before.content : this.#document({ ...before, sagaId: this.#saga.sagaId });',
+      '...this.#document(before) };',
+      '...this.#document({ ...before, sagaId: this.#saga.sagaId }) };',
     ],
     [
       'undo-own-mapping',
       'An undo renders the old configuration with a mapping that it was not saved with.',
-      'before.content : this.#document(before);',
-      'before.content : this.#document({ ...before, mappingVersion: Math.min(before.mappingVersion, this.#saga.mappingVersion) });',
+      '...this.#document(before) };',
+      '...this.#document({ ...before, mappingVersion: Math.min(before.mappingVersion, this.#saga.mappingVersion) }) };',
     ],
   ]),
   ...plant('src/services/saga/recovery.ts', RECOVERY, [

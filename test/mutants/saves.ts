@@ -541,8 +541,8 @@ export const SAVES: readonly Mutant[] = [
       [
         'undo-with-own-revision',
         'An undo puts the old content back with the revision of the save that failed.',
-        'before.content : this.#document(before);',
-        'before.content : this.#document({ ...before, revision: this.#image.after.revision });',
+        '...this.#document(before) };',
+        '...this.#document({ ...before, revision: this.#image.after.revision }) };',
       ],
     ],
   ),

@@ -31,7 +31,9 @@ const RICH: AgentConfig = {
   endCall: true,
   voicemailMessage: 'Please call us back.',
   useKnowledgeBase: true,
+  bookAppointments: true,
 };
+const EVENTS = { url: 'https://lockstep.example.com/vapi/events', credentialId: ID };
 const AGENT = renderAssistant(2, RICH, STAMP, { toolId: ID });
 const QUERY_TOOL = renderQueryTool(QUERY_TOOL_MAPPING_VERSION, [ID], ID);
 const BOUGHT = { provider: 'vapi', numberDesiredAreaCode: '628', name: 'ls1.Zr1mW5nXQ3yKf0aP8tLcUg' };
@@ -60,7 +62,17 @@ async function documents(): Promise<Sample[]> {
     sample('an agent of version 1', assistant, renderAssistant(1, PLAIN, STAMP, {}), ['firstMessage']),
     sample('an agent of version 1 with everything', assistant, renderAssistant(1, RICH, STAMP, {})),
     sample('an agent of version 2', assistant, renderAssistant(2, PLAIN, STAMP, {}), nulls),
+    // The SDK takes the kinds of backoff, and status codes, for objects.
+    sample('an agent that names a server', assistant, renderAssistant(2, PLAIN, STAMP, { server: EVENTS }), [
+      ...[...nulls, 'server'],
+    ]),
     sample('an agent of version 2 with everything', assistant, AGENT),
+    sample(
+      'an agent that names no server any more',
+      assistant,
+      renderAssistant(2, RICH, STAMP, { server: null }),
+      [...['server', 'serverMessages']],
+    ),
     sample('an update of an agent', update, AGENT),
     sample('a purchase', number, await ofNumber('create', { action: 'BUY', areaCode: '628' })),
     sample('an import', number, await ofNumber('create', { action: 'IMPORT', ...twilio }, carrier)),

@@ -572,6 +572,7 @@ export class JournalModel {
           revision: agent.revision,
           saveId: agent.lastSaveId,
           mappingVersion: agent.mappingVersion,
+          context: {},
           hash:
             observed === undefined ? null : createHash('sha256').update(jsonbText(observed)).digest('hex'),
           news: agent.missingSince !== null || agent.unconfirmed || agent.drift.length > 0,

@@ -93,6 +93,7 @@ export function agentConfigs(names: Names = {}): fc.Arbitrary<AgentConfig> {
     endCall: fc.boolean(),
     voicemailMessage: fc.option(storableText(LIMITS.voicemailMessage)),
     useKnowledgeBase: fc.boolean(),
+    bookAppointments: fc.boolean(),
   });
 }
 
@@ -102,7 +103,7 @@ export const agentChanges = fc
     agentConfigs(),
     fc.subarray([
       ...['name', 'systemPrompt', 'firstMessage', 'voice', 'model', 'language'],
-      ...['transferTo', 'endCall', 'voicemailMessage', 'useKnowledgeBase'],
+      ...['transferTo', 'endCall', 'voicemailMessage', 'useKnowledgeBase', 'bookAppointments'],
     ]),
     fc.record(
       { expectedRevision: fc.integer({ min: 0, max: 2_147_483_647 }), recreateIfMissing: fc.boolean() },

@@ -23,6 +23,7 @@ export interface Agent {
   endCall: boolean;
   voicemailMessage: string | null;
   useKnowledgeBase: boolean;
+  bookAppointments: boolean;
   operatorToolIds: string[];
   vapiAssistantId: string | null;
   revision: number;
@@ -113,6 +114,7 @@ export interface AgentInput {
   endCall?: boolean | null;
   voicemailMessage?: string | null;
   useKnowledgeBase?: boolean | null;
+  bookAppointments?: boolean | null;
   expectedRevision?: number | null;
   recreateIfMissing?: boolean | null;
 }
@@ -135,7 +137,7 @@ const AGENT_FIELDS = gql`
     id role name systemPrompt firstMessage language maxDurationSeconds
     voice { provider voiceId stability similarityBoost }
     model { provider name temperature maxTokens }
-    transferTo { number description message } endCall voicemailMessage useKnowledgeBase operatorToolIds
+    transferTo { number description message } endCall voicemailMessage useKnowledgeBase bookAppointments operatorToolIds
     vapiAssistantId revision lastSyncedAt
     sync { status checkedAt drift { path ours theirs } }
   }
@@ -146,7 +148,7 @@ const REVISION_FIELDS = gql`
     agentId role name systemPrompt firstMessage language maxDurationSeconds
     voice { provider voiceId stability similarityBoost }
     model { provider name temperature maxTokens }
-    transferTo { number description message } endCall voicemailMessage useKnowledgeBase operatorToolIds
+    transferTo { number description message } endCall voicemailMessage useKnowledgeBase bookAppointments operatorToolIds
     vapiAssistantId revision savedAt
   }
 `;

@@ -20,10 +20,11 @@ interface AgentRow {
     transferTo?: { number: string; description: string; message: string | null }[];
     endCall?: boolean;
     voicemailMessage?: string | null;
+    bookAppointments?: boolean;
     operatorToolIds?: string[];
   };
   mapping_version: number;
-  context: { toolId?: string };
+  context: { toolId?: string; server?: { url: string; credentialId: string } | null };
   vapi_assistant_id: string;
   revision: number;
   last_save_id: string;
@@ -102,7 +103,11 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     expect(assistant?.['firstMessage'] ?? null).toBe(config.firstMessage);
     const search = agent.context.toolId === undefined ? [] : [agent.context.toolId];
     const toolIds = [...search, ...(config.operatorToolIds ?? [])];
-    const tools = agent.mapping_version === 1 ? [] : toolsOf(config);
+    const books = config.bookAppointments === true && (agent.context.server ?? null) !== null;
+    const booking = books
+      ? ['check_availability', 'book_appointment', 'reschedule_appointment', 'cancel_appointment']
+      : [];
+    const tools = agent.mapping_version === 1 ? [] : [...toolsOf(config), ...booking.map(functionOf)];
     expect(assistant?.['model']).toEqual({
       provider: config.model.provider,
       model: config.model.name,
@@ -112,6 +117,10 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
           role: 'system',
           content: expect.stringContaining('search_knowledge_base') as string,
         })),
+        ...booking.slice(0, 1).map((name) => ({
+          role: 'system',
+          content: expect.stringContaining(name) as string,
+        })),
       ],
       ...(tools.length === 0 ? {} : { tools }),
       ...(toolIds.length === 0 ? {} : { toolIds }),
@@ -120,6 +129,15 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     });
     if (agent.mapping_version > 1)
       expect(assistant?.['voicemailMessage'] ?? null).toBe(config.voicemailMessage ?? null);
+    if (agent.mapping_version > 1 && agent.context.server !== undefined) {
+      const { server } = agent.context;
+      expect(assistant?.['server'] ?? null).toEqual(
+        server === null ? null : expect.objectContaining({ ...server, timeoutSeconds: 20 }),
+      );
+      expect(assistant?.['serverMessages'] ?? null).toEqual(
+        server === null ? null : ['status-update', 'end-of-call-report', 'tool-calls'],
+      );
+    }
     expect(assistant?.['voice']).toMatchObject({
       provider: config.voice.provider,
       voiceId: config.voice.voiceId,
@@ -146,11 +164,21 @@ export async function expectLockstep(lockstep: Where, orgId: string): Promise<Sy
     expect(observed.find((seen) => seen['agent_id'] === agent.id)).toMatchObject({
       document: {
         name: config.name,
-        model: { messages: [{ content: config.systemPrompt }, ...search.map(() => expect.anything())] },
+        model: {
+          messages: [
+            { content: config.systemPrompt },
+            ...search.map(() => expect.anything()),
+            ...booking.slice(0, 1).map(() => expect.anything()),
+          ],
+        },
       },
     });
   }
   return systems;
+}
+
+function functionOf(name: string): Row {
+  return { type: 'function', function: expect.objectContaining({ name }) };
 }
 
 function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[] {
@@ -166,7 +194,7 @@ function toolsOf({ transferTo = [], endCall = false }: AgentRow['config']): Row[
 
 /** The calls in which background jobs look for work. */
 const LOOKS =
-  /rpc\/(saga_due|lease_take|lease_release|agents_stale|phone_number_(activation|attachment)_due|knowledge_base_due)$/;
+  /rpc\/(saga_due|lease_take|lease_release|agents_stale|set_event_server|phone_number_(activation|attachment)_due|knowledge_base_due)$/;
 
 /** The REST calls so far, without those of background jobs that found nothing to do. */
 export function databaseCalls({ supabase }: TestApp): string[] {

@@ -173,6 +173,8 @@ export const staleAgentsAnswer = z.array(
   }),
 );
 
+export const eventContextAnswer = object<JsonObject>();
+
 export const sweepListedAnswer = z.array(
   z.object({
     orgId: z.string(),
@@ -181,6 +183,7 @@ export const sweepListedAnswer = z.array(
     revision: z.number(),
     saveId: z.string(),
     mappingVersion: z.number(),
+    context: object<JsonObject>(),
     hash: z.string().nullable(),
     news: z.boolean(),
     busy: z.boolean(),

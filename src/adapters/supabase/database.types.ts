@@ -723,6 +723,7 @@ export type Database = {
         Args: { p_document_id: string; p_org_id: string }
         Returns: string
       }
+      event_context: { Args: Record<PropertyKey, never>; Returns: Json }
       file_orphans: {
         Args: { p_age_ms: number; p_candidates: Json }
         Returns: Json
@@ -874,6 +875,10 @@ export type Database = {
       }
       set_drift_policy: {
         Args: { p_org_id: string; p_policy: string }
+        Returns: boolean
+      }
+      set_event_server: {
+        Args: { p_credential_id: string; p_url: string }
         Returns: boolean
       }
       sweep_done: { Args: { p_ago_ms: number }; Returns: string }

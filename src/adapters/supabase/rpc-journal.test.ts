@@ -118,6 +118,7 @@ const config = z.strictObject({
     z.strictObject({ number: z.string(), description: z.string(), message: z.string().nullable() }),
   ),
   ...{ endCall: z.boolean(), voicemailMessage: z.string().nullable(), useKnowledgeBase: z.boolean() },
+  bookAppointments: z.boolean(),
 });
 const time = z.iso.datetime({ offset: true });
 const uuid = z.guid();

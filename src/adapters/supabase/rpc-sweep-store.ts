@@ -1,7 +1,14 @@
 import { z } from 'zod';
 import type { RenderStore } from '../../ports/agents/render-store.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
-import { ids, staleAgentsAnswer, sweepListedAnswer, sweepLookupAnswer, sweepPageAnswer } from './answers.ts';
+import {
+  eventContextAnswer,
+  ids,
+  staleAgentsAnswer,
+  sweepListedAnswer,
+  sweepLookupAnswer,
+  sweepPageAnswer,
+} from './answers.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { inBatches, parsed } from './rpc-journal.ts';
@@ -52,6 +59,16 @@ export function createRpcSweepStore(supabase: ServiceClient): SweepStore {
 export function createRpcRenderStore(supabase: ServiceClient): RenderStore {
   return {
     ...leaseOf(supabase, 'render'),
+    setEventServer: (server) =>
+      parsed(
+        z.boolean(),
+        supabase.rpc('set_event_server', {
+          // The generated type knows no null for an argument; the function does.
+          p_url: (server?.url ?? null) as string,
+          p_credential_id: (server?.credentialId ?? null) as string,
+        }),
+      ),
+    eventContext: () => parsed(eventContextAnswer, supabase.rpc('event_context')),
     stale: (mappingVersion, after, limit) =>
       parsed(
         staleAgentsAnswer,

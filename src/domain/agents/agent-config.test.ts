@@ -337,6 +337,7 @@ describe('upcast', () => {
     endCall: _e,
     voicemailMessage: _v,
     useKnowledgeBase: _k,
+    bookAppointments: _b,
     ...old
   } = {
     ...defaultConfig('OUTBOUND'),
@@ -351,12 +352,39 @@ describe('upcast', () => {
       endCall: false,
       voicemailMessage: null,
       useKnowledgeBase: false,
+      bookAppointments: false,
     });
   });
 
   test('keeps what is stored, null and what this build does not know included', () => {
     const stored = { ...old, firstMessage: null, endCall: true, extraMetadata: { crm: 1 }, later: 7 };
     expect(upcast('OUTBOUND', stored)).toMatchObject(stored);
+  });
+});
+
+describe('bookAppointments', () => {
+  const MESSAGE = expect.stringMatching(
+    /^bookAppointments needs a server that Vapi can reach .*PUBLIC_URL/,
+  ) as string;
+
+  test('is refused if this server receives no events, by the agent that asks for it, beside every other problem', () => {
+    const input = { inbound: { bookAppointments: true, name: '' }, outbound: { bookAppointments: true } };
+    const refused = checkSaveInput(input, { receivesEvents: false });
+    expect(refused).toEqual({
+      issues: [
+        { path: 'input.inbound.name', message: expect.any(String) as string },
+        { path: 'input.inbound.bookAppointments', message: MESSAGE },
+        { path: 'input.outbound.bookAppointments', message: MESSAGE },
+      ],
+    });
+    expect(checkSaveInput({ inbound: { bookAppointments: true } }, { receivesEvents: true })).toHaveProperty(
+      'input',
+    );
+  });
+
+  test('can be turned off, or left as it is, on a server that receives no events', () => {
+    for (const inbound of [{ bookAppointments: false }, { name: 'A' }])
+      expect(checkSaveInput({ inbound }, { receivesEvents: false })).toHaveProperty('input');
   });
 });
 

@@ -73,6 +73,8 @@ export interface AgentConfig {
   voicemailMessage: string | null;
   /** The agent may search the organization's documents. */
   useKnowledgeBase: boolean;
+  /** The agent may look for free times, and book, move and cancel appointments. Needs a server that receives events. */
+  bookAppointments: boolean;
   /** Other people's `metadata` on the assistant, where the organization adopted a dashboard's edit. Never asked for by a caller. */
   extraMetadata?: JsonObject;
   /** Ids of tools in Vapi that an operator gave to the agent. Never asked for by a caller. */
@@ -94,6 +96,7 @@ export function defaultConfig(role: AgentRole): Omit<AgentConfig, 'systemPrompt'
     endCall: false,
     voicemailMessage: null,
     useKnowledgeBase: false,
+    bookAppointments: false,
   };
 }
 
@@ -295,6 +298,7 @@ const agent = z
     // Null clears it: voicemail is then not detected.
     voicemailMessage: words(LIMITS.voicemailMessage, 'voicemailMessage').nullish(),
     useKnowledgeBase: flag('useKnowledgeBase').optional(),
+    bookAppointments: flag('bookAppointments').optional(),
     expectedRevision: integer('expectedRevision', 0, 2_147_483_647).optional(),
     recreateIfMissing: z.boolean().nullish(),
   })
@@ -339,7 +343,27 @@ export function isValidConfig(config: AgentConfig): boolean {
   return agent.safeParse(named).success;
 }
 
-/** Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. */
-export function checkSaveInput(input: unknown): Checked<SaveInput> {
-  return checked(saveInput, input);
+/**
+ * Checks a whole change. All problems come back at once, each with its path; on none, the canonical change. `receivesEvents`: Vapi can
+ * ask this server for what the model wants to know during a call.
+ */
+export function checkSaveInput(
+  input: unknown,
+  { receivesEvents = true }: { receivesEvents?: boolean } = {},
+): Checked<SaveInput> {
+  const found = checked(saveInput, input);
+  const cannotBook = receivesEvents
+    ? []
+    : (['inbound', 'outbound'] as const).filter((agent) => asksToBook(input, agent));
+  if (cannotBook.length === 0) return found;
+  const issues = cannotBook.map((agent) => ({
+    path: `input.${agent}.bookAppointments`,
+    message:
+      'bookAppointments needs a server that Vapi can reach during a call; the operator of this server has not set one (PUBLIC_URL)',
+  }));
+  return { issues: [...('issues' in found ? found.issues : []), ...issues] };
+}
+
+function asksToBook(input: unknown, agent: 'inbound' | 'outbound'): boolean {
+  return z.object({ [agent]: z.object({ bookAppointments: z.literal(true) }) }).safeParse(input).success;
 }

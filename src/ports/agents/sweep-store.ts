@@ -38,8 +38,9 @@ export interface ListedAgent {
   assistantId: string;
   revision: number;
   saveId: string;
-  /** Decides the normal form. */
+  /** These two decide the normal form. */
   mappingVersion: number;
+  context: JsonObject;
   /** SHA-256 of `jsonbText` of the normal form of what Vapi answered to that save. */
   hash: string | null;
   /** The agent's row does not say that it is in step, so it is worth a note that it is. */

@@ -98,6 +98,10 @@ function configFields<Agent extends AgentRecord>(t: PothosSchemaTypes.ObjectFiel
       description: "The agent may search the organization's documents.",
       resolve: ({ config }) => config.useKnowledgeBase,
     }),
+    bookAppointments: t.boolean({
+      description: 'The agent may look for free times, and book, move and cancel appointments.',
+      resolve: ({ config }) => config.bookAppointments,
+    }),
     operatorToolIds: t.stringList({
       description:
         'Ids of tools in Vapi that the operator of this server gave to the agent. A save keeps them.',

@@ -86,6 +86,11 @@ const AgentConfigInput = builder.inputType('AgentConfigInput', {
       description:
         "The agent may search the organization's documents, as soon as one is READY. Default: false.",
     }),
+    bookAppointments: t.boolean({
+      description:
+        'The agent may look for free times, and book, move and cancel appointments. Refused if this server receives no events from ' +
+        'Vapi (`PUBLIC_URL`). Default: false.',
+    }),
     expectedRevision: t.int({
       description: 'Refuse the save unless the agent is at this revision; 0 = it must not exist yet.',
     }),
@@ -139,12 +144,12 @@ export const UpdateAgentsSuccess = builder.objectRef<SaveAnswer>('UpdateAgentsSu
 });
 
 /** Throws `ValidationError`. The log and the metrics have one entry for each save that is refused, for this reason too. */
-function parsed(ports: AppContext['executorPorts'], orgId: string, input: unknown): SaveInput {
+function parsed({ executorPorts, receivesEvents }: AppContext, orgId: string, input: unknown): SaveInput {
   try {
-    return validInput(checkSaveInput(input));
+    return validInput(checkSaveInput(input, { receivesEvents }));
   } catch (error) {
     if (error instanceof ValidationError) {
-      new SagaReport(ports, { orgId, saga: 'agents', roles: [], kind: 'USER' }).ended('request', {
+      new SagaReport(executorPorts, { orgId, saga: 'agents', roles: [], kind: 'USER' }).ended('request', {
         kind: 'invalid',
       });
     }
@@ -162,7 +167,7 @@ builder.mutationField('updateAgents', (t) =>
     resolve: async (_root, args, context) => {
       const { orgId, userId, reads } = tenantOf(context);
       reads.forget();
-      const { inbound, outbound, idempotencyKey } = parsed(context.executorPorts, orgId, args.input);
+      const { inbound, outbound, idempotencyKey } = parsed(context, orgId, args.input);
       const updates = buildTransactionalUpdates(orgId, ANY_AGENTS, inbound, outbound);
       const outcome = await executeTransactionalAgentUpdate(
         context.serviceClient,

@@ -25,6 +25,8 @@ export interface AdoptPorts {
   store: Pick<SweepStore, 'lookup'>;
   /** The Vapi organization that the database belongs to; null: not known. */
   account(): Promise<string | null>;
+  /** What is rendered into every agent besides its configuration now. */
+  eventContext(): Promise<JsonObject>;
   hasAgent(orgId: string, role: AgentRole): Promise<boolean>;
   /** False: another command is adopting this assistant. */
   claim(assistantId: string): Promise<boolean>;
@@ -74,7 +76,7 @@ export async function adoptAssistant(ports: AdoptPorts, wish: AdoptWish): Promis
     return refused(`it carries the stamp of the agent ${stamp.agentId}, of this or another deployment`);
   if (await ports.hasAgent(orgId, role)) return refused('the organization has an agent of this role already');
 
-  const planned = planOf(role, assistant);
+  const planned = planOf(role, assistant, await ports.eventContext());
   if ('reason' in planned) return refused(planned.reason);
   if (dryRun) return { outcome: 'PLANNED', ...planned };
   if (!(await ports.claim(assistantId))) return refused('another command is adopting this assistant');
@@ -91,20 +93,24 @@ export async function adoptAssistant(ports: AdoptPorts, wish: AdoptWish): Promis
     : { outcome: 'NOT_ADOPTED', saved, ...planned };
 }
 
-/** Exactly what Vapi answered of the fields that the save will write: what an undo puts back. */
+/** Exactly what Vapi answered of the fields that the save can write, whatever its context: what an undo puts back. */
 function managedContent(assistant: ProviderAssistant): JsonObject {
   return Object.fromEntries(
-    managedFields(MAPPING_VERSION).flatMap((field) => {
+    managedFields(MAPPING_VERSION, { server: null }).flatMap((field) => {
       const value = assistant[field];
       return value === undefined ? [] : [[field, value]];
     }),
   );
 }
 
-function planOf(role: AgentRole, assistant: ProviderAssistant): AdoptionPlan | { reason: string } {
-  const held = observedForm(MAPPING_VERSION, assistant);
+function planOf(
+  role: AgentRole,
+  assistant: ProviderAssistant,
+  context: JsonObject,
+): AdoptionPlan | { reason: string } {
+  const held = observedForm(MAPPING_VERSION, context, assistant);
   const defaults = { ...defaultConfig(role), systemPrompt: '' };
-  const { extraMetadata = {}, ...read } = configOf(defaults, held);
+  const { extraMetadata = {}, ...read } = configOf(defaults, held, context);
   const wrong = wrongFields(read);
   if (wrong.has('systemPrompt')) return { reason: 'it has no system prompt that an agent can have' };
   const config: AgentConfig = {
@@ -114,8 +120,9 @@ function planOf(role: AgentRole, assistant: ProviderAssistant): AdoptionPlan | {
     ...(Object.keys(extraMetadata).length > 0 && !holdsSecret(extraMetadata) ? { extraMetadata } : {}),
   };
   const noStamp = { deployment: '', orgId: '', agentId: '', role, saveId: '', revision: 1 };
-  const rendered = observedForm(MAPPING_VERSION, renderAssistant(MAPPING_VERSION, config, noStamp, {}));
-  const managed = managedFields(MAPPING_VERSION);
+  const sent = renderAssistant(MAPPING_VERSION, config, noStamp, context);
+  const rendered = observedForm(MAPPING_VERSION, context, sent);
+  const managed = managedFields(MAPPING_VERSION, context);
   return {
     config,
     lost: fieldDrift(rendered, held),

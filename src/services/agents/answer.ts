@@ -77,6 +77,7 @@ const INPUT_FIELDS: readonly [vapi: RegExp, input: string][] = [
   [/^model(\.(provider|temperature|maxTokens))?$/, 'model$1'],
   [/^voice(\.(provider|voiceId|stability|similarityBoost))?$/, 'voice$1'],
   [/^(transcriber|voice)\.language$/, 'language'],
+  [/^model\.tools(\[\d+\]|\.\d+)\.function(\W|$)/, 'bookAppointments'],
   [/^model\.tools(\W|$)/, 'transferTo'],
   [/^model\.toolIds(\W|$)/, 'useKnowledgeBase'],
   [/^voicemailDetection(\W|$)/, 'voicemailMessage'],

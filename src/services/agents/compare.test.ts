@@ -204,10 +204,10 @@ describe('observedForm', () => {
   test('does not depend on the order of keys, on nulls, or on what Vapi adds', () => {
     fc.assert(
       fc.property(documents, (document) => {
-        const form = canonicalJson(observedForm(MAPPING_VERSION, document));
-        expect(canonicalJson(observedForm(MAPPING_VERSION, answered(document)))).toBe(form);
+        const form = canonicalJson(observedForm(MAPPING_VERSION, {}, document));
+        expect(canonicalJson(observedForm(MAPPING_VERSION, {}, answered(document)))).toBe(form);
         expect(
-          canonicalJson(observedForm(MAPPING_VERSION, disguised(answered(document)) as JsonObject)),
+          canonicalJson(observedForm(MAPPING_VERSION, {}, disguised(answered(document)) as JsonObject)),
         ).toBe(form);
       }),
     );
@@ -216,35 +216,45 @@ describe('observedForm', () => {
   test('of itself is itself', () => {
     fc.assert(
       fc.property(documents, (document) => {
-        const form = observedForm(MAPPING_VERSION, document);
-        expect(observedForm(MAPPING_VERSION, form)).toEqual(form);
+        const form = observedForm(MAPPING_VERSION, {}, document);
+        expect(observedForm(MAPPING_VERSION, {}, form)).toEqual(form);
       }),
     );
   });
 
   test('holds the managed fields and none of our stamp; what others keep in metadata stays', () => {
-    const form = observedForm(MAPPING_VERSION, {
-      ...answered(SENT),
-      backgroundSound: 'office',
-      metadata: { lockstep: { saveId: 's' }, crm: { id: 7, note: null } },
-    });
+    const form = observedForm(
+      MAPPING_VERSION,
+      {},
+      {
+        ...answered(SENT),
+        backgroundSound: 'office',
+        metadata: { lockstep: { saveId: 's' }, crm: { id: 7, note: null } },
+      },
+    );
     const { firstMessage: _null, metadata: _ours, ...rest } = SENT;
     expect(form).toEqual({ ...rest, metadata: { crm: { id: 7 } } });
-    expect(observedForm(MAPPING_VERSION, SENT)).not.toHaveProperty('metadata');
+    expect(observedForm(MAPPING_VERSION, {}, SENT)).not.toHaveProperty('metadata');
   });
 
   test('members of arrays keep their places: null among them is not left out', () => {
     const model = { messages: [null, { role: 'system', content: null }] };
-    expect(observedForm(MAPPING_VERSION, { model })).toEqual({
+    expect(observedForm(MAPPING_VERSION, {}, { model })).toEqual({
       model: { messages: [null, { role: 'system' }] },
     });
   });
 
-  test('belongs to a mapping version: a field that only a newer one manages is not in it', () => {
+  test('belongs to a mapping version and a context: a field that they do not manage is not in it', () => {
     const document = { name: 'A', voicemailMessage: 'Call back.', backgroundSound: 'office' };
-    expect(observedForm(1, document)).toEqual({ name: 'A' });
-    expect(observedForm(2, document)).toEqual({ name: 'A', voicemailMessage: 'Call back.' });
-    expect(() => observedForm(3, document)).toThrow('unknown mapping version 3');
+    expect(observedForm(1, {}, document)).toEqual({ name: 'A' });
+    expect(observedForm(2, {}, document)).toEqual({ name: 'A', voicemailMessage: 'Call back.' });
+    const server = { url: 'https://lockstep.example.com/vapi/events' };
+    const named = { ...document, server, serverMessages: ['tool-calls'] };
+    expect(observedForm(2, {}, named)).toEqual(observedForm(2, {}, document));
+    expect(observedForm(1, { server }, named)).toEqual({ name: 'A' });
+    for (const context of [{ server }, { server: null }])
+      expect(observedForm(2, context, named)).toMatchObject({ server, serverMessages: ['tool-calls'] });
+    expect(() => observedForm(3, {}, document)).toThrow('unknown mapping version 3');
   });
 
   describe('of inline tools', () => {
@@ -252,7 +262,7 @@ describe('observedForm', () => {
       type: 'transferCall',
       destinations: [{ type: 'number', number: '+14155550142', description: 'D' }],
     };
-    const form = (...tools: Json[]) => canonicalJson(observedForm(2, { model: { tools } }));
+    const form = (...tools: Json[]) => canonicalJson(observedForm(2, {}, { model: { tools } }));
 
     test.each<[string, JsonObject]>([
       ['an id', { id: '1' }],
@@ -304,7 +314,7 @@ describe('observedForm', () => {
   });
 
   test.each([null, 'text', 7, ['lockstep']])('metadata that is no object: %j', (metadata) => {
-    expect(observedForm(MAPPING_VERSION, { name: 'A', metadata })).toEqual({ name: 'A' });
+    expect(observedForm(MAPPING_VERSION, {}, { name: 'A', metadata })).toEqual({ name: 'A' });
   });
 
   test('two forms differ wherever the comparator finds a difference', () => {
@@ -312,8 +322,8 @@ describe('observedForm', () => {
       fc.property(documents, fc.nat(), (document, at) => {
         const paths = leaves(document, '').filter((path) => !path.startsWith('metadata'));
         const edited = withOther(answered(document), paths[at % paths.length] ?? '');
-        expect(canonicalJson(observedForm(MAPPING_VERSION, edited))).not.toBe(
-          canonicalJson(observedForm(MAPPING_VERSION, document)),
+        expect(canonicalJson(observedForm(MAPPING_VERSION, {}, edited))).not.toBe(
+          canonicalJson(observedForm(MAPPING_VERSION, {}, document)),
         );
       }),
     );

@@ -53,12 +53,12 @@ function isEmpty(value: Json | undefined): boolean {
 }
 
 /**
- * The normal form of what Vapi answered: the managed fields of this mapping version, without nulls, without our stamp, and without
- * what Vapi adds to an inline tool.
+ * The normal form of what Vapi answered: the managed fields of this mapping version and context, without nulls, without our stamp,
+ * and without what Vapi adds to an inline tool.
  */
-export function observedForm(version: number, answered: JsonObject): JsonObject {
+export function observedForm(version: number, context: JsonObject, answered: JsonObject): JsonObject {
   const form: JsonObject = {};
-  for (const field of managedFields(version)) {
+  for (const field of managedFields(version, context)) {
     const value = withoutNulls(answered[field]);
     if (value === undefined) continue;
     // Version 1 has no tools, and what it stored must stay comparable.

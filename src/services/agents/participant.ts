@@ -82,9 +82,13 @@ class AgentPart implements Part {
   #before(): JsonObject | null {
     const { before } = this.#image;
     if (before === null) return null;
-    const cleared = Object.fromEntries(Object.keys(this.#after).map((field) => [field, null]));
-    const document = before.mappingVersion === AS_FOUND ? before.content : this.#document(before);
-    return { ...cleared, ...document };
+    const named = Object.keys(this.#after);
+    if (before.mappingVersion === AS_FOUND) {
+      // Only what this save has written. What Vapi shows of a field may lack a secret that only Vapi holds.
+      return Object.fromEntries(named.map((field) => [field, before.content[field] ?? null]));
+    }
+    const cleared = Object.fromEntries(named.map((field) => [field, null]));
+    return { ...cleared, ...this.#document(before) };
   }
 
   async create(): Promise<ProviderReply<Written>> {
@@ -147,7 +151,7 @@ class AgentPart implements Part {
 
   /** What a commit stores: the sweep compares it by the mapping version of the save. */
   #observed(assistant: ProviderAssistant): JsonObject {
-    return observedForm(this.#saga.mappingVersion, assistant);
+    return observedForm(this.#saga.mappingVersion, this.#image.after.context, assistant);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { SaveKind } from '../../domain/agents/save.ts';
 import type { Admission } from '../../ports/admission.ts';
-import type { RenderStore, StaleAgent } from '../../ports/agents/render-store.ts';
+import type { EventServer, RenderStore, StaleAgent } from '../../ports/agents/render-store.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
 import type { Job, JobEnd } from '../../ports/jobs.ts';
 import type { Clock, Log } from '../../ports/system.ts';
@@ -26,6 +26,8 @@ export interface RenderJobPorts {
   store: SweepStore;
   /** The provider of the active key. Null: there is no key, so the job is skipped. */
   voice(): Assistants | null;
+  /** Where this server is to receive the events of calls; null: nowhere. Asked once it listens. */
+  eventServer(): EventServer | null;
   /** The rate limiter. Absent: the rate is not limited. */
   admission: Admission | undefined;
   /** An ordinary save of the service's own, with the active key. */
@@ -47,7 +49,7 @@ export interface RenderReport {
 
 /**
  * Saves agents again whose document would be rendered differently now: by a newer mapping version, or because something besides
- * their configuration has changed, such as the organization's tool. Such a save changes no configuration and no revision.
+ * their configuration has changed, such as the organization's tool or the address of this server. Such a save changes no configuration and no revision.
  *
  * Only an agent that Vapi shows unchanged is saved: what somebody edited there is for the sweep, by the organization's drift policy.
  * A save by a user wins: this one names the save that it has seen.
@@ -58,6 +60,7 @@ export class RenderJob {
   readonly #failedAt = new Map<string, number>();
   /** Where the next round begins, so that agents that are left do not keep the others from their turn. */
   #after: string | null = null;
+  #announced = false;
 
   constructor(ports: RenderJobPorts, intervalMs: number) {
     this.#ports = ports;
@@ -77,6 +80,7 @@ export class RenderJob {
   /** One round. Null: there is no key. Throws `DatabaseError`. */
   async round(stopping: AbortSignal): Promise<RenderReport | null> {
     const { renders, admission, owner } = this.#ports;
+    await this.#announce();
     const active = this.#ports.voice();
     if (active === null) return null;
     const voice = admission === undefined ? active : takingTurns(active, admission, 'render', WAIT_MS);
@@ -96,6 +100,22 @@ export class RenderJob {
       else report.left += 1;
     }
     return report;
+  }
+
+  /**
+   * Once in the life of a process: while two replicas have different settings, such as during a deployment, the one that started last
+   * decides, and agents are not moved back and forth.
+   */
+  async #announce(): Promise<void> {
+    if (this.#announced) return;
+    const server = this.#ports.eventServer();
+    if (await this.#ports.renders.setEventServer(server)) {
+      this.#ports.log.info(
+        { event: 'vapi.event_server', url: server?.url ?? null },
+        server === null ? 'agents send no events any more' : 'agents send their events here from now on',
+      );
+    }
+    this.#announced = true;
   }
 
   #hasJustFailed({ agentId }: StaleAgent): boolean {

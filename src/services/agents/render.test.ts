@@ -12,6 +12,7 @@ import {
 } from '../../../test/support/arbitraries.ts';
 import { type AgentConfig, checkSaveInput, defaultConfig, LIMITS } from '../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../domain/agents/stamp.ts';
+import { APPOINTMENT_TOOLS } from '../../domain/appointments/tools.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import { validateAssistant } from '../../local/vapi/validate.ts';
 import { isKnownMapping, MAPPING_VERSION, managedFields, renderAssistant } from './render.ts';
@@ -40,15 +41,26 @@ const CONFIG: AgentConfig = {
   endCall: true,
   voicemailMessage: 'Please call us back.',
   useKnowledgeBase: true,
+  bookAppointments: true,
 };
 /** Nothing that mapping version 1 does not have. */
-const PLAIN = { transferTo: [], endCall: false, voicemailMessage: null, useKnowledgeBase: false };
+const PLAIN = {
+  ...{ transferTo: [], endCall: false, voicemailMessage: null },
+  ...{ useKnowledgeBase: false, bookAppointments: false },
+};
 const TOOL_ID = '00000000-0000-4000-8000-0000000000f1';
 
 const render = (change: Partial<AgentConfig> = {}, context: JsonObject = {}) =>
   renderAssistant(MAPPING_VERSION, { ...CONFIG, ...change }, STAMP, context);
 
-const contexts = fc.constantFrom<JsonObject>({}, { toolId: TOOL_ID });
+const SERVER = { url: 'https://lockstep.example.com/vapi/events', credentialId: TOOL_ID };
+const contexts = fc.constantFrom<JsonObject>(
+  {},
+  { toolId: TOOL_ID },
+  { server: SERVER },
+  { server: null },
+  { toolId: TOOL_ID, server: SERVER },
+);
 const versions = fc.constantFrom(1, 2);
 
 describe('mapping version 1 is never changed: saves in the journal are sent again with the same bytes', () => {
@@ -277,12 +289,82 @@ describe('mapping version 2 is never changed either', () => {
   });
 });
 
+describe('the tools for appointments', () => {
+  const modelOf = (context: JsonObject, change: Partial<AgentConfig> = {}) =>
+    render({ ...PLAIN, bookAppointments: true, ...change }, context)['model'] as JsonObject;
+
+  test('are rendered inline, without a server of their own, and named in the prompt', () => {
+    const { tools, messages, ...rest } = modelOf({ server: SERVER });
+    const { messages: own, ...plain } = render(PLAIN)['model'] as JsonObject;
+    expect(rest).toEqual(plain);
+    expect(tools).toEqual(APPOINTMENT_TOOLS.map((tool) => ({ type: 'function', function: tool })));
+    expect(JSON.stringify((messages as Json[])[1])).toMatchInlineSnapshot(
+      `"{"role":"system","content":"You can book, move and cancel appointments with the tools check_availability, book_appointment, reschedule_appointment, cancel_appointment. Call check_availability before you offer a time. Say that an appointment is booked, moved or cancelled only if the result of the tool says so."}"`,
+    );
+    expect((messages as Json[]).slice(0, 1)).toEqual(own);
+  });
+
+  test('stand after the other tools', () => {
+    const { tools } = modelOf({ server: SERVER }, { endCall: true });
+    expect((tools as JsonObject[]).map(({ type }) => type)).toEqual([
+      'endCall',
+      ...Array(4).fill('function'),
+    ]);
+  });
+
+  test('are left out without a server that receives events: nobody would book', () => {
+    for (const context of [{}, { server: null }, { toolId: TOOL_ID }])
+      expect(modelOf(context)).not.toHaveProperty('tools');
+    expect(modelOf({ server: SERVER }, { bookAppointments: false })).not.toHaveProperty('tools');
+  });
+});
+
+describe('the server that receives events', () => {
+  test('is rendered with its credential, retries and the messages that it needs, and changes nothing else', () => {
+    const { server, serverMessages, ...rest } = render(PLAIN, { server: SERVER });
+    expect(JSON.stringify(rest)).toBe(JSON.stringify(render(PLAIN)));
+    expect(JSON.stringify({ server, serverMessages }, null, 1)).toMatchInlineSnapshot(`
+      "{
+       "server": {
+        "url": "https://lockstep.example.com/vapi/events",
+        "timeoutSeconds": 20,
+        "credentialId": "00000000-0000-4000-8000-0000000000f1",
+        "backoffPlan": {
+         "type": "exponential",
+         "maxRetries": 3,
+         "baseDelaySeconds": 1,
+         "excludedStatusCodes": [
+          400,
+          401,
+          403,
+          404,
+          413,
+          422
+         ]
+        }
+       },
+       "serverMessages": [
+        "status-update",
+        "end-of-call-report",
+        "tool-calls"
+       ]
+      }"
+    `);
+  });
+
+  test('is unset if there is none any more, and not named if there never was one', () => {
+    expect(render({}, { server: null })).toMatchObject({ server: null, serverMessages: null });
+    expect(Object.keys(render())).not.toContain('server');
+    expect(Object.keys(renderAssistant(1, CONFIG, STAMP, { server: SERVER }))).not.toContain('server');
+  });
+});
+
 describe('the complete set of managed fields, every time', () => {
   test('whatever the configuration, and nothing read-only', () => {
     fc.assert(
       fc.property(agentConfigs(), stamps, contexts, versions, (config, stamp, context, version) => {
         const document = renderAssistant(version, config, stamp, context);
-        expect(Object.keys(document).sort()).toEqual([...managedFields(version)].sort());
+        expect(Object.keys(document).sort()).toEqual([...managedFields(version, context)].sort());
         expect(document['metadata']).toEqual({ lockstep: stamp });
         expect(Object.values(document)).not.toContain(undefined);
       }),
@@ -303,7 +385,7 @@ describe('the complete set of managed fields, every time', () => {
 
   test.each([0, 3, -1, 1.5, Number.NaN])('mapping version %d is not known here, and says so', (version) => {
     expect(() => renderAssistant(version, CONFIG, STAMP, {})).toThrow(`unknown mapping version ${version}`);
-    expect(() => managedFields(version)).toThrow(`unknown mapping version ${version}`);
+    expect(() => managedFields(version, {})).toThrow(`unknown mapping version ${version}`);
     expect(isKnownMapping(version)).toBe(false);
   });
 
@@ -403,6 +485,13 @@ function readSchemas(): Schemas {
   // Typed as an object there, described as "the language (ISO 639-1)" with the example "en": a text.
   const neuphonic = schemas['NeuphonicVoice']?.properties['language'];
   if (neuphonic !== undefined) neuphonic['type'] = 'string';
+  // Typed as objects there, with texts and numbers for examples.
+  const { type, excludedStatusCodes } = schemas['BackoffPlan']?.properties ?? {};
+  if (type !== undefined) type['type'] = 'string';
+  // Written with the slashes of a literal, which no name has.
+  const functionName = schemas['OpenAIFunction']?.properties['name'];
+  if (functionName !== undefined) functionName['pattern'] = '^[a-zA-Z0-9_-]{1,64}$';
+  if (excludedStatusCodes !== undefined) excludedStatusCodes['items'] = { type: 'number' };
   return schemas;
 }
 
@@ -414,6 +503,11 @@ function strict(value: Json): Json {
   if (Array.isArray(value)) return value.map(strict);
   if (!isJsonObject(value)) return value;
   const { nullable, oneOf, discriminator: _discriminator, ...rest } = value;
+  // A list whose members are of an enum is described as if the list itself were.
+  if (rest['type'] === 'array' && Array.isArray(rest['enum']) && isJsonObject(rest['items'] ?? null)) {
+    rest['items'] = { ...(rest['items'] as JsonObject), enum: rest['enum'] };
+    delete rest['enum'];
+  }
   // "Any of no presets", beside "any text".
   if (Array.isArray(rest['enum']) && rest['enum'].length === 0) delete rest['enum'];
   return {

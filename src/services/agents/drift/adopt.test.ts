@@ -122,6 +122,32 @@ describe('adoptablePatch', () => {
       });
     });
 
+    test('adopts that the tools for appointments were taken away or put back, if the agent names a server for events', () => {
+      const events = {
+        ...context,
+        server: { url: 'https://lockstep.example.com/vapi/events', credentialId: uuid(7) },
+      };
+      const patch = (now: boolean, dashboard: boolean, ctx: JsonObject) => {
+        const edit = renderAssistant(
+          MAPPING_VERSION,
+          { ...current, bookAppointments: dashboard },
+          stamp,
+          ctx,
+        );
+        return adoptablePatch(
+          { ...current, bookAppointments: now },
+          { ...edit, name: 'By hand' },
+          stamp,
+          ctx,
+        );
+      };
+      expect(patch(true, false, events)).toEqual({ bookAppointments: false, name: 'By hand' });
+      expect(patch(false, true, events)).toEqual({ bookAppointments: true, name: 'By hand' });
+      // Without a server for events, no agent has the tools, so that their absence is no edit.
+      for (const ctx of [context, { ...context, server: null }])
+        expect(patch(true, true, ctx)).toEqual({ name: 'By hand' });
+    });
+
     test('never adopts which tools from elsewhere an agent has, or a change of its tool of the knowledge base', () => {
       expect(adopted({ temperature: 1 })).toMatchObject({ model: { temperature: 1 } });
       for (const toolIds of [[], [TOOL_ID], [uuid(8)], [TOOL_ID, uuid(8), uuid(7)], [uuid(8), TOOL_ID]]) {

@@ -4,6 +4,7 @@ import {
   isValidConfig,
 } from '../../../domain/agents/agent-config.ts';
 import type { Stamp } from '../../../domain/agents/stamp.ts';
+import { APPOINTMENT_TOOLS } from '../../../domain/appointments/tools.ts';
 import { isJsonObject, type Json, type JsonObject, jsonEqual } from '../../../domain/json.ts';
 import { observedForm } from '../compare.ts';
 import { MAPPING_VERSION, renderAssistant } from '../render.ts';
@@ -20,12 +21,13 @@ export function adoptablePatch(
   context: JsonObject,
 ): AgentConfigPatch | null {
   // By the version of the save that would adopt it: what is there must be what that save sends.
-  const held = observedForm(MAPPING_VERSION, assistant);
-  const found = configOf(current, held);
+  const held = observedForm(MAPPING_VERSION, context, assistant);
+  const found = configOf(current, held, context);
   // A secret would stand in the configuration and in its history, which everybody of the organization reads.
   if (!isValidConfig(found) || holdsSecret(found.extraMetadata ?? {})) return null;
   // The proof, and not the reading, decides: what we would send is what is there.
-  const rendered = observedForm(MAPPING_VERSION, renderAssistant(MAPPING_VERSION, found, stamp, context));
+  const sent = renderAssistant(MAPPING_VERSION, found, stamp, context);
+  const rendered = observedForm(MAPPING_VERSION, context, sent);
   if (!jsonEqual(rendered, held)) return null;
   const patch = Object.fromEntries(
     Object.entries(found).filter(([key, value]) => !jsonEqual(value, current[key as keyof AgentConfig])),
@@ -37,7 +39,7 @@ export function adoptablePatch(
  * The configuration that comes closest to a document. A field that it cannot read keeps its current value. Which tools from
  * elsewhere the agent has is never read: they are an operator's decision, because a tool may hold another organization's secrets.
  */
-export function configOf(current: AgentConfig, document: JsonObject): AgentConfig {
+export function configOf(current: AgentConfig, document: JsonObject, context: JsonObject): AgentConfig {
   const model = object(document['model']);
   const voice = object(document['voice']);
   const { name, firstMessage, maxDurationSeconds = 600, voicemailMessage } = document;
@@ -67,6 +69,9 @@ export function configOf(current: AgentConfig, document: JsonObject): AgentConfi
     maxDurationSeconds: numberOrNull(maxDurationSeconds) ?? current.maxDurationSeconds,
     ...toolsOf(list(model['tools'])),
     voicemailMessage: textOr(null, voicemailMessage),
+    bookAppointments: isJsonObject(context['server'] ?? null)
+      ? hasAppointmentTools(list(model['tools']))
+      : current.bookAppointments,
     ...extra,
   };
 }
@@ -82,6 +87,12 @@ function toolsOf(tools: Json[]): Pick<AgentConfig, 'transferTo' | 'endCall'> {
     })),
     endCall: types.includes('endCall'),
   };
+}
+
+/** Without a server for events, an agent that may book has no such tools either, so that their absence says nothing. */
+function hasAppointmentTools(tools: Json[]): boolean {
+  const names = tools.map((tool) => object(object(tool)['function'])['name']);
+  return APPOINTMENT_TOOLS.every(({ name }) => names.includes(name));
 }
 
 function object(value: Json | undefined): JsonObject {

@@ -49,7 +49,10 @@ export async function look(
   }
 
   const stamp = stampOf(assistant);
-  const drift = fieldDrift(agent.observed ?? {}, observedForm(agent.mappingVersion, assistant));
+  const drift = fieldDrift(
+    agent.observed ?? {},
+    observedForm(agent.mappingVersion, agent.context, assistant),
+  );
   if (!isCurrent(agent, stamp)) {
     // Clear the missing mark: a save would refuse an agent that is marked missing. A REPORT organization is shown the edit.
     if (agent.missing || (agent.policy === 'REPORT' && stamp === null)) {
@@ -65,7 +68,7 @@ export async function look(
 /** Vapi holds what we last wrote, with the stamp of the save that wrote it. */
 function isSame(agent: SweepAgent, assistant: ProviderAssistant): boolean {
   if (!isCurrent(agent, stampOf(assistant))) return false;
-  return jsonEqual(observedForm(agent.mappingVersion, assistant), agent.observed);
+  return jsonEqual(observedForm(agent.mappingVersion, agent.context, assistant), agent.observed);
 }
 
 /** A stamp is current only if its save is the agent's last committed one, however high its revision. */

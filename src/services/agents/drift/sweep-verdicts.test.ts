@@ -27,7 +27,7 @@ const AGENT: SweepAgent = {
   ...{
     saveId: STAMP.saveId,
     config: CONFIG,
-    observed: observedForm(MAPPING_VERSION, written()),
+    observed: observedForm(MAPPING_VERSION, {}, written()),
     missing: false,
   },
   ...{ policy: 'REVERT', busy: false, mappingVersion: MAPPING_VERSION, context: {} },
@@ -44,11 +44,12 @@ const listedOf = ({
   revision,
   saveId,
   mappingVersion,
+  context,
   observed,
   missing,
   busy,
 }: SweepAgent): ListedAgent => ({
-  ...{ orgId, agentId, assistantId, revision, saveId, mappingVersion, news: missing, busy },
+  ...{ orgId, agentId, assistantId, revision, saveId, mappingVersion, context, news: missing, busy },
   hash: createHash('sha256')
     .update(jsonbText(observed ?? {}))
     .digest('hex'),
@@ -189,7 +190,7 @@ describe('a thousand agents with prompts of a hundred thousand characters', () =
     };
     const agent: SweepAgent = {
       ...{ ...AGENT, config, agentId: stamp.agentId, assistantId: assistant.id },
-      observed: observedForm(MAPPING_VERSION, assistant),
+      observed: observedForm(MAPPING_VERSION, {}, assistant),
     };
     return { assistant, agent };
   });

@@ -184,7 +184,7 @@ async function judge(ports: Walk, assistants: ProviderAssistant[], report: Sweep
 function holds(assistant: ProviderAssistant, agent: ListedAgent): boolean {
   if (!isCurrent(agent, stampOf(assistant))) return false;
   const hash = createHash('sha256')
-    .update(jsonbText(observedForm(agent.mappingVersion, assistant)))
+    .update(jsonbText(observedForm(agent.mappingVersion, agent.context, assistant)))
     .digest('hex');
   return hash === agent.hash;
 }
