@@ -786,7 +786,7 @@ export const DATABASE: readonly Mutant[] = [
       'policy-appointments',
       'Every user reads the appointments of every organization.',
       "select lockstep.let_users_read('public.appointments');",
-      "grant select on public.appointments to authenticated;\ncreate policy appointments_own on public.appointments for select to authenticated using (org_id is not null);",
+      'grant select on public.appointments to authenticated;\ncreate policy appointments_own on public.appointments for select to authenticated using (org_id is not null);',
     ],
   ]),
   ...plant(CALLS, DEPUTY, [
