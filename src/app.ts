@@ -7,6 +7,7 @@ import {
   type ServiceClient,
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
+import { createRpcAppointments } from './adapters/supabase/rpc-appointments.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import {
   createRpcDocumentJournal,
@@ -43,6 +44,7 @@ import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
+import { Appointments } from './services/appointments/change.ts';
 import { DatabaseWatch } from './services/database-watch.ts';
 import { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import { type KnowledgeBaseJobSettings, KnowledgeBaseJobs } from './services/knowledge-base/jobs.ts';
@@ -222,11 +224,15 @@ export function createApp(config: AppConfig): App {
     },
     config,
   );
+  const appointments = new Appointments({
+    ...{ store: createRpcAppointments(serviceClient), admission: pacer, clock, ids, log, meter, owner },
+    databaseTime: () => heartbeat.databaseTime(),
+  });
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
 
   const limit = pacer && pace && { admission: pacer, waitMs: pace.waitMs };
   const createContext = createContextFactory<ServiceClient>({
-    ...{ verifier, serviceClient, executorPorts, knowledgeBase, ids, log },
+    ...{ verifier, serviceClient, executorPorts, knowledgeBase, appointments, ids, log },
     readGate: new ReadGate(READ_LIMITS, clock),
     openReads: (token) =>
       createTenantReads(createCallerClient(config.supabase, token), () => heartbeat.sweptAt),

@@ -47,6 +47,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
     ...{ serviceClient: 'service client', vapiApiKey, executorPorts, log: logAs({}) },
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
+    appointments: {} as never,
     knowledgeBase: { upload: unused, remove: unused },
     ids: { uuid: () => 'a fresh id' },
   });

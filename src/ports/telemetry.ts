@@ -42,6 +42,12 @@ export const COUNTED = [
   'number.orphan_deleted',
   'number.sweep_done',
   'number.sweep_stopped',
+  'appointment.booked',
+  'appointment.rescheduled',
+  'appointment.cancelled',
+  'appointment.refused',
+  'appointment.failed',
+  'appointment.rules_changed',
   'database.key_refused',
   'database.unreachable',
 ] as const;
