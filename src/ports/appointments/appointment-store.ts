@@ -35,10 +35,7 @@ export interface WantedStart {
   alternatives: string[];
 }
 
-export type ChangeOutcome =
-  | { outcome: 'DONE'; appointment: AppointmentRecord; before?: string | undefined }
-  | ChangeRefusal;
-
+/** Why a change was not made. */
 export type ChangeRefusal =
   | { outcome: 'UNAVAILABLE'; problem: string; alternatives: string[] }
   /** The rules are no longer those by which the request was reckoned. */

@@ -187,8 +187,7 @@ class ToolCallAnswer {
     }
     const wish =
       day === undefined && time === undefined ? now : firstAt(day ?? today, time ?? '00:00', timeZone);
-    const exact = problemOf(rules, wish, now) === null ? [wish] : [];
-    const starts = await free([...exact, ...bookableNear(rules, wish, now)], FREE_TIMES);
+    const starts = await free(bookableNear(rules, wish, now), FREE_TIMES);
     const none = day !== undefined && time === undefined ? `Nothing is free on ${saidDay(day)}. ` : '';
     return asked(
       starts.length > 0
@@ -282,8 +281,11 @@ class ToolCallAnswer {
     const instants = instantsOf(wish.day, wish.time, rules.timeZone);
     const [first, second] = instants;
     if (first === undefined) {
-      const near = wanted(reckoning, firstAt(wish.day, wish.time, rules.timeZone));
-      return request({ ...near, startsAt: null, problem: 'SKIPPED' });
+      const near = bookableNear(rules, firstAt(wish.day, wish.time, rules.timeZone), now);
+      return request({
+        ...{ startsAt: null, rulesRevision: rules.revision, problem: 'SKIPPED' },
+        alternatives: near.map(isoOf),
+      });
     }
     const canBe = instants.filter((one) => problemOf(rules, one, now) === null);
     if (second !== undefined && wish.occurrence === undefined && canBe.length > 0) {

@@ -19,6 +19,8 @@ export function wanted({ rules, now }: Reckoning, start: number): WantedStart {
     startsAt: isoOf(start),
     rulesRevision: rules.revision,
     problem: problemOf(rules, start, now),
-    alternatives: bookableNear(rules, start, now).map(isoOf),
+    alternatives: bookableNear(rules, start, now)
+      .filter((other) => other !== start)
+      .map(isoOf),
   };
 }
