@@ -15,6 +15,7 @@ import type {
 } from '../../ports/appointments/appointment-store.ts';
 import { DatabaseError } from '../../ports/database.ts';
 import type { BeginSaga, BeginSagaOutcome } from '../../ports/saga-journal.ts';
+import type { Counted } from '../../ports/telemetry.ts';
 import {
   IdempotencyConflictError,
   NoOrganizationError,
@@ -137,12 +138,13 @@ export class Appointments {
     const { admission, clock, databaseTime, ids, log, meter } = this.#ports;
     const from = clock.monotonic();
     const sagaId = ids.uuid();
-    const report = (outcome: string, event: Parameters<typeof meter.count>[0]) => {
+    const report = (outcome: string, event: Counted) => {
       meter.count(event);
       const ms = Math.round(clock.monotonic() - from);
       const fields = { event, orgId, operationId: sagaId, door: 'api', action: identity.action, outcome, ms };
       log.info(fields, 'appointment change answered');
     };
+    let outcome = 'not_begun';
     try {
       for (let attempt = 1; ; attempt += 1) {
         const reckoning = reckoningOf(found(await orUnavailable(this.#ports.store.rules(orgId))));
@@ -156,16 +158,14 @@ export class Appointments {
           ...changeBy(reckoning),
         });
         if (begun.outcome === 'RULES_CHANGED' && attempt < ATTEMPTS) continue;
+        outcome = begun.outcome.toLowerCase();
         const appointment = madeOf(begun, reckoning.rules);
         report('done', EVENTS[identity.action]);
         return appointment;
       }
     } catch (error) {
       const refused = error instanceof SlotUnavailableError || error instanceof ValidationError;
-      report(
-        error instanceof Error ? error.name : 'error',
-        refused ? 'appointment.refused' : 'appointment.failed',
-      );
+      report(outcome, refused ? 'appointment.refused' : 'appointment.failed');
       throw error;
     }
   }
