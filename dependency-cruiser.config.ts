@@ -40,8 +40,8 @@ const forbidden: IForbiddenRuleType[] = [
   packages(
     'domain-packages',
     '^src/domain/',
-    ['zod', 'node:crypto', 'node:util'],
-    'The domain is pure: zod for shapes, hashes, nothing else.',
+    ['zod', 'temporal-polyfill', 'node:crypto', 'node:util'],
+    'The domain is pure: zod for shapes, hashes, the arithmetic of time zones, nothing else.',
   ),
   layer('ports', '^src/ports/', ['^src/(ports|domain)/'], 'Ports speak of the domain only.'),
   packages('ports-packages', '^src/ports/', [], 'A port that names a library is an adapter.'),

@@ -58,7 +58,6 @@ const WORLD = new Set([
   'global',
   'fetch',
   'console',
-  'Temporal',
 ]);
 /** Of node:crypto, only what gives the same for the same. */
 const PURE_CRYPTO = new Set(['createHash', 'createHmac', 'timingSafeEqual']);
@@ -167,6 +166,9 @@ function readsTheWorld(node: ts.Node): string | undefined {
       return 'the time comes from the port Clock';
     case 'Math':
       return member !== undefined && member !== 'random' ? undefined : 'chance comes from the port Random';
+    case 'Temporal':
+      // The rest of it is arithmetic.
+      return member !== undefined && member !== 'Now' ? undefined : 'the time comes from the port Clock';
     default:
       return WORLD.has(node.text)
         ? `${node.text} is the world's; what is needed of it is a port's`

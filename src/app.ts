@@ -7,6 +7,7 @@ import {
   type ServiceClient,
   type SupabaseConfig,
 } from './adapters/supabase/clients.ts';
+import { createRpcAppointments } from './adapters/supabase/rpc-appointments.ts';
 import { createCallStore, createCallWalkStore } from './adapters/supabase/rpc-calls.ts';
 import { createAnyJournal, createRpcJournal } from './adapters/supabase/rpc-journal.ts';
 import {
@@ -46,6 +47,7 @@ import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
+import { Appointments } from './services/appointments/change.ts';
 import { CallInbox } from './services/calls/inbox.ts';
 import { createAnswerToolCalls } from './services/calls/tool-calls.ts';
 import { CallWalk, type CallWalkReport, type CallWalkSettings } from './services/calls/walk.ts';
@@ -252,12 +254,16 @@ export function createApp(config: AppConfig): App {
     },
     config.calls ?? { callsPollIntervalMs: 0, callsListLagMs: 0 },
   );
+  const appointments = new Appointments({
+    ...{ store: createRpcAppointments(serviceClient), admission: pacer, clock, ids, log, meter, owner },
+    databaseTime: () => heartbeat.databaseTime(),
+  });
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
   addCallGauges(metrics, () => inbox.waiting);
 
   const limit = pacer && pace && { admission: pacer, waitMs: pace.waitMs };
   const createContext = createContextFactory<ServiceClient>({
-    ...{ verifier, serviceClient, executorPorts, knowledgeBase, ids, log },
+    ...{ verifier, serviceClient, executorPorts, knowledgeBase, appointments, ids, log },
     readGate: new ReadGate(READ_LIMITS, clock),
     openReads: (token) =>
       createTenantReads(createCallerClient(config.supabase, token), () => heartbeat.sweptAt),

@@ -48,6 +48,7 @@ async function contextFor(authorization: string | null, verdict: TokenVerdict = 
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
     receivesEvents: false,
+    appointments: {} as never,
     knowledgeBase: { upload: unused, remove: unused },
     callLedger: unused,
     ids: { uuid: () => 'a fresh id' },

@@ -6,6 +6,7 @@ import type { Ids, Log } from './ports/system.ts';
 import type { TenantReads } from './ports/tenant-reads.ts';
 import type { Verdict } from './services/agents/drift/look.ts';
 import type { ExecutorPorts } from './services/agents/execute.ts';
+import type { Appointments } from './services/appointments/change.ts';
 import type { KnowledgeBase } from './services/knowledge-base/execute.ts';
 import type { ChangePhoneNumber } from './services/phone-numbers/change.ts';
 import { createLoaders, type Loaders } from './services/reads/loaders.ts';
@@ -20,6 +21,8 @@ export interface Tenant {
   reads: SharedReads;
   /** The same, by id, each row once a request. */
   loaders: Loaders;
+  /** Runs a read that does not go through `reads` in its turn among those of all organizations. */
+  inTurn<T>(read: () => Promise<T>): Promise<T>;
 }
 
 /** Reconciliation on behalf of a caller: always for the organization of the caller's token. */
@@ -46,6 +49,7 @@ export interface AppContext<Service = unknown> {
   callLedger: CallStore['ledger'];
   /** Vapi sends the events of calls to this server. */
   receivesEvents: boolean;
+  appointments: Appointments;
 }
 
 export interface ContextDeps<Service> {
@@ -62,6 +66,7 @@ export interface ContextDeps<Service> {
   knowledgeBase: Pick<KnowledgeBase<Service>, 'upload' | 'remove'>;
   callLedger: CallStore['ledger'];
   receivesEvents: boolean;
+  appointments: Appointments;
   ids: Ids;
   log: Log;
 }
@@ -86,6 +91,7 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
       knowledgeBase: deps.knowledgeBase,
       callLedger: deps.callLedger,
       receivesEvents: deps.receivesEvents,
+      appointments: deps.appointments,
     };
     if (authorization === null) return { ...rest, caller: { problem: 'no_token' } };
 
@@ -93,13 +99,11 @@ export function createContextFactory<Service>(deps: ContextDeps<Service>) {
     const verdict =
       token === undefined ? { problem: 'bad_token' as const } : await deps.verifier.verify(token);
     if (!('problem' in verdict)) {
-      const reads = shareReads(
-        () => deps.openReads(token ?? ''),
-        (read) => deps.readGate.run(verdict.orgId, read),
-      );
+      const inTurn = <T>(read: () => Promise<T>) => deps.readGate.run(verdict.orgId, read);
+      const reads = shareReads(() => deps.openReads(token ?? ''), inTurn);
       return {
         ...rest,
-        caller: { ...verdict, reads, loaders: createLoaders(reads) },
+        caller: { ...verdict, reads, loaders: createLoaders(reads), inTurn },
       };
     }
     if (verdict.problem === 'no_organization') return { ...rest, caller: { problem: 'no_organization' } };

@@ -117,11 +117,11 @@ on conflict do nothing;
 
 -- One for every third call that was completed, 2 to 29 days after it; what is past has happened, or not.
 insert into public.appointments (
-  id, org_id, call_id, customer_name, customer_number, starts_at, ends_at, status, created_at
+  id, org_id, call_id, customer_name, customer_number, starts_at, ends_at, lane, status, created_at
 )
 select
   md5(c.id || '/appointment')::uuid, c.org_id, c.id, coalesce(c.customer_name, 'Unknown caller'), c.customer_number,
-  a.at, a.at + interval '45 minutes',
+  a.at, a.at + interval '45 minutes', row_number() over (partition by c.org_id, a.at order by c.id),
   case
     when c.n % 8 = 0 then 'CANCELLED'
     when a.at < current_date then case when c.n % 7 = 0 then 'NO_SHOW' else 'COMPLETED' end

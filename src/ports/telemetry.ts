@@ -56,6 +56,12 @@ export const COUNTED = [
   'call.walk_late',
   'call.walk_stopped',
   'call.tool_answered',
+  'appointment.booked',
+  'appointment.rescheduled',
+  'appointment.cancelled',
+  'appointment.refused',
+  'appointment.failed',
+  'appointment.rules_changed',
   'database.key_refused',
   'database.unreachable',
 ] as const;

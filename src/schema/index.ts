@@ -1,5 +1,7 @@
 import './agents/agent.ts';
 import './appointments/appointment.ts';
+import './appointments/booking-rules.ts';
+import './appointments/change-appointments.ts';
 import './calls/call.ts';
 import './calls/ledger.ts';
 import './knowledge-base/change-documents.ts';

@@ -257,3 +257,22 @@ export class NumberTakenError extends DomainError {
     );
   }
 }
+
+/** A time at which an appointment can begin, and when it then ends. ISO-8601. */
+export interface SlotTimes {
+  startsAt: string;
+  endsAt: string;
+}
+
+export class SlotUnavailableError extends DomainError {
+  readonly alternatives: SlotTimes[];
+  /** `reason`: a main clause without a full stop. */
+  constructor(reason: string, alternatives: SlotTimes[]) {
+    super(
+      `${reason}. Nothing was changed. ${
+        alternatives.length > 0 ? 'Choose one of `alternatives`.' : 'No time near it is free either.'
+      }`,
+    );
+    this.alternatives = alternatives;
+  }
+}

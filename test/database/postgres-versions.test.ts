@@ -135,6 +135,7 @@ describe.each(VERSIONS)('Postgres $version', ({ version, major }) => {
       expect(roles.length).toBeGreaterThan(0);
       await sql.unsafe(`
         create schema lockstep authorization limited;
+        create extension btree_gist with schema extensions;
         grant ${roles.map(({ name }) => name).join(', ')} to limited`);
     });
     await migrate('limited');
@@ -147,6 +148,23 @@ describe.each(VERSIONS)('Postgres $version', ({ version, major }) => {
     await expect(migrate('stranger')).rejects.toMatchObject({
       message: expect.stringContaining('The role stranger must be a member of the role lockstep_saves'),
       hint: expect.stringContaining('grant lockstep_saves to stranger'),
+    });
+  });
+
+  test('refuses a role that may not create the extension that is missing, with the statement that helps', async () => {
+    await createProject('bare');
+    await asAdministrator('bare', async (sql) => {
+      const roles = await sql<
+        { name: string }[]
+      >`select rolname as name from pg_roles where rolname like 'lockstep\\_%'`;
+      await sql.unsafe(`
+        create schema lockstep authorization bare;
+        grant ${roles.map(({ name }) => name).join(', ')} to bare`);
+    });
+    await expect(migrate('bare')).rejects.toMatchObject({
+      message:
+        'The extension btree_gist is missing, and the role bare may not create it. Nothing was changed.',
+      hint: 'As an administrator: create extension btree_gist with schema extensions.',
     });
   });
 

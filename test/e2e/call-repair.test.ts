@@ -135,7 +135,12 @@ describe('completeThrough', () => {
 
   test('does not rise with a walk of which a page fails', async () => {
     const before = await through();
-    lockstep.vapi.faults.add({ kind: 'error-before', status: 500, match: { method: 'GET', path: '/call' }, times: 1 });
+    lockstep.vapi.faults.add({
+      kind: 'error-before',
+      status: 500,
+      match: { method: 'GET', path: '/call' },
+      times: 1,
+    });
     const [report] = (await lockstep.app.walkCalls()) ?? [];
     expect(report).toMatchObject({ stopped: 'VAPI_UNAVAILABLE', completeThrough: null });
     expect(await through()).toBe(before);

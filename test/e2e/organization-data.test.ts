@@ -522,7 +522,7 @@ describe('reads each list in index order, from the start of the page', () => {
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i
         cross join lateral (select '2025-01-01'::timestamptz + i * interval '1 minute' as t) as x;
       insert into public.appointments (org_id, customer_name, starts_at, ends_at, status)
-        select o::uuid, 'Someone', t, t + interval '1 hour', (array['SCHEDULED', 'CANCELLED'])[1 + i % 2]
+        select o::uuid, 'Someone', t, t + interval '1 minute', (array['SCHEDULED', 'CANCELLED'])[1 + i % 2]
         from unnest(array['${orgId}', '${other}']) as o cross join generate_series(1, 6000) as i
         cross join lateral (select '2025-01-01'::timestamptz + i * interval '1 minute' as t) as x;
       insert into public.knowledge_base_documents (org_id, name, content_type, size_bytes, state, created_at)

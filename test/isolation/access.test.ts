@@ -30,13 +30,17 @@ const READABLE = [
 /** The service role may call these functions. No other role may call a function. */
 const CALLABLE = [
   'agents_stale',
+  'answer_tool_call',
   'begin_agents',
+  'begin_appointments',
   'begin_documents',
   'begin_phone_numbers',
   'begin_query_tool',
+  'booking_rules',
   'document_content',
   'event_context',
   'file_orphans',
+  'free_slots',
   'knowledge_base_due',
   'knowledge_base_note',
   'knowledge_base_page',
@@ -63,6 +67,7 @@ const CALLABLE = [
   'saga_settle',
   'saga_takeover',
   'set_allowance',
+  'set_booking_rules',
   'set_drift_policy',
   'set_event_server',
   'sweep_done',
@@ -71,6 +76,7 @@ const CALLABLE = [
   'sweep_note',
   'sweep_orphans',
   'sweep_page',
+  'tool_call_context',
   'vapi_account',
 ];
 

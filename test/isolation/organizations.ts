@@ -116,6 +116,11 @@ export async function createOwner(app: TestApp, name: string): Promise<Owner> {
       status: (['SCHEDULED', 'CONFIRMED', 'COMPLETED', 'CANCELLED', 'NO_SHOW'] as const)[i] ?? 'SCHEDULED',
     })),
   )}`;
+  await sql`insert into lockstep.booking_rules (org_id, time_zone) values (${orgId}, 'Europe/Berlin')`;
+  await sql`
+    insert into lockstep.tool_calls (org_id, call_id, key, function, answer, answered_at)
+    values (${orgId}, ${calls[0] ?? null}, 'key', 'book_appointment',
+      ${sql.json({ outcome: 'DONE', appointment: { id: appointments[0] ?? '', customerName: `Secret of ${name}` } })}, now())`;
   return {
     orgId,
     userId: user.id,

@@ -191,6 +191,12 @@ describe('the save functions', () => {
         ${JSON.stringify({ action: 'RELEASE', phoneNumberId: randomUUID() })}::text::jsonb)`;
       await tx`select public.phone_number_note(${JSON.stringify([{ orgId: b.orgId }])}::text::jsonb)`;
       await tx`select public.set_allowance(${b.orgId}, 5, null, null)`;
+      const none = '{"starts": []}';
+      await tx`select public.booking_rules(${b.orgId}), public.set_booking_rules(${b.orgId}, '{}')`;
+      await tx`select public.free_slots(${b.orgId}, ${none}::text::jsonb), public.begin_appointments(${b.orgId},
+        ${randomUUID()}, 'one', '{"action": "CANCEL"}')`;
+      await tx`select public.tool_call_context(${b.orgId}, ${randomUUID()}, '{}'), public.answer_tool_call(${b.orgId},
+        ${b.calls[0] ?? ''}, '{"key": "x", "function": "x", "action": "NOTE", "answer": {}}')`;
       const [left] = await tx`select current_setting('lockstep.org_id', true) as org`;
       expect(left).toEqual({ org: '' });
     });
@@ -220,6 +226,15 @@ test('no function of the service role reveals or changes anything of A if it rec
     quarantineMs: 0,
     lookAfterMs: 0,
     nothingApplied: true,
+    ...{ appointmentId: a.appointments[0], callerNumber: '+12065550101', key: 'key', function: 'x' },
+    ...{
+      startsAt: '2027-01-01T10:00:00Z',
+      customerName: 'x',
+      rulesRevision: 1,
+      alternatives: [],
+      starts: [],
+      limit: 1,
+    },
   };
   let calls = 0;
   for (const { name, arguments: parameters } of functions) {
@@ -229,6 +244,7 @@ test('no function of the service role reveals or changes anything of A if it rec
         p_saga_id: savedBy,
         p_owner: open.owner,
         p_document_id: a.documents[0],
+        p_call_id: a.calls[0],
         p_epoch: 1,
         p_lease_ms: 1_000,
         p_request: request,
@@ -351,6 +367,89 @@ describe('phone numbers', () => {
   });
 });
 
+describe('appointments', () => {
+  const service = () =>
+    createClient(lockstep.supabase.url, lockstep.supabase.secretKey, { auth: { persistSession: false } });
+  const booking = {
+    ...{ startsAt: '2027-01-04T10:00:00Z', customerName: 'Mine', alternatives: [] },
+    ...{ key: 'key', function: 'book_appointment' },
+  };
+
+  async function revision(): Promise<number> {
+    const { data } = await service().rpc('booking_rules', { p_org_id: b.orgId });
+    return (data as { rules: { revision: number } }).rules.revision;
+  }
+
+  test('no change of one organization concerns an appointment of another one, through either door', async () => {
+    const before = await rowsOf(a.orgId);
+    for (const appointmentId of a.appointments) {
+      for (const action of ['RESCHEDULE', 'CANCEL']) {
+        const p_request = {
+          ...booking,
+          action,
+          appointmentId,
+          requestHash: 'h',
+          cause: 'USER',
+          mappingVersion: 1,
+        };
+        const begun = await service().rpc('begin_appointments', {
+          ...{ p_org_id: b.orgId, p_saga_id: randomUUID(), p_owner: 'wrong', p_request },
+        });
+        expect(begun.data).toEqual({ outcome: 'NO_APPOINTMENT' });
+        const call = { p_org_id: b.orgId, p_call_id: b.calls[0] };
+        const answered = await service().rpc('answer_tool_call', {
+          ...{ ...call, p_request: { ...p_request, key: randomUUID() } },
+        });
+        expect(answered.data).toEqual({ outcome: 'NO_APPOINTMENT' });
+      }
+    }
+    expect(await rowsOf(a.orgId)).toBe(before);
+  });
+
+  test("a tool call in A's call in the name of B learns nothing of it and books nothing", async () => {
+    const before = await rowsOf(a.orgId);
+    const call = { p_org_id: b.orgId, p_call_id: a.calls[0] };
+    const context = await service().rpc('tool_call_context', { ...call, p_request: { key: 'key' } });
+    expect(context.data).toMatchObject({ answer: null, appointments: [], made: [] });
+    const p_request = {
+      ...booking,
+      action: 'BOOK',
+      appointmentId: randomUUID(),
+      rulesRevision: await revision(),
+    };
+    const answered = await service().rpc('answer_tool_call', { ...call, p_request });
+    expect(answered.error).toMatchObject({ code: '23503' });
+    expect(await rowsOf(a.orgId)).toBe(before);
+  });
+
+  test('no argument of a function puts two bookings into one place', async () => {
+    const outcomes: unknown[] = [];
+    for (const tenant of [
+      {},
+      { lane: 7, capacity: 9, p_lane: 2, blockedUntil: null, endsAt: booking.startsAt },
+    ]) {
+      for (const startsAt of [booking.startsAt, '2027-01-04T10:10:00Z']) {
+        const { data } = await service().rpc('answer_tool_call', {
+          ...{ p_org_id: b.orgId, p_call_id: b.calls[1] },
+          p_request: {
+            ...{
+              ...booking,
+              ...tenant,
+              startsAt,
+              action: 'BOOK',
+              appointmentId: randomUUID(),
+              rulesRevision: await revision(),
+            },
+            ...{ key: randomUUID(), customerName: randomUUID() },
+          },
+        });
+        outcomes.push((data as { outcome: string }).outcome);
+      }
+    }
+    expect(outcomes).toEqual(['DONE', 'UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE']);
+  });
+});
+
 test('the foreign keys that include the organization refuse a row of A that refers to a row of B, whoever writes it', async () => {
   const references = await sql<{ table: string; column: string; target: string; name: string }[]>`
     select k.conrelid::regclass::text as table, k.confrelid::regclass::text as target, k.conname as name,
@@ -400,6 +499,9 @@ describe('the owner of the save functions', () => {
         'lockstep.fences',
         'lockstep.observed',
         'lockstep.allowances',
+        'lockstep.booking_rules',
+        'lockstep.tool_calls',
+        'appointments',
         'phone_numbers',
       ]),
     );
@@ -455,7 +557,7 @@ describe('the owner of the save functions', () => {
       ).catch((error: unknown) => error);
       expect(planted, `${name}: planted`).toMatchObject({ code: '42501' });
       attempts += 1;
-      if (['lockstep.saga_keys', 'lockstep.document_contents'].includes(name)) {
+      if (['lockstep.saga_keys', 'lockstep.document_contents', 'lockstep.tool_calls'].includes(name)) {
         const left = await as(b.orgId, async (tx) => {
           await tx.unsafe(`delete from ${name}`);
           await tx`reset role`;

@@ -12,6 +12,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { createTokenVerifier } from '../../src/adapters/supabase/auth.ts';
 import { createCallerClient, createServiceClient } from '../../src/adapters/supabase/clients.ts';
+import { createRpcAppointments } from '../../src/adapters/supabase/rpc-appointments.ts';
 import { createRpcJournal } from '../../src/adapters/supabase/rpc-journal.ts';
 import { createTenantReads } from '../../src/adapters/supabase/tenant-reads.ts';
 import { createLogger } from '../../src/adapters/system/logger.ts';
@@ -22,6 +23,7 @@ import { createContextFactory } from '../../src/context.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { FaultInput } from '../../src/local/vapi/faults.ts';
 import { startVapiStandIn, type VapiStandIn } from '../../src/local/vapi/server.ts';
+import { Appointments } from '../../src/services/appointments/change.ts';
 import { READ_LIMITS, ReadGate } from '../../src/services/reads/share-reads.ts';
 import { type Caller, createTestApp, supabaseConfig, TEST_SETTINGS, type TestApp } from '../support/app.ts';
 import { formsOf } from '../support/canary.ts';
@@ -333,6 +335,10 @@ async function objects(caller: Caller): Promise<void> {
     knowledgeBase: { upload: unused, remove: unused },
     callLedger: unused,
     receivesEvents: false,
+    appointments: new Appointments({
+      ...{ store: createRpcAppointments(serviceClient), clock: systemClock, ids: systemIds, log, meter },
+      owner: 'a test',
+    }),
     reconciliation: { look: async () => null, setDriftPolicy: async () => false },
     changePhoneNumber: async () => ({ kind: 'not_configured' }),
     ids: systemIds,

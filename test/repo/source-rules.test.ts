@@ -78,6 +78,7 @@ describe('services, ports and the domain can be replayed from a seed', () => {
     'const at = clock.now();',
     'const text = new Date(clock.now()).toISOString();',
     'const ms = Date.parse(text);',
+    "const day = Temporal.PlainDate.from('2026-11-30');",
     'const most = Math.max(1, 2);',
     'const isDate = value instanceof Date;',
     "import { createHash } from 'node:crypto'; createHash('sha256');",
@@ -108,6 +109,8 @@ describe('services, ports and the domain can be replayed from a seed', () => {
     "import * as hashes from 'node:crypto';",
     "import hashes from 'crypto';",
     'function wait(sleep = setTimeout) { return sleep; }',
+    'const at = Temporal.Now.instant();',
+    'const world = Temporal;',
   ])('refused: %s', (text) => {
     for (const layer of ['services/saga', 'services/agents', 'ports', 'domain']) {
       expect(rulesBroken(`src/${layer}/a.ts`, text)).toEqual(['replayable']);

@@ -134,36 +134,42 @@ export type Database = {
       }
       appointments: {
         Row: {
+          blocked_until: string | null
           call_id: string | null
           created_at: string
           customer_name: string
           customer_number: string | null
           ends_at: string
           id: string
+          lane: number
           notes: string | null
           org_id: string
           starts_at: string
           status: string
         }
         Insert: {
+          blocked_until?: string | null
           call_id?: string | null
           created_at?: string
           customer_name: string
           customer_number?: string | null
           ends_at: string
           id?: string
+          lane?: number
           notes?: string | null
           org_id: string
           starts_at: string
           status: string
         }
         Update: {
+          blocked_until?: string | null
           call_id?: string | null
           created_at?: string
           customer_name?: string
           customer_number?: string | null
           ends_at?: string
           id?: string
+          lane?: number
           notes?: string | null
           org_id?: string
           starts_at?: string
@@ -648,7 +654,20 @@ export type Database = {
         Args: { p_after: string; p_limit: number; p_mapping_version: number }
         Returns: Json
       }
+      answer_tool_call: {
+        Args: { p_call_id: string; p_org_id: string; p_request: Json }
+        Returns: Json
+      }
       begin_agents: {
+        Args: {
+          p_org_id: string
+          p_owner: string
+          p_request: Json
+          p_saga_id: string
+        }
+        Returns: Json
+      }
+      begin_appointments: {
         Args: {
           p_org_id: string
           p_owner: string
@@ -684,6 +703,7 @@ export type Database = {
         }
         Returns: Json
       }
+      booking_rules: { Args: { p_org_id: string }; Returns: Json }
       call_event_store: {
         Args: {
           p_content: Json
@@ -728,6 +748,7 @@ export type Database = {
         Args: { p_age_ms: number; p_candidates: Json }
         Returns: Json
       }
+      free_slots: { Args: { p_org_id: string; p_request: Json }; Returns: Json }
       knowledge_base_due: { Args: { p_limit: number }; Returns: Json }
       knowledge_base_note: { Args: { p_notes: Json }; Returns: Json }
       knowledge_base_page: {
@@ -873,6 +894,10 @@ export type Database = {
         }
         Returns: Json
       }
+      set_booking_rules: {
+        Args: { p_org_id: string; p_request: Json }
+        Returns: Json
+      }
       set_drift_policy: {
         Args: { p_org_id: string; p_policy: string }
         Returns: boolean
@@ -899,6 +924,10 @@ export type Database = {
           revision: number
           save_id: string
         }[]
+      }
+      tool_call_context: {
+        Args: { p_call_id: string; p_org_id: string; p_request: Json }
+        Returns: Json
       }
       vapi_account: { Args: { p_seen: string }; Returns: string }
     }

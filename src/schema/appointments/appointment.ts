@@ -9,7 +9,7 @@ import { OrganizationRef } from '../organizations/organization.ts';
 
 const AppointmentStatusRef = builder.enumType('AppointmentStatus', { values: APPOINTMENT_STATUSES });
 
-const AppointmentRef = builder.objectRef<AppointmentRecord>('Appointment').implement({
+export const AppointmentRef = builder.objectRef<AppointmentRecord>('Appointment').implement({
   fields: (t) => ({
     id: t.exposeID('id'),
     status: t.expose('status', { type: AppointmentStatusRef }),

@@ -21,7 +21,7 @@ export const OperationRef = builder.interfaceRef<OperationRecord | SaveRecord>('
 });
 
 builder.objectRef<OperationRecord>('ResourceOperation').implement({
-  description: 'An operation on a phone number or on a document.',
+  description: 'An operation on a phone number, on a document or on an appointment.',
   interfaces: [OperationRef],
 });
 

@@ -327,7 +327,8 @@ async function begin<Row, Refusal, Journal, Voice>(
   }
 }
 
-function deadlineOf(databaseTime: number | null): string | undefined {
+/** When a begin is too late, on the database's clock. */
+export function deadlineOf(databaseTime: number | null): string | undefined {
   return databaseTime === null ? undefined : new Date(databaseTime + BEGIN_WITHIN_MS).toISOString();
 }
 
@@ -382,13 +383,14 @@ function endedOf<Row, Refusal extends { outcome: string }>(outcome: SagaOutcome<
 }
 
 /** For what users ask for; repairs of the sweep and of jobs are bounded by what there is to repair. */
-function limitOf(admission: Admission | undefined, actor: string | null): SagaLimit | undefined {
+export function limitOf(admission: Admission | undefined, actor: string | null): SagaLimit | undefined {
   return admission === undefined || actor === null
     ? undefined
     : { saves: admission.savesPerMinute, perMs: 60_000 };
 }
 
-function requestHash(request: object): string {
+/** Equal for requests that mean the same: the order of keys has no meaning. */
+export function requestHash(request: object): string {
   return createHash('sha256').update(canonicalJson(request)).digest('hex');
 }
 
