@@ -47,6 +47,7 @@ import type { SweepReport } from './services/agents/drift/sweep.ts';
 import { type ExecutorPorts, executeTransactionalAgentUpdate } from './services/agents/execute.ts';
 import { type AgentJobSettings, AgentJobs } from './services/agents/jobs.ts';
 import { RenderJob, type RenderReport } from './services/agents/render-job.ts';
+import { answerToolCall } from './services/appointments/answer-tool-call.ts';
 import { Appointments } from './services/appointments/change.ts';
 import { CallInbox } from './services/calls/inbox.ts';
 import { createAnswerToolCalls } from './services/calls/tool-calls.ts';
@@ -239,12 +240,18 @@ export function createApp(config: AppConfig): App {
     },
     config,
   );
+  const appointmentStore = createRpcAppointments(serviceClient);
+  const appointments = new Appointments({
+    ...{ store: appointmentStore, admission: pacer, clock, ids, log, meter, owner },
+    databaseTime: () => heartbeat.databaseTime(),
+  });
   const calls = createCallStore(serviceClient);
   const inbox = new CallInbox({
     ...{ store: calls, log, meter, track: executorPorts.track },
     answerToolCalls: createAnswerToolCalls({
       ...{ store: calls, clock, log, meter },
-      answer: () => Promise.resolve('There is no calendar yet.'),
+      answer: (call, toolCall) =>
+        answerToolCall({ store: appointmentStore, clock, ids, log, meter }, call, toolCall),
     }),
   });
   const callWalk = new CallWalk(
@@ -254,10 +261,6 @@ export function createApp(config: AppConfig): App {
     },
     config.calls ?? { callsPollIntervalMs: 0, callsListLagMs: 0 },
   );
-  const appointments = new Appointments({
-    ...{ store: createRpcAppointments(serviceClient), admission: pacer, clock, ids, log, meter, owner },
-    databaseTime: () => heartbeat.databaseTime(),
-  });
   addGauges(metrics, pacer, () => background.cleanupAgeMs());
   addCallGauges(metrics, () => inbox.waiting);
 

@@ -136,7 +136,7 @@ describe('completeThrough', () => {
   test('does not rise with a walk of which a page fails', async () => {
     const before = await through();
     lockstep.vapi.faults.add({
-      kind: 'error-before',
+      kind: 'status-before',
       status: 500,
       match: { method: 'GET', path: '/call' },
       times: 1,

@@ -49,7 +49,7 @@ builder.queryField('callUsage', (t) =>
   t.field({
     type: [CallUsageRef],
     complexity: READ_COST,
-    description: `What your calls cost. From is inclusive, to is not; at most ${MOST_DAYS} days. By key.`,
+    description: `What your calls cost. From is inclusive, to is not; at most ${MOST_DAYS} days. By key. Days are those of the time zone of your booking rules.`,
     args: {
       from: t.arg({ type: 'DateTime', required: true }),
       to: t.arg({ type: 'DateTime', required: true }),
@@ -61,7 +61,9 @@ builder.queryField('callUsage', (t) =>
           if (to.getTime() - from.getTime() > MOST_DAYS * DAY_MS) {
             throw new BadPageError(`from and to may be at most ${MOST_DAYS} days apart`);
           }
-          return tenantOf(context).reads.callUsage(from.toISOString(), to.toISOString(), by, 'UTC');
+          const { orgId, reads } = tenantOf(context);
+          const { timeZone } = await context.appointments.rules(orgId);
+          return reads.callUsage(from.toISOString(), to.toISOString(), by, timeZone);
         })(),
       ),
   }),

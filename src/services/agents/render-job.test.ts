@@ -20,7 +20,7 @@ const SEEN: StaleAgent = {
 };
 const stamp = { ...SEEN, deployment: uuid(1) };
 const assistant = { ...renderAssistant(MAPPING_VERSION, CONFIG, stamp, {}), id: SEEN.assistantId };
-const observed = observedForm(MAPPING_VERSION, assistant);
+const observed = observedForm(MAPPING_VERSION, {}, assistant);
 const AGENT: SweepAgent = {
   ...{ ...SEEN, config: CONFIG, observed, missing: false, policy: 'REVERT', busy: false },
   ...{ mappingVersion: MAPPING_VERSION, context: {} },
@@ -44,7 +44,10 @@ function job(waitMs: number) {
           return [SEEN];
         },
         releaseLease: unused,
+        setEventServer: async () => false,
+        eventContext: async () => ({}),
       },
+      eventServer: () => null,
       save: async (update) => {
         saves.push(update);
         return { kind: 'no_organization' };

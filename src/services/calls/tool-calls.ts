@@ -4,24 +4,10 @@ import type { CallStore } from '../../ports/calls/call-store.ts';
 import { DatabaseError } from '../../ports/database.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
-
-/** One of the model's calls of a tool. */
-export interface ToolCall {
-  /** Unique in its call only. */
-  id: string;
-  name: string;
-  arguments: JsonObject;
-}
-
-/** The call in which the model asks, as the database knows it. */
-export interface AskingCall {
-  orgId: string;
-  callId: string;
-  callerNumber: string | null;
-}
+import type { CallerOfTool, ToolCall } from '../appointments/answer-tool-call.ts';
 
 /** Returns one line of text. Throws `DatabaseError` only. */
-export type AnswerToolCall = (call: AskingCall, toolCall: ToolCall) => Promise<string>;
+export type AnswerToolCall = (call: CallerOfTool, toolCall: ToolCall) => Promise<string>;
 /** The body of the answer to the message of an event of kind tool-calls. Throws `DatabaseError` only if nothing was done. */
 export type AnswerToolCalls = (message: JsonObject) => Promise<{ results: ToolResult[] }>;
 
@@ -68,7 +54,7 @@ export function createAnswerToolCalls({ store, answer, clock, log, meter }: Tool
           result = AWAY;
         }
       }
-      results.push({ toolCallId: toolCall.id, name: toolCall.name, result: oneLine(result) });
+      results.push({ toolCallId: toolCall.id, name: toolCall.name, result });
     }
     meter.count('call.tool_answered', results.length);
     log.info(
@@ -100,22 +86,6 @@ export function toolCallsOf(message: JsonObject): ToolCall[] {
     const { name } = called;
     if (typeof id !== 'string' || id === '' || id.length > 200) return [];
     if (typeof name !== 'string' || !/^[\w-]{1,80}$/.test(name)) return [];
-    return [{ id, name, arguments: argumentsOf(called['arguments'] ?? called['parameters']) }];
+    return [{ id, name, arguments: called['arguments'] ?? called['parameters'] ?? {} }];
   });
-}
-
-/** An object, or the text of one. */
-function argumentsOf(value: Json | undefined): JsonObject {
-  if (typeof value !== 'string') return isJsonObject(value) ? value : {};
-  try {
-    const parsed: unknown = JSON.parse(value);
-    return isJsonObject(parsed) ? (parsed as JsonObject) : {};
-  } catch {
-    return {};
-  }
-}
-
-/** Vapi reads one line (docs/vapi.md#tool-results). */
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim();
 }
