@@ -10,6 +10,7 @@
  * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
  * - `GET /__stand-in/deliveries` lists the attempts to deliver a webhook, `DELETE` clears them
  * - `POST /__stand-in/calls` plays a call (see `call-script.ts`) and returns it with its tool calls at its end; with `wait: false` its id at once
+ * - `GET /__stand-in/callees` lists the assistants that can be called, with their tools and their numbers
  * - `GET /__stand-in/calls/:id` returns a call, and what was said so far
  * - `POST /__stand-in/events` `{server, message}` sends one webhook, signed like any other
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
@@ -29,7 +30,7 @@ import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
 import type { FileStore } from './files.ts';
 import { readForm } from './form.ts';
-import type { Json, JsonObject } from './json.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
 import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
@@ -383,6 +384,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           if (!wait) return [201, { id: started }];
           return [200, JSON.parse(JSON.stringify(await standIn.callFinished(started)))];
         }
+        case 'GET callees':
+          return [200, callees(account)];
         case 'GET calls': {
           const call = account.callStore.find(id) ?? unknown(id);
           return [200, { call: account.calls.shown(call), messages: runner.messages(id) }];
@@ -491,6 +494,21 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
 const HTML = { 'content-type': 'text/html' };
+
+/** Assistants of every Vapi organization, oldest first. */
+function callees(account: VapiAccount): Json {
+  const numbers = account.phoneNumbers.all();
+  return account.assistants.all().map(({ id, name = null, model }) => {
+    const tools = isObject(model) && Array.isArray(model['tools']) ? model['tools'].filter(isObject) : [];
+    return {
+      ...{ assistantId: id, name },
+      tools: tools.flatMap(({ function: described }) =>
+        isObject(described) ? (described['name'] ?? []) : [],
+      ),
+      numbers: numbers.flatMap((one) => (one['assistantId'] === id ? (one['number'] ?? []) : [])),
+    };
+  });
+}
 
 const jsonObject = z.record(z.string(), z.json());
 
