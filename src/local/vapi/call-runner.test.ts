@@ -194,6 +194,23 @@ describe('an inbound call', () => {
     expect(() => standIn.startCall({})).toThrow('needs the id');
   });
 
+  test('has recordings, to which the API redirects with a new link each time', async () => {
+    const { call } = await play();
+    const link = async (path: string) => {
+      const response = await fetch(`${standIn.url}/call/${call['id']}/${path}`, {
+        ...{ headers: { authorization: `Bearer ${KEY}` }, redirect: 'manual' },
+      });
+      return [response.status, response.headers.get('location')];
+    };
+    const [status, first] = await link('mono-recording');
+    expect(status).toBe(302);
+    expect(first).toMatch(/^https:\/\/storage\.example\.test\/rec\/.+\.wav\?sig=/);
+    expect(await link('mono-recording')).not.toEqual([status, first]);
+    expect((await link('stereo-recording'))[1]).toContain('-stereo.wav');
+    standIn.configure({ zeroDataRetention: true });
+    expect(await link('mono-recording')).toEqual([404, null]);
+  });
+
   test('of an anonymous caller has no customer', async () => {
     const { call } = await play({ customer: null });
     expect(call).not.toHaveProperty('customer');

@@ -5,6 +5,8 @@
  * - `POST /__stand-in/faults` adds a fault (see `faults.ts`; 201 `{id}`), `GET` lists those not used up, `DELETE` clears
  * - `GET /__stand-in/requests` lists the received requests, `DELETE` clears them
  * - `POST /__stand-in/dashboard/:id` edits a resource of any kind like the dashboard (shallow merge), `DELETE` deletes it
+ * - `POST /__stand-in/publish/:id` publishes the draft of an assistant, `POST /__stand-in/restore/:id` `{version}` restores a version, and
+ *   `GET /__stand-in/versions/:id` lists its versions (see `versions.ts`)
  * - `GET /__stand-in/settings` returns the settings (see `settings.ts`), `PATCH` changes those in the body
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
  * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
@@ -22,7 +24,7 @@ import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
 import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
-import type { AssistantStore } from './assistant-store.ts';
+import type { Assistant, AssistantStore } from './assistant-store.ts';
 import { CallRunner, type PlayedCall } from './call-runner.ts';
 import type { CallScriptInput } from './call-script.ts';
 import type { CallStore } from './calls.ts';
@@ -35,6 +37,7 @@ import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
 import type { ToolStore } from './tools.ts';
+import type { AssistantVersion } from './versions.ts';
 import {
   type Delivery,
   type DeliveryAnswer,
@@ -137,6 +140,12 @@ export interface VapiStandIn {
   configure(settings: SettingsInput): Settings;
   /** An edit of any resource in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
   dashboardEdit(id: string, fields: JsonObject): Resource;
+  /** Publishes the draft of an assistant in the dashboard (see `versions.ts`). Throws if there is none. */
+  publishDraft(assistantId: string): Assistant;
+  /** Restores a version of an assistant in the dashboard. Throws for an unknown one. */
+  restoreVersion(assistantId: string, version: string): Assistant;
+  /** Oldest first. */
+  versions(assistantId: string): AssistantVersion[];
   /** Throws for an unknown id. */
   dashboardDelete(id: string): Resource;
   /** Applies all pending late writes in their order of arrival, and returns their number. */
@@ -327,7 +336,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         return void response.end(whole.subarray(half));
       }
       default:
-        return reply(answer.status, answer.body, method === 'GET' ? { etag: weakEtag(answer.body) } : {});
+        return reply(answer.status, answer.body, {
+          ...(method === 'GET' ? { etag: weakEtag(answer.body) } : {}),
+          ...answer.headers,
+        });
     }
   }
 
@@ -363,6 +375,14 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           return [200, standIn.dashboardEdit(id, jsonObject.parse(JSON.parse(text)))];
         case 'DELETE dashboard':
           return [200, standIn.dashboardDelete(id)];
+        case 'POST publish':
+          return [200, standIn.publishDraft(id)];
+        case 'POST restore': {
+          const { version } = z.strictObject({ version: z.string() }).parse(JSON.parse(text));
+          return [200, standIn.restoreVersion(id, version)];
+        }
+        case 'GET versions':
+          return [200, standIn.versions(id)];
         case 'GET settings':
           return [200, standIn.settings];
         case 'PATCH settings':
@@ -467,6 +487,9 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       keys = keys.filter((accepted) => accepted.key !== revoked);
     },
     dashboardEdit: (id, fields) => account.dashboardEdit(id, fields) ?? unknown(id),
+    publishDraft: (id) => account.versions.publish(id),
+    restoreVersion: (id, version) => account.versions.restore(id, version),
+    versions: (id) => account.versions.of(id),
     dashboardDelete: (id) => account.dashboardDelete(id) ?? unknown(id),
     applyLate: () => {
       const waiting = [...late];
