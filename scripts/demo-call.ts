@@ -77,8 +77,12 @@ async function play(): Promise<void> {
     ...(books ? { steps: bookingSteps(options.name) } : {}),
   };
   const { id } = await control<{ id: string }>('POST', 'calls', script);
-  const from = callee.numbers[0] === undefined ? 'from a browser' : `on ${callee.numbers[0]}`;
-  console.log(`${options.name} (${options.number}) calls ${callee.name ?? callee.assistantId} ${from}.\n`);
+  const [number] = callee.numbers;
+  const [caller, way] =
+    number === undefined
+      ? [options.name, 'from a browser, because it has no phone number']
+      : [`${options.name} (${options.number})`, `on ${number}`];
+  console.log(`${caller} calls ${callee.name ?? callee.assistantId} ${way}.\n`);
   if (!books) {
     console.log(
       'This agent takes no appointments: set bookAppointments in its configuration to hear it book one.\n',

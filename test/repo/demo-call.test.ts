@@ -54,7 +54,7 @@ test('books a free time with the first agent that takes appointments, and prints
   const lines = out.split('\n').map((line) => line.trim());
   expect(lines).toEqual(
     expect.arrayContaining([
-      'Bo Chen (+14155550187) calls Inbound from a browser.',
+      'Bo Chen calls Inbound from a browser, because it has no phone number.',
       'Agent   North Dental, how can I help?',
       '(the agent asks check_availability {})',
       'Agent   I can offer you 2026-11-30 at 14:30. Does that suit you?',

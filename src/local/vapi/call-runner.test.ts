@@ -488,6 +488,30 @@ describe('an outbound call', () => {
     if (!isStarted) expect(call).toMatchObject({ cost: 0, costBreakdown: { total: 0 }, analysis: {} });
   });
 
+  test('rings before its POST is answered, and also if it never is', async () => {
+    standIn.faults.add({ kind: 'hang-after', match: { method: 'POST', path: /^\/call$/ } });
+    const ended = Promise.withResolvers<void>();
+    receiver.answer = ({ type }) => {
+      if (type === 'end-of-call-report') ended.resolve();
+      return {};
+    };
+    const gaveUp = new AbortController();
+    const unanswered = fetch(`${standIn.url}/call`, {
+      ...{ method: 'POST', headers: { authorization: `Bearer ${KEY}` }, signal: gaveUp.signal },
+      body: JSON.stringify({
+        assistantId,
+        phoneNumberId,
+        customer: { number: '+14155550123' },
+        name: 'ls1.a',
+      }),
+    });
+    await ended.promise;
+    gaveUp.abort();
+    await expect(unanswered).rejects.toThrow();
+    expect(messages()[0]).toMatchObject({ status: 'ringing', call: { name: 'ls1.a' } });
+    expect(await api('GET', '/call')).toMatchObject([{ name: 'ls1.a', status: 'ended' }]);
+  });
+
   test('has the fields that were overridden, and its overrides', async () => {
     const assistantOverrides = { metadata: { lockstep: { saveId: 'a' } }, variableValues: { name: 'Ana' } };
     const { id } = await dial({ assistantOverrides });
