@@ -211,6 +211,17 @@ describe('an inbound call', () => {
     expect(await link('mono-recording')).toEqual([404, null]);
   });
 
+  test('has its content in the report alone, without data retention', async () => {
+    standIn.configure({ zeroDataRetention: true });
+    const { call } = await play();
+    const [report] = only('end-of-call-report');
+    expect(report).toMatchObject({
+      artifact: { transcript: expect.any(String) },
+      analysis: { summary: expect.any(String) },
+    });
+    for (const name of ['artifact', 'analysis', 'messages']) expect(call).not.toHaveProperty(name);
+  });
+
   test('of an anonymous caller has no customer', async () => {
     const { call } = await play({ customer: null });
     expect(call).not.toHaveProperty('customer');
@@ -676,6 +687,7 @@ test('a call goes on after a restart: what was said stays, and the open tool cal
     });
     await asked.promise;
     const before = await api('GET', `/call/${id}`);
+    await api('PATCH', `/assistant/${assistantId}`, { metadata: { lockstep: { revision: 8 } } });
     await standIn.stop();
     const ended = Promise.withResolvers<void>();
     receiver.answer = ({ type, toolCallList }) => {
@@ -691,6 +703,8 @@ test('a call goes on after a restart: what was said stays, and the open tool cal
     });
     const ids = only('tool-calls').map(({ toolCallList }: Message) => toolCallList[0].id);
     expect(new Set(ids).size).toBe(2);
+    // The call goes on with the configuration of its beginning.
+    expect(only('end-of-call-report')[0].assistant.metadata.lockstep.revision).toBe(7);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -551,7 +551,7 @@ export class CallRunner {
     const { phoneNumberId } = call;
     return {
       at: this.#account.now(),
-      call: this.#account.calls.shown(call),
+      call: this.#account.calls.delivered(call),
       assistant,
       phoneNumber:
         typeof phoneNumberId === 'string' ? this.#account.phoneNumbers.find(phoneNumberId) : undefined,
