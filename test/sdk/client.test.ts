@@ -113,6 +113,35 @@ test('tools: creates, reads, updates, lists and deletes', async () => {
   expect(await tools.list({})).toEqual([]);
 });
 
+test('calls: makes, reads, renames, lists and deletes', async () => {
+  const { calls } = client;
+  standIn.configure({ outboundCalls: 'held' });
+  const assistant = await client.assistants.create({ name: 'Outbound' });
+  const number = await client.phoneNumbers.create({
+    ...{ provider: 'twilio', number: '+14155550142', twilioAuthToken: 'test-only-token' },
+    twilioAccountSid: 'ACTESTONLY00000000000000000000000',
+  });
+  const created = await calls.create({
+    ...{ assistantId: assistant.id, phoneNumberId: number.id, name: 'ls1.a' },
+    customer: { number: '+14155550187', externalId: 'contact-4711' },
+    assistantOverrides: { variableValues: { name: 'Ana' } },
+  });
+  expect(created).toMatchObject({ type: 'outboundPhoneCall', status: 'queued', cost: 0, name: 'ls1.a' });
+  const id = String('id' in created ? created.id : undefined);
+  expect(await calls.get({ id })).toMatchObject({ customer: { externalId: 'contact-4711' } });
+  expect(await calls.update({ id, name: 'ls1.b' })).toMatchObject({ id, name: 'ls1.b' });
+  await standIn.playCall({ callId: id });
+  const ended = await calls.get({ id });
+  expect(ended).toMatchObject({ status: 'ended', endedReason: 'customer-ended-call', analysis: {} });
+  const own = { assistantId: assistant.id, limit: 1_000 };
+  expect(await calls.list({ ...own, updatedAtGe: ended.updatedAt })).toMatchObject([
+    { id, cost: ended.cost },
+  ]);
+  expect(await calls.list({ ...own, updatedAtGt: ended.updatedAt })).toEqual([]);
+  expect(await calls.delete({ id })).toMatchObject({ id });
+  await expect(calls.get({ id })).rejects.toMatchObject({ statusCode: 404 });
+});
+
 describe('errors', () => {
   test('can be read: missing resources, refused keys, validation and policy', async () => {
     const failure = await client.assistants.update({ id: UNKNOWN_ID }).catch((problem: unknown) => problem);

@@ -103,6 +103,14 @@ async function answers(): Promise<Sample[]> {
   const attached = await call('PATCH', number, { assistantId: ID });
   const detached = await call('PATCH', number, { assistantId: null });
   const page = await call('GET', '/v2/phone-number?search=HpMbVz');
+  vapi.configure({ outboundCalls: 'held' });
+  const dialled = await call('POST', '/call', {
+    ...{ assistantId: agent['id'] ?? '', phoneNumberId: imported['id'] ?? '', name: 'ls1.a' },
+    customer: { number: '+14155550187', externalId: 'contact-4711' },
+    assistantOverrides: { variableValues: { name: 'Ana' } },
+  });
+  const browser = await call('POST', '/call/web', { assistantId: agent['id'] ?? '' });
+  const { call: ended } = await vapi.playCall({ callId: String(dialled['id']) });
   return [
     sample('POST /assistant', 'Vapi.Assistant', agent, secret),
     sample('GET /assistant/{id}', 'Vapi.Assistant', await call('GET', `/assistant/${agent['id']}`), secret),
@@ -114,6 +122,9 @@ async function answers(): Promise<Sample[]> {
     sample('GET /phone-number/{id}', 'Vapi.GetPhoneNumbersResponse', await call('GET', number)),
     sample('GET /v2/phone-number', 'Vapi.PhoneNumberPaginatedResponse', page),
     sample('DELETE /phone-number/{id}', 'Vapi.DeletePhoneNumbersResponse', await call('DELETE', number)),
+    sample('POST /call', 'Vapi.Call', dialled, ['subscriptionLimits']),
+    sample('POST /call/web', 'Vapi.Call', browser, ['webCallUrl']),
+    sample('a call that is over', 'Vapi.Call', ended),
     sample('POST /file', 'Vapi.File_', file),
     sample('PATCH /file/{id}', 'Vapi.File_', await call('PATCH', `/file/${file['id']}`, { name: 'b.txt' })),
     sample('POST /tool', 'Vapi.CreateToolsResponse', tool, ['function']),

@@ -29,12 +29,13 @@ export async function startWebhookReceiver(): Promise<WebhookReceiver> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks).toString();
+    if (request.method !== 'POST') return response.writeHead(404).end();
     const { message } = JSON.parse(body);
     receiver.received.push({ headers: request.headers, body, message });
     const answer = await receiver.answer(message);
-    if (answer === 'hang') return;
+    if (answer === 'hang') return undefined;
     response.writeHead(answer.status ?? 200, { 'content-type': 'application/json', location: '/elsewhere' });
-    response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body ?? {}));
+    return response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body ?? {}));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const receiver: WebhookReceiver = {

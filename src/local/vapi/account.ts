@@ -2,22 +2,27 @@
  * Everything that the stand-in keeps: the stores of a Vapi account by kind of resource, and the settings. Without I/O: the caller
  * provides clock and ids.
  */
-import { AssistantStore } from './assistant-store.ts';
+import { type Assistant, AssistantStore } from './assistant-store.ts';
 import { type Call, type CallEndpoint, CallStore, callEndpoint } from './calls.ts';
 import type { Endpoint } from './endpoint.ts';
 import { FileStore, fileEndpoint } from './files.ts';
 import { isObject, type JsonObject } from './json.ts';
 import { type PhoneNumber, PhoneNumberStore, phoneNumberEndpoint } from './phone-numbers.ts';
-import type { Resource, ResourceStore, StoreChange, StoreOptions } from './resource-store.ts';
+import { type Resource, ResourceStore, type StoreChange, type StoreOptions } from './resource-store.ts';
 import { changedSettings, type Settings, type SettingsInput } from './settings.ts';
 import { ToolStore, toolEndpoint } from './tools.ts';
 import { validateAssistant } from './validate.ts';
+import { type AssistantDraft, type AssistantVersion, AssistantVersions } from './versions.ts';
 
 /** Also the paths of the API. */
 export const RESOURCES = ['assistant', 'phone-number', 'file', 'tool', 'call'] as const;
 export type ResourceName = (typeof RESOURCES)[number];
 
-export type AccountChange = StoreChange & { readonly of: ResourceName };
+/** Also kept, and without a path. */
+export const KEPT = [...RESOURCES, 'assistant-version', 'assistant-draft'] as const;
+type KeptName = (typeof KEPT)[number];
+
+export type AccountChange = StoreChange & { readonly of: KeptName };
 
 export interface AccountOptions extends Pick<StoreOptions, 'now' | 'id'> {
   readonly settings?: SettingsInput;
@@ -38,6 +43,8 @@ export class VapiAccount {
   /** Epoch milliseconds. */
   readonly now: () => number;
   readonly endpoints: Readonly<Record<ResourceName, Endpoint>>;
+  readonly versions: AssistantVersions;
+  readonly #kept: Readonly<Record<KeptName, ResourceStore>>;
   readonly #initial: Settings;
   #settings: Settings;
 
@@ -46,7 +53,7 @@ export class VapiAccount {
     this.#initial = changedSettings(undefined, settings);
     this.#settings = this.#initial;
     const current = () => this.#settings;
-    const options = (of: ResourceName): StoreOptions => ({
+    const options = (of: KeptName): StoreOptions => ({
       ...base,
       listLagMs: () => this.#settings.listLagMs,
       onChange: (change) => onChange({ of, ...change }),
@@ -60,6 +67,9 @@ export class VapiAccount {
       current,
       (orgId, id) => this.assistants.get(orgId, id) !== undefined,
     );
+    const versions = new ResourceStore<AssistantVersion>(options('assistant-version'));
+    const drafts = new ResourceStore<AssistantDraft>(options('assistant-draft'));
+    this.versions = new AssistantVersions(this.assistants, versions, drafts, current);
     this.callStore = new CallStore(options('call'));
     this.calls = callEndpoint(this.callStore, {
       now: this.now,
@@ -74,7 +84,12 @@ export class VapiAccount {
         store: this.assistants,
         createProblems: validateAssistant,
         patchProblems: validateAssistant,
-        deleted: ({ orgId, id }) => this.#detachNumbers(orgId, id),
+        written: (after, before) =>
+          this.versions.written(after as Assistant, before as Assistant | undefined),
+        deleted: ({ orgId, id }) => {
+          this.versions.deleted(id);
+          this.#detachNumbers(orgId, id);
+        },
       },
       'phone-number': this.numbers as Endpoint,
       file: fileEndpoint(this.files, current, (orgId, id) => this.tools.names(orgId, id)) as Endpoint,
@@ -85,6 +100,11 @@ export class VapiAccount {
         (tool) => this.#isPinned(tool),
       ) as Endpoint,
       call: this.calls as Endpoint,
+    };
+    const { assistant, 'phone-number': number, file, tool, call } = this.endpoints;
+    this.#kept = {
+      ...{ assistant: assistant.store, 'phone-number': number.store, file: file.store, tool: tool.store },
+      ...{ call: call.store, 'assistant-version': versions, 'assistant-draft': drafts },
     };
   }
 
@@ -98,42 +118,42 @@ export class VapiAccount {
     return this.#settings;
   }
 
-  /** An edit in the dashboard, of a resource of any kind: a shallow merge without validation. Undefined: no such resource. */
+  /**
+   * An edit in the dashboard, of a resource of any kind: a shallow merge without validation. Undefined: no such resource. With
+   * versions, that of an assistant changes its draft, which is then returned.
+   */
   dashboardEdit(id: string, fields: JsonObject): Resource | undefined {
+    const assistant = this.#settings.assistantVersions ? this.assistants.find(id) : undefined;
+    if (assistant) return this.versions.edit(assistant, fields);
     return this.#first((store) => store.dashboardEdit(id, fields));
   }
 
   dashboardDelete(id: string): Resource | undefined {
+    this.versions.deleted(id);
     return this.#first((store) => store.dashboardDelete(id));
   }
 
   /** Clears every store, and restores the settings with which the account began. */
   reset(): void {
-    for (const name of RESOURCES) this.#store(name).clear();
+    for (const name of KEPT) this.#kept[name].clear();
     this.#settings = this.#initial;
   }
 
   /** The changes that make this content out of nothing. */
   content(): AccountChange[] {
-    return RESOURCES.flatMap((of) =>
-      this.#store(of)
-        .all()
-        .map((resource): AccountChange => ({ of, op: 'put', resource })),
+    return KEPT.flatMap((of) =>
+      this.#kept[of].all().map((resource): AccountChange => ({ of, op: 'put', resource })),
     );
   }
 
   /** Applies a recorded change without calling `onChange`. */
   replay(change: AccountChange): void {
-    this.#store(change.of).replay(change);
-  }
-
-  #store(name: ResourceName): ResourceStore {
-    return this.endpoints[name].store;
+    this.#kept[change.of].replay(change);
   }
 
   #first(find: (store: ResourceStore) => Resource | undefined): Resource | undefined {
     for (const name of RESOURCES) {
-      const found = find(this.#store(name));
+      const found = find(this.#kept[name]);
       if (found) return found;
     }
     return undefined;

@@ -28,6 +28,7 @@ interface ApiAnswer {
   readonly status: number;
   /** A string is sent as plain text, anything else as JSON. */
   readonly body: Json;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface AcceptedKey {
@@ -84,6 +85,9 @@ export function answerRequest(
   if (method === 'GET' && Object.hasOwn(EMPTY, route)) return read(EMPTY[route] ?? []);
   if (method === 'GET' && route === 'v2/phone-number') return search(account, key.orgId, query);
   const [name = '', id, ...rest] = segments;
+  if (method === 'GET' && name === 'call' && rest.length === 1 && RECORDINGS[rest[0] ?? '']) {
+    return recording(account, key.orgId, id ?? '', rest[0] ?? '');
+  }
   const allowed = id === undefined ? ['GET', 'POST'] : ['GET', 'PATCH', 'DELETE'];
   if (!isResource(name) || rest.length > 0 || !allowed.includes(method)) return noRoute;
   const endpoint = account.endpoints[name];
@@ -123,7 +127,8 @@ function onCollection(endpoint: Endpoint, orgId: string, request: ApiRequest, al
   const refusal = endpoint.refuseCreate?.(orgId, body);
   if (refusal !== undefined) return bad(refusal);
   const fields = alter(endpoint.fields?.(body) ?? body);
-  const created = endpoint.create?.(orgId, fields) ?? store.create(orgId, fields);
+  const created =
+    endpoint.create?.(orgId, fields) ?? written(endpoint, store.create(orgId, fields), undefined);
   return { answer: { status: 201, body: created }, applied: true };
 }
 
@@ -153,6 +158,22 @@ function tokenOf(account: VapiAccount, keys: readonly AcceptedKey[], authorizati
     if (claims?.['orgId'] === orgId) return { orgId, claims };
   }
   return undefined;
+}
+
+/** By the last part of the path: the field of the artifact that has the address. */
+const RECORDINGS: Readonly<Record<string, string>> = {
+  'mono-recording': 'recordingUrl',
+  'stereo-recording': 'stereoRecordingUrl',
+};
+
+/** A redirect to a link that is valid for a short time (docs/vapi.md#recordings). */
+function recording(account: VapiAccount, orgId: string, id: string, kind: string): Answered {
+  const call = account.callStore.get(orgId, id.toLowerCase());
+  const { artifact } = call ? account.calls.shown(call) : {};
+  const url = isObject(artifact) ? artifact[RECORDINGS[kind] ?? ''] : undefined;
+  if (typeof url !== 'string') return refused(404, error("Couldn't Find Recording.", 'Not Found', 404));
+  const location = `${url}?sig=${crypto.randomUUID()}`;
+  return { answer: { status: 302, body: {}, headers: { location } }, applied: false };
 }
 
 /** Several calls at once. Vapi does it later and answers with nothing that is documented. */
@@ -203,7 +224,7 @@ function onOne(
   if (!current) return missing;
   const refusal = endpoint.refusePatch?.(current, body);
   if (refusal !== undefined) return bad(refusal);
-  const patched = store.patch(orgId, id, alter(body)) ?? current;
+  const patched = written(endpoint, store.patch(orgId, id, alter(body)) ?? current, current);
   return { ...read(shownBy(endpoint, patched)), applied: true };
 }
 
@@ -237,6 +258,8 @@ const bad = (message: string) => refused(400, error(message, 'Bad Request', 400)
 const invalid = (problems: readonly string[]) => refused(400, error(problems, 'Bad Request', 400));
 const read = (body: Json): Answered => ({ answer: { status: 200, body }, applied: false });
 
+const written = (endpoint: Endpoint, after: Resource, before: Resource | undefined) =>
+  endpoint.written?.(after, before) ?? after;
 const shownBy = (endpoint: Endpoint, resource: Resource) => endpoint.shown?.(resource) ?? resource;
 
 function refusedDelete({

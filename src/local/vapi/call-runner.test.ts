@@ -194,6 +194,34 @@ describe('an inbound call', () => {
     expect(() => standIn.startCall({})).toThrow('needs the id');
   });
 
+  test('has recordings, to which the API redirects with a new link each time', async () => {
+    const { call } = await play();
+    const link = async (path: string) => {
+      const response = await fetch(`${standIn.url}/call/${call['id']}/${path}`, {
+        ...{ headers: { authorization: `Bearer ${KEY}` }, redirect: 'manual' },
+      });
+      return [response.status, response.headers.get('location')];
+    };
+    const [status, first] = await link('mono-recording');
+    expect(status).toBe(302);
+    expect(first).toMatch(/^https:\/\/storage\.example\.test\/rec\/.+\.wav\?sig=/);
+    expect(await link('mono-recording')).not.toEqual([status, first]);
+    expect((await link('stereo-recording'))[1]).toContain('-stereo.wav');
+    standIn.configure({ zeroDataRetention: true });
+    expect(await link('mono-recording')).toEqual([404, null]);
+  });
+
+  test('has its content in the report alone, without data retention', async () => {
+    standIn.configure({ zeroDataRetention: true });
+    const { call } = await play();
+    const [report] = only('end-of-call-report');
+    expect(report).toMatchObject({
+      artifact: { transcript: expect.any(String) },
+      analysis: { summary: expect.any(String) },
+    });
+    for (const name of ['artifact', 'analysis', 'messages']) expect(call).not.toHaveProperty(name);
+  });
+
   test('of an anonymous caller has no customer', async () => {
     const { call } = await play({ customer: null });
     expect(call).not.toHaveProperty('customer');
@@ -471,6 +499,30 @@ describe('an outbound call', () => {
     if (!isStarted) expect(call).toMatchObject({ cost: 0, costBreakdown: { total: 0 }, analysis: {} });
   });
 
+  test('rings before its POST is answered, and also if it never is', async () => {
+    standIn.faults.add({ kind: 'hang-after', match: { method: 'POST', path: /^\/call$/ } });
+    const ended = Promise.withResolvers<void>();
+    receiver.answer = ({ type }) => {
+      if (type === 'end-of-call-report') ended.resolve();
+      return {};
+    };
+    const gaveUp = new AbortController();
+    const unanswered = fetch(`${standIn.url}/call`, {
+      ...{ method: 'POST', headers: { authorization: `Bearer ${KEY}` }, signal: gaveUp.signal },
+      body: JSON.stringify({
+        assistantId,
+        phoneNumberId,
+        customer: { number: '+14155550123' },
+        name: 'ls1.a',
+      }),
+    });
+    await ended.promise;
+    gaveUp.abort();
+    await expect(unanswered).rejects.toThrow();
+    expect(messages()[0]).toMatchObject({ status: 'ringing', call: { name: 'ls1.a' } });
+    expect(await api('GET', '/call')).toMatchObject([{ name: 'ls1.a', status: 'ended' }]);
+  });
+
   test('has the fields that were overridden, and its overrides', async () => {
     const assistantOverrides = { metadata: { lockstep: { saveId: 'a' } }, variableValues: { name: 'Ana' } };
     const { id } = await dial({ assistantOverrides });
@@ -635,6 +687,7 @@ test('a call goes on after a restart: what was said stays, and the open tool cal
     });
     await asked.promise;
     const before = await api('GET', `/call/${id}`);
+    await api('PATCH', `/assistant/${assistantId}`, { metadata: { lockstep: { revision: 8 } } });
     await standIn.stop();
     const ended = Promise.withResolvers<void>();
     receiver.answer = ({ type, toolCallList }) => {
@@ -650,6 +703,8 @@ test('a call goes on after a restart: what was said stays, and the open tool cal
     });
     const ids = only('tool-calls').map(({ toolCallList }: Message) => toolCallList[0].id);
     expect(new Set(ids).size).toBe(2);
+    // The call goes on with the configuration of its beginning.
+    expect(only('end-of-call-report')[0].assistant.metadata.lockstep.revision).toBe(7);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -265,10 +265,18 @@ export class CallRunner {
     return 'assistant-not-found';
   }
 
-  #configured({ id, orgId }: Call, assistantId: string, overrides: JsonObject): JsonObject | string {
+  #configured(call: Call, assistantId: string, overrides: JsonObject): JsonObject | string {
+    const { id, orgId } = call;
     const found = this.#account.assistants.get(orgId, assistantId);
     if (!found) return 'assistant-not-found';
-    this.#advance(id, { assistantId });
+    const { assistantVersion: pinned } = call;
+    const { latestVersion } = found;
+    if (typeof pinned === 'string' && pinned !== latestVersion) {
+      const content = this.#account.versions.contentOf(assistantId, pinned);
+      if (!content) return 'call.start.assistant-version-error-validation';
+      return { id: assistantId, orgId, ...content, ...overrides };
+    }
+    this.#advance(id, { assistantId, ...(latestVersion ? { assistantVersion: latestVersion } : {}) });
     const shown = without(found, ['createdAt', 'updatedAt', 'isServerUrlSecretSet', 'latestVersion']);
     return { ...shown, ...overrides };
   }
@@ -543,7 +551,7 @@ export class CallRunner {
     const { phoneNumberId } = call;
     return {
       at: this.#account.now(),
-      call: this.#account.calls.shown(call),
+      call: this.#account.calls.delivered(call),
       assistant,
       phoneNumber:
         typeof phoneNumberId === 'string' ? this.#account.phoneNumbers.find(phoneNumberId) : undefined,

@@ -80,6 +80,8 @@ export interface CallEndpoint extends Endpoint<Call> {
   /** The answer to `POST /call/web`. */
   createWebCall(orgId: string, body: JsonObject): JsonObject;
   shown(call: Resource): JsonObject;
+  /** The call as a message carries it: with its content, even if no answer shows it (docs/vapi.md#call-content). */
+  delivered(call: Resource): JsonObject;
 }
 
 export function callEndpoint(store: CallStore, context: CallContext): CallEndpoint {
@@ -96,11 +98,14 @@ export function callEndpoint(store: CallStore, context: CallContext): CallEndpoi
     };
   };
 
-  const shown = (call: Resource): JsonObject => {
+  const delivered = (call: Resource): JsonObject => {
     const { [PLAY]: _hidden, artifact, ...rest } = call;
-    if (!settings().zeroDataRetention)
-      return isObject(artifact) ? { ...rest, artifact: withLinks(artifact) } : rest;
-    const { messages: _messages, analysis: _analysis, ...kept } = rest;
+    return isObject(artifact) ? { ...rest, artifact: withLinks(artifact) } : rest;
+  };
+  const shown = (call: Resource): JsonObject => {
+    const known = delivered(call);
+    if (!settings().zeroDataRetention) return known;
+    const { artifact: _artifact, messages: _messages, analysis: _analysis, ...kept } = known;
     return kept;
   };
   /** Links to a recording are made for each answer, so two answers differ (docs/vapi.md#presigned-urls). */
@@ -219,6 +224,7 @@ export function callEndpoint(store: CallStore, context: CallContext): CallEndpoi
         .slice(0, bounds.limit ?? 100);
     },
     shown,
+    delivered,
     webCallProblems: (body) => bodyProblems(webCallCreate, body),
     refuseWebCall: badSpeaker,
     createWebCall: (orgId, { roomDeleteOnUserLeaveEnabled: _room, ...body }) => {

@@ -1,7 +1,8 @@
 /**
  * `npm run local:vapi -- [--port N] [--key K] [--data FILE]`: the Vapi stand-in as its own process.
  * Prints one line of JSON, `{url, key}`, on stdout when ready; everything else goes to stderr.
- * Without `--key` it makes one and keeps it in `.local/vapi-key`.
+ * Without `--key` it makes one and keeps it in `.local/vapi-key`. Webhooks are signed as VAPI_WEBHOOK_CREDENTIAL_ID and VAPI_WEBHOOK_SECRET say,
+ * which the server has too.
  */
 import { parseArgs } from 'node:util';
 import { keptKey } from './kept-key.ts';
@@ -24,7 +25,12 @@ function readOptions(): { port: number; key: string; dataFile: string } {
   }
 }
 
-const standIn = await startVapiStandIn({ ...readOptions(), log: (line) => console.error(line) });
+const { VAPI_WEBHOOK_CREDENTIAL_ID: id, VAPI_WEBHOOK_SECRET: secret } = process.env;
+const standIn = await startVapiStandIn({
+  ...readOptions(),
+  credentials: id && secret ? [{ id, secret, scheme: 'hmac' }] : [],
+  log: (line) => console.error(line),
+});
 console.log(JSON.stringify({ url: standIn.url, key: standIn.key }));
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, () => void standIn.stop().then(() => process.exit(0)));

@@ -2,7 +2,7 @@
 import { type FileHandle, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { type AccountChange, RESOURCES, type VapiAccount } from './account.ts';
+import { type AccountChange, KEPT, type VapiAccount } from './account.ts';
 
 export interface DataFile {
   /** Reserves the place of the change in the file at once. `flushed` resolves when it is on disk. */
@@ -24,7 +24,7 @@ export async function openDataFile(file: string, account: VapiAccount): Promise<
   return appendTo(file, await open(file, 'a'));
 }
 
-const of = { of: z.enum(RESOURCES) };
+const of = { of: z.enum(KEPT) };
 const changeLine = z.discriminatedUnion('op', [
   z.object({ ...of, op: z.literal('put'), resource: z.looseObject({ id: z.string() }) }),
   z.object({ ...of, op: z.literal('delete'), id: z.string() }),

@@ -23,6 +23,8 @@ export interface Endpoint<R extends Resource = Resource> {
   create?(orgId: string, body: JsonObject): JsonObject;
   /** The list, or why its query is refused, if it is not by `limit` and times. */
   list?(orgId: string, query: URLSearchParams): R[] | { problems: string[] };
+  /** Called after a create and a PATCH. Returns what the answer shows. */
+  written?(after: R, before: R | undefined): R;
   /** Called after a DELETE. */
   deleted?(resource: R): void;
   /** The resource as every answer but that of its create shows it. */

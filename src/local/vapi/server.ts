@@ -5,11 +5,14 @@
  * - `POST /__stand-in/faults` adds a fault (see `faults.ts`; 201 `{id}`), `GET` lists those not used up, `DELETE` clears
  * - `GET /__stand-in/requests` lists the received requests, `DELETE` clears them
  * - `POST /__stand-in/dashboard/:id` edits a resource of any kind like the dashboard (shallow merge), `DELETE` deletes it
+ * - `POST /__stand-in/publish/:id` publishes the draft of an assistant, `POST /__stand-in/restore/:id` `{version}` restores a version, and
+ *   `GET /__stand-in/versions/:id` lists its versions (see `versions.ts`)
  * - `GET /__stand-in/settings` returns the settings (see `settings.ts`), `PATCH` changes those in the body
  * - `PUT /__stand-in/keys` replaces the accepted keys: `[{key, name?, orgId?}]`
  * - `PUT /__stand-in/credentials` replaces the credentials that webhooks are signed with (see `webhooks.ts`)
  * - `GET /__stand-in/deliveries` lists the attempts to deliver a webhook, `DELETE` clears them
  * - `POST /__stand-in/calls` plays a call (see `call-script.ts`) and returns it with its tool calls at its end; with `wait: false` its id at once
+ * - `GET /__stand-in/callees` lists the assistants that can be called, with their tools and their numbers
  * - `GET /__stand-in/calls/:id` returns a call, and what was said so far
  * - `POST /__stand-in/events` `{server, message}` sends one webhook, signed like any other
  * - `POST /__stand-in/late` applies all pending late writes at once, and returns their number
@@ -21,7 +24,7 @@ import type { AddressInfo } from 'node:net';
 import { z } from 'zod';
 import { VapiAccount } from './account.ts';
 import { type AcceptedKey, type Answered, type ApiRequest, answerRequest, error, keyOf } from './api.ts';
-import type { AssistantStore } from './assistant-store.ts';
+import type { Assistant, AssistantStore } from './assistant-store.ts';
 import { CallRunner, type PlayedCall } from './call-runner.ts';
 import type { CallScriptInput } from './call-script.ts';
 import type { CallStore } from './calls.ts';
@@ -29,11 +32,12 @@ import { type DataFile, openDataFile } from './data-file.ts';
 import { type FaultKind, Faults } from './faults.ts';
 import type { FileStore } from './files.ts';
 import { readForm } from './form.ts';
-import type { Json, JsonObject } from './json.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
 import type { PhoneNumberStore } from './phone-numbers.ts';
 import type { Resource } from './resource-store.ts';
 import type { Settings, SettingsInput } from './settings.ts';
 import type { ToolStore } from './tools.ts';
+import type { AssistantVersion } from './versions.ts';
 import {
   type Delivery,
   type DeliveryAnswer,
@@ -136,6 +140,12 @@ export interface VapiStandIn {
   configure(settings: SettingsInput): Settings;
   /** An edit of any resource in the Vapi dashboard: a shallow merge without validation. Throws for an unknown id. */
   dashboardEdit(id: string, fields: JsonObject): Resource;
+  /** Publishes the draft of an assistant in the dashboard (see `versions.ts`). Throws if there is none. */
+  publishDraft(assistantId: string): Assistant;
+  /** Restores a version of an assistant in the dashboard. Throws for an unknown one. */
+  restoreVersion(assistantId: string, version: string): Assistant;
+  /** Oldest first. */
+  versions(assistantId: string): AssistantVersion[];
   /** Throws for an unknown id. */
   dashboardDelete(id: string): Resource;
   /** Applies all pending late writes in their order of arrival, and returns their number. */
@@ -326,7 +336,10 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
         return void response.end(whole.subarray(half));
       }
       default:
-        return reply(answer.status, answer.body, method === 'GET' ? { etag: weakEtag(answer.body) } : {});
+        return reply(answer.status, answer.body, {
+          ...(method === 'GET' ? { etag: weakEtag(answer.body) } : {}),
+          ...answer.headers,
+        });
     }
   }
 
@@ -362,6 +375,14 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           return [200, standIn.dashboardEdit(id, jsonObject.parse(JSON.parse(text)))];
         case 'DELETE dashboard':
           return [200, standIn.dashboardDelete(id)];
+        case 'POST publish':
+          return [200, standIn.publishDraft(id)];
+        case 'POST restore': {
+          const { version } = z.strictObject({ version: z.string() }).parse(JSON.parse(text));
+          return [200, standIn.restoreVersion(id, version)];
+        }
+        case 'GET versions':
+          return [200, standIn.versions(id)];
         case 'GET settings':
           return [200, standIn.settings];
         case 'PATCH settings':
@@ -383,6 +404,8 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
           if (!wait) return [201, { id: started }];
           return [200, JSON.parse(JSON.stringify(await standIn.callFinished(started)))];
         }
+        case 'GET callees':
+          return [200, callees(account)];
         case 'GET calls': {
           const call = account.callStore.find(id) ?? unknown(id);
           return [200, { call: account.calls.shown(call), messages: runner.messages(id) }];
@@ -464,6 +487,9 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
       keys = keys.filter((accepted) => accepted.key !== revoked);
     },
     dashboardEdit: (id, fields) => account.dashboardEdit(id, fields) ?? unknown(id),
+    publishDraft: (id) => account.versions.publish(id),
+    restoreVersion: (id, version) => account.versions.restore(id, version),
+    versions: (id) => account.versions.of(id),
     dashboardDelete: (id) => account.dashboardDelete(id) ?? unknown(id),
     applyLate: () => {
       const waiting = [...late];
@@ -491,6 +517,21 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
 const HTML = { 'content-type': 'text/html' };
+
+/** Assistants of every Vapi organization, oldest first. */
+function callees(account: VapiAccount): Json {
+  const numbers = account.phoneNumbers.all();
+  return account.assistants.all().map(({ id, name = null, model }) => {
+    const tools = isObject(model) && Array.isArray(model['tools']) ? model['tools'].filter(isObject) : [];
+    return {
+      ...{ assistantId: id, name },
+      tools: tools.flatMap(({ function: described }) =>
+        isObject(described) ? (described['name'] ?? []) : [],
+      ),
+      numbers: numbers.flatMap((one) => (one['assistantId'] === id ? (one['number'] ?? []) : [])),
+    };
+  });
+}
 
 const jsonObject = z.record(z.string(), z.json());
 

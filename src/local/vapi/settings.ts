@@ -62,6 +62,13 @@ const settingsSchema = z.strictObject({
   /** What a query tool does with `function`. `dropped`: accepted, and in no answer. */
   queryToolFunction: z.enum(['kept', 'dropped', 'refused']).default('kept'),
 
+  /** Whether the account has assistant versions: edits in the dashboard are then drafts (see `versions.ts`). */
+  assistantVersions: z.boolean().default(false),
+  /** What a write through the API does to a pending draft of the assistant. */
+  draftAfterApiWrite: z.enum(['kept', 'discarded']).default('kept'),
+  /** What publishing does with a draft that is older than the latest version. `published`: it undoes what was written since. */
+  staleDraft: z.enum(['published', 'refused']).default('published'),
+
   /** How many calls the account can have at once, over all Vapi organizations. */
   concurrencyLimit: z.number().int().min(0).default(10),
   /**
