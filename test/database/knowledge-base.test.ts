@@ -73,6 +73,8 @@ class Remote {
   /** Refuses such writes for good. */
   refuses: RegExp | null = null;
   status = 'done';
+  /** So many updates of tools are answered with other content than Vapi has stored. */
+  garbled = 0;
 
   write<T>(what: string, effect: () => ProviderReply<T>): ProviderReply<T> {
     this.writes.push(what);
@@ -128,7 +130,8 @@ function voiceOf(remote: Remote, life: Life): { files: RemoteFiles; tools: Remot
           if (found === undefined) return { kind: 'gone' };
           const changed = { ...found, ...document };
           tools.set(id, changed);
-          return { kind: 'ok', value: changed };
+          remote.garbled -= 1;
+          return { kind: 'ok', value: remote.garbled < 0 ? changed : { ...changed, function: null } };
         }),
       get: async (id) => remote.got(tools, id),
       remove: (id) => write('DELETE tool', () => remote.removed(tools, id)),
@@ -610,6 +613,21 @@ describe('the publication', () => {
     await settle(remote);
     await expectAgreement(remote);
   });
+
+  test('that Vapi answers with other content puts the old list back', async () => {
+    const remote = new Remote();
+    await published(remote);
+    const [before] = remote.tools.values();
+    const second = upload({ content: 'Another one.' });
+    await make(remote, new Life(), 'documents', second);
+    await supabase.sql`
+      update public.knowledge_base_documents set state = 'READY' where id = ${second.documentId}`;
+    remote.garbled = 1;
+    expect(await make(remote, new Life(), 'query_tool', {})).toMatchObject({ kind: 'failed' });
+    expect([...remote.tools.values()]).toEqual([before]);
+    await settle(remote);
+    await expectAgreement(remote);
+  });
 });
 
 describe('the sweep', () => {
@@ -634,6 +652,30 @@ describe('the sweep', () => {
     expect(remote.files.get(again?.file ?? '')?.['sha256']).toBe(
       createHash('sha256').update(CONTENT).digest('hex'),
     );
+  });
+
+  test('looks again at a file that the list of Vapi leaves out, before it calls it missing', async () => {
+    const remote = new Remote();
+    await published(remote);
+    const { files, tools } = voiceOf(remote, new Life());
+    const behind = { ...files, list: async () => ({ kind: 'ok' as const, value: [] }) };
+    const report = await sweepKnowledgeBase({ store, files: behind, tools, log, meter, orphanAgeMs: 0 });
+    expect(report).toMatchObject({ stopped: null, files: 1, missingFiles: 0 });
+    expect(await documents()).toMatchObject([{ state: 'READY' }]);
+  });
+
+  test('believes nothing of a file while a late request of its document may still be applied', async () => {
+    const remote = new Remote();
+    const documentId = await published(remote);
+    const fileId = (await documents())[0]?.file ?? '';
+    await supabase.sql`
+      insert into lockstep.fences (org_id, key, until, saga_id)
+      values (${orgId}, ${`document:${documentId}`}, now() + interval '1 hour', ${randomUUID()})
+      on conflict (org_id, key) do update set until = excluded.until`;
+    const note = { orgId, documentId, fileId, seen: 'MISSING' } as const;
+    expect(await store.note([note])).toEqual([]);
+    await hurry();
+    expect(await store.note([note])).toEqual([{ documentId, state: 'MISSING' }]);
   });
 
   test('keeps the tool while the file of the only document is made again', async () => {

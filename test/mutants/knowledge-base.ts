@@ -4,6 +4,7 @@ import { type Mutant, plant } from './plant.ts';
 
 const SQL = 'supabase/migrations/20261123000011_create_knowledge_base.sql';
 const DATABASE = ['test/database/knowledge-base.test.ts'];
+const CONTENT = ['src/services/knowledge-base/content.test.ts'];
 const E2E = ['test/e2e/knowledge-base.test.ts'];
 
 export const KNOWLEDGE_BASE: readonly Mutant[] = [
@@ -69,12 +70,6 @@ export const KNOWLEDGE_BASE: readonly Mutant[] = [
       ')',
     ],
     [
-      'tool-given-while-removed',
-      'An agent is given a tool that is being deleted.',
-      'where t.org_id = p_org_id and t.tool_id is not null and not t.removing and',
-      'where t.org_id = p_org_id and t.tool_id is not null and',
-    ],
-    [
       'file-missing-while-busy',
       'A file is called missing while a saga of its document is open.',
       "\n        and not lockstep.is_busy(v_org, 'document:' || id);",
@@ -131,7 +126,7 @@ export const KNOWLEDGE_BASE: readonly Mutant[] = [
       'if (tool.busy) continue;',
     ],
   ]),
-  ...plant('src/services/knowledge-base/content.ts', E2E, [
+  ...plant('src/services/knowledge-base/content.ts', CONTENT, [
     [
       'content-believed-by-name',
       'A file is what its name says, whatever is in it.',

@@ -14,6 +14,8 @@ export interface Plan {
   organizations: number;
   /** Every request is applied or dead within its timeout and `lateMs`. */
   bounded: boolean;
+  /** How far clocks are off, milliseconds: Vapi's, and those of the replicas in the order of their names. Absent: not at all. */
+  skew?: { vapi: number; replicas: readonly number[] };
   /** When the faults end, milliseconds since the start. */
   faultsUntil: number;
   acts: Act[];
@@ -116,13 +118,25 @@ function chooseSettings(random: Seeded): SettingsChoice {
   };
 }
 
-export function makePlan(seed: number): Plan {
+/** What an installation is run with, where a plan does not choose for itself. */
+export interface Installation {
+  settings: SagaSettings;
+  recoveryIntervalMs: number;
+  reconcileIntervalMs: number;
+}
+
+export function makePlan(seed: number, installation?: Installation): Plan {
   const random = new Seeded(seed);
-  const { recovery, ...times } = chooseSettings(random);
+  const chosen = chooseSettings(random);
+  const { recovery, ...times } =
+    installation === undefined
+      ? chosen
+      : { ...installation.settings, recovery: installation.recoveryIntervalMs };
   const bounded = random.chance(0.7);
   const replicas = random.int(2, 3);
   const organizations = random.int(1, 3);
-  const reconcileIntervalMs = bounded && random.chance(0.3) ? 0 : 4 * recovery + random.int(0, times.leaseMs);
+  const swept = bounded && random.chance(0.3) ? 0 : 4 * recovery + random.int(0, times.leaseMs);
+  const reconcileIntervalMs = installation?.reconcileIntervalMs ?? swept;
   const faultsUntil = random.int(2, 5) * times.leaseMs + random.int(0, times.deadlineMs);
   // A draw that nothing uses any more: without it every seed would make another plan.
   random.chance(0.5);
@@ -140,7 +154,6 @@ export function makePlan(seed: number): Plan {
   const replica = () => `r${random.int(1, replicas)}`;
   const org = () => random.int(0, organizations - 1);
   const when = () => random.int(0, faultsUntil);
-  const swept = reconcileIntervalMs > 0;
 
   // Saves come in bursts: two tabs, a retry, a colleague.
   const bursts = random.int(2, 6);
@@ -195,7 +208,7 @@ export function makePlan(seed: number): Plan {
     }
   }
 
-  if (swept) {
+  if (reconcileIntervalMs > 0) {
     for (let left = random.int(0, 2); left > 0; left -= 1) {
       plan.acts.push({
         at: when(),

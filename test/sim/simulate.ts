@@ -45,6 +45,7 @@ export async function simulate(
     recoveryIntervalMs: plan.recoveryIntervalMs,
     reconcileIntervalMs: plan.reconcileIntervalMs,
     bounded: plan.bounded,
+    ...(plan.skew === undefined ? {} : { skew: plan.skew }),
     faults,
     ...(options.planted === undefined ? {} : { planted: options.planted }),
     ...(options.keepLog === undefined ? {} : { keepLog: options.keepLog }),

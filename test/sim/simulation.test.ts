@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
+import { loadEnv } from '../../src/env.ts';
 import { settingsProblems } from '../../src/services/saga/settings.ts';
 import { recordFigures, table } from '../support/figures.ts';
 import { BUGS } from './bugs.ts';
@@ -89,6 +90,38 @@ describe('the services in a simulated world', () => {
     ])
       expect(fired[`vapi ${what}`] ?? 0, `vapi ${what}`).toBeGreaterThan(0);
   }, 300_000);
+
+  test('clocks that differ by minutes, also the one of Vapi, change nothing that must hold', async () => {
+    const MINUTES = 60_000;
+    let takeovers = 0;
+    for (let seed = 1; seed <= 60; seed += 1) {
+      const skew = { vapi: (seed % 2 === 0 ? 9 : -9) * MINUTES, replicas: [7 * MINUTES, -8 * MINUTES, 0] };
+      const run = await simulate({ ...makePlan(seed), skew });
+      expect(told(run)).toBe('nothing');
+      expect(run.restAfterMs, `seed ${seed} comes to rest`).not.toBeNull();
+      takeovers += run.counts.takeovers;
+    }
+    expect(takeovers).toBeGreaterThan(30);
+  });
+
+  test('every setting at its production default', async () => {
+    const delivered = loadEnv({});
+    if (!('config' in delivered)) throw new Error('the defaults are refused');
+    const { settings, recoveryIntervalMs, reconcileIntervalMs } = delivered.config;
+    expect(reconcileIntervalMs).toBeGreaterThan(0);
+    const all = { strikes: 0, takeovers: 0, told: {} as Record<string, number> };
+    for (let seed = 1; seed <= 40; seed += 1) {
+      const run = await simulate(makePlan(seed, { settings, recoveryIntervalMs, reconcileIntervalMs }));
+      expect(told(run)).toBe('nothing');
+      expect(run.restAfterMs, `seed ${seed} comes to rest`).not.toBeNull();
+      all.strikes += run.counts.strikes;
+      all.takeovers += run.counts.takeovers;
+      for (const [kind, count] of Object.entries(run.counts.told))
+        all.told[kind] = (all.told[kind] ?? 0) + count;
+    }
+    expect(vacuity(all)).toBeNull();
+    expect(all.takeovers).toBeGreaterThan(20);
+  });
 
   test('the same seed gives the same run, line by line', async () => {
     for (const seed of [3, 14, 159]) {

@@ -20,6 +20,7 @@ import { recoverSagas } from '../../src/services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Checks, type SenderLease, type Violation, type Write } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
+import type { Plan } from './plan.ts';
 import { Seeded } from './random.ts';
 import { Scheduler, type Timer } from './scheduler.ts';
 
@@ -81,6 +82,8 @@ export interface WorldOptions {
   /** 0: nobody sweeps. */
   reconcileIntervalMs: number;
   bounded: boolean;
+  /** How far clocks are off: Vapi's, and those of the replicas in the order of their names. */
+  skew?: Plan['skew'];
   faults: FaultSource;
   planted?: Planted;
   /** Keep every line, and not only their sum. */
@@ -185,7 +188,11 @@ export class World {
         this.checks.journalChanged({ ...change, epoch: this.#heldEpoch ?? change.epoch });
       },
     });
-    this.store = new AssistantStore({ now: () => this.scheduler.now, id: () => this.#random.uuid() });
+    const vapiSkew = options.skew?.vapi ?? 0;
+    this.store = new AssistantStore({
+      now: () => this.scheduler.now + vapiSkew,
+      id: () => this.#random.uuid(),
+    });
     this.checks = new Checks({
       model: this.model,
       store: this.store,
@@ -260,6 +267,7 @@ export class World {
       this.scheduler.now,
       new Seeded(this.#random.int(0, 2 ** 31)),
     );
+    life.wallOffset = this.#options.skew?.replicas[Number(name.slice(1)) - 1] ?? 0;
     this.#replicas.set(name, life);
     this.record(`${name} starts`);
     const { recoveryIntervalMs, reconcileIntervalMs, planted } = this.#options;
