@@ -177,7 +177,7 @@ export class CallRunner {
         this.#dialWaiting();
       });
     this.#running.set(id, run);
-    // A deleted call ends its run. Whoever waits for the call is told.
+    // The run of a deleted call is rejected. `finished` reports that; without a caller it must not end the process.
     run.catch(() => {});
   }
 

@@ -190,7 +190,7 @@ export async function startVapiStandIn(options: VapiStandInOptions = {}): Promis
   const runner = new CallRunner(account, {
     sleep: (ms) => delay(ms, delays),
     deliver: async (receiver, message, onAttempted) => {
-      // Whoever receives a message about a call must find the call, also after kill -9.
+      // The receiver of a message must find the call in the API, even after kill -9.
       await dataFile?.flushed();
       // A call does not go on while the stand-in stops: it goes on after the next start.
       const attempted = () => stopping.signal.aborted || onAttempted();

@@ -18,7 +18,7 @@ export interface AssistantVersion extends Resource {
   readonly content: JsonObject;
 }
 
-/** What the dashboard shows to whoever edits, and nobody else hears. */
+/** An edit in the dashboard that is not live yet. */
 export interface AssistantDraft extends Resource {
   readonly assistantId: string;
   /** The version that it was made from. */
