@@ -1,4 +1,5 @@
 import { ADMISSION } from './admission.ts';
+import { APPOINTMENTS } from './appointments.ts';
 import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
@@ -17,6 +18,7 @@ import { SAVES } from './saves.ts';
 export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
   ...PHONE_NUMBERS,
+  ...APPOINTMENTS,
   ...SAGA,
   ...MAPPINGS,
   ...SAVES,
