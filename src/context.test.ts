@@ -148,3 +148,23 @@ describe('what a request has of its own', () => {
     expect(JSON.stringify(context)).not.toContain(KEY);
   });
 });
+
+test('bounds the reads of an organization that run at the same time', async () => {
+  const { caller } = (await acceptedContext()).context;
+  if ('problem' in caller) throw new Error(caller.problem);
+  let started = 0;
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const reads = Array.from({ length: READ_LIMITS.perOrganization + 1 }, () =>
+    caller.inTurn(() => {
+      started += 1;
+      return ended;
+    }),
+  );
+  expect(started).toBe(READ_LIMITS.perOrganization);
+  end();
+  await Promise.all(reads);
+  expect(started).toBe(READ_LIMITS.perOrganization + 1);
+});

@@ -60,6 +60,7 @@ export const COUNTED = [
   'appointment.rescheduled',
   'appointment.cancelled',
   'appointment.refused',
+  'appointment.asked',
   'appointment.failed',
   'appointment.rules_changed',
   'database.key_refused',

@@ -1,8 +1,9 @@
 /** Appointments over real HTTP: the booking rules, what is free, and the three mutations of dashboards. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
+import { type Caller, createTestApp, supabaseConfig, type TestApp } from '../support/app.ts';
 import { Calendar, day } from '../support/appointments.ts';
+import { createTestSupabase } from '../support/supabase.ts';
 
 const RULES = 'timeZone slotMinutes capacity leadMinutes bufferMinutes hours { weekday opens closes }';
 const ERRORS = `
@@ -35,10 +36,16 @@ let lockstep: TestApp;
 let caller: Caller;
 let calendar: Calendar;
 beforeAll(async () => {
-  lockstep = await createTestApp();
+  const supabase = await createTestSupabase();
+  // Long enough for 50 bookings at once on a slow machine.
+  const config = { supabase: { ...supabaseConfig(supabase), timeoutMs: 120_000 } };
+  lockstep = await createTestApp({ supabase, config });
   calendar = new Calendar(lockstep.supabase);
 });
-afterAll(() => lockstep?.stop());
+afterAll(async () => {
+  await lockstep?.stop();
+  await lockstep?.supabase.stop();
+});
 beforeEach(async () => {
   caller = await lockstep.newCaller();
 });

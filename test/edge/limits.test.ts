@@ -561,12 +561,16 @@ test('these tests ran against the published schema', async () => {
   // Every mutation is expensive: a new one must declare its cost.
   expect(fields.map(({ name }) => name).sort()).toEqual([
     'buyPhoneNumber',
+    'cancelAppointment',
+    'createAppointment',
     'importPhoneNumber',
     'releasePhoneNumber',
     'removeKnowledgeBaseDocument',
+    'rescheduleAppointment',
     'setDriftPolicy',
     'settleDrift',
     'updateAgents',
+    'updateBookingRules',
     'updatePhoneNumber',
     'uploadKnowledgeBaseDocument',
   ]);

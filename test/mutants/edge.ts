@@ -347,8 +347,8 @@ export const EDGE: readonly Mutant[] = [
     [
       'reads-ungated',
       'The reads of an organization are not bounded.',
-      '(read) => deps.readGate.run(verdict.orgId, read),',
-      '(read) => read(),',
+      'deps.readGate.run(verdict.orgId, read);',
+      'read();',
     ],
     [
       'bearer-with-spaces',

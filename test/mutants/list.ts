@@ -1,4 +1,5 @@
 import { ADMISSION } from './admission.ts';
+import { APPOINTMENTS } from './appointments.ts';
 import { COSTS } from './costs.ts';
 import { DATABASE } from './database.ts';
 import { EDGE } from './edge.ts';
@@ -19,6 +20,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DATABASE,
   ...PHONE_NUMBERS,
   ...KNOWLEDGE_BASE,
+  ...APPOINTMENTS,
   ...SAGA,
   ...MAPPINGS,
   ...SAVES,

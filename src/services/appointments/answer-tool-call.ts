@@ -69,7 +69,7 @@ const NOTHING_DONE = 'Nothing was changed.';
 /** What became of a tool call, for the log and the metrics. */
 interface Ended {
   outcome: string;
-  counted: Counted | null;
+  counted: Counted;
   text: string;
 }
 
@@ -98,10 +98,12 @@ export async function answerToolCall(
       log.warn({ ...about, code: error.code }, 'a tool call met a database that did not answer');
     else log.error({ ...about, err: error }, 'a tool call failed');
   }
-  if (ended.counted !== null) meter.count(ended.counted);
+  meter.count(ended.counted);
   const ms = Math.round(clock.monotonic() - from);
-  const event = ended.counted ?? 'appointment.asked';
-  log.info({ event, door: 'call', ...about, outcome: ended.outcome, ms }, 'tool call answered');
+  log.info(
+    { event: ended.counted, door: 'call', ...about, outcome: ended.outcome, ms },
+    'tool call answered',
+  );
   return oneLine(ended.text);
 }
 
@@ -175,7 +177,7 @@ class ToolCallAnswer {
       return found.map((one) => Date.parse(one));
     };
     const asked = (text: string): Ended => ({
-      ...{ outcome: 'asked', counted: null },
+      ...{ outcome: 'asked', counted: 'appointment.asked' },
       text: `Today is ${saidDay(today)}, it is ${timeOf(now, timeZone)} (${timeZone}). ${text}`,
     });
     if (day !== undefined && day < today) return asked(`${day} is over. Ask for another day.`);
