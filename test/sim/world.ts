@@ -20,7 +20,6 @@ import { recoverSagas } from '../../src/services/saga/recovery.ts';
 import { lateTimeMs, type SagaSettings } from '../../src/services/saga/settings.ts';
 import { Checks, type SenderLease, type Violation, type Write } from './checks.ts';
 import { JournalModel } from './journal-model.ts';
-import type { Plan } from './plan.ts';
 import { Seeded } from './random.ts';
 import { Scheduler, type Timer } from './scheduler.ts';
 
@@ -83,7 +82,7 @@ export interface WorldOptions {
   reconcileIntervalMs: number;
   bounded: boolean;
   /** How far clocks are off: Vapi's, and those of the replicas in the order of their names. */
-  skew?: Plan['skew'];
+  skew?: { vapi: number; replicas: readonly number[] };
   faults: FaultSource;
   planted?: Planted;
   /** Keep every line, and not only their sum. */
