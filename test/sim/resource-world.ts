@@ -609,7 +609,10 @@ export class ResourceWorld {
       settings,
     );
     const rendering = new RenderJob(
-      { ...{ store, renders, admission: undefined, clock, log, meter, owner, save }, voice: () => voice },
+      {
+        ...{ store, renders, admission: undefined, clock, log, meter, owner, save },
+        ...{ voice: () => voice, eventServer: () => null },
+      },
       1_000,
     );
     const documentJobs = new KnowledgeBaseJobs(

@@ -20,7 +20,7 @@ const SEEN: StaleAgent = {
 };
 const stamp = { ...SEEN, deployment: uuid(1) };
 const assistant = { ...renderAssistant(MAPPING_VERSION, CONFIG, stamp, {}), id: SEEN.assistantId };
-const observed = observedForm(MAPPING_VERSION, assistant);
+const observed = observedForm(MAPPING_VERSION, {}, assistant);
 const AGENT: SweepAgent = {
   ...{ ...SEEN, config: CONFIG, observed, missing: false, policy: 'REVERT', busy: false },
   ...{ mappingVersion: MAPPING_VERSION, context: {} },
@@ -44,12 +44,15 @@ function job(waitMs: number) {
           return [SEEN];
         },
         releaseLease: unused,
+        setEventServer: async () => false,
+        eventContext: unused,
       },
       save: async (update) => {
         saves.push(update);
         return { kind: 'no_organization' };
       },
       ...{ clock: { monotonic: () => 0 }, log, meter: { count() {} }, owner: 'this process' },
+      eventServer: () => null,
     },
     1_000,
   );
