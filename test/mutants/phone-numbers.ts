@@ -22,8 +22,8 @@ export const PHONE_NUMBERS: readonly Mutant[] = [
     [
       'number-shows-no-account',
       'A purchase is never settled before an assistant has shown the account.',
-      'account: () => seen(vapiOrgId) };',
-      "account: () => seen(vapiOrgId && '') };",
+      'account: () => seen(vapiOrgId),',
+      "account: () => seen(vapiOrgId && ''),",
     ],
   ]),
   ...plant(SQL, DATABASE, [
