@@ -230,11 +230,17 @@ export function createApp(config: AppConfig): App {
       ...{ store: createPhoneNumberStore(serviceClient), admission: pacer, clock, log, meter, owner },
       voice: () => account.voice,
       change: changeNumber,
-      settle: async (orgId, sagaId) => {
+      settle: async (orgId, sagaId, vapiOrgId) => {
         const voice = account.voice;
         if (voice === null) return { outcome: 'NOT_SETTLED', reasons: ['there is no key'] };
         const seen = createRpcVapiAccount(serviceClient);
-        const settlePorts = { journal: sagas, voice, kinds: SAGA_KINDS, settings, account: () => seen('') };
+        const settlePorts = {
+          journal: sagas,
+          voice,
+          kinds: SAGA_KINDS,
+          settings,
+          account: () => seen(vapiOrgId),
+        };
         return settleSaga(settlePorts, orgId, sagaId, 'COMMITTED');
       },
     },

@@ -9,7 +9,7 @@ export interface ValidationIssue {
 }
 
 /** Text that JSON in Postgres can hold: no NUL, no half of a surrogate pair. */
-export const text = (max: number, what: string) =>
+const text = (max: number, what: string) =>
   z
     .string({
       error: (issue) =>

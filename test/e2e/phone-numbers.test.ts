@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { gql } from 'graphql-request';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { stampedName } from '../../src/domain/phone-numbers/stamp.ts';
+import { DEFAULT_VAPI_ORG_ID } from '../../src/local/vapi/server.ts';
 import { type Caller, createTestApp, type TestApp } from '../support/app.ts';
 import { changeNumber, numberOf, numbersOf } from '../support/phone-numbers.ts';
 
@@ -449,6 +450,31 @@ describe('the jobs', () => {
     expect(await sweep()).toMatchObject({ settled: 1 });
     expect(await numbersOf(caller)).toMatchObject([{ state: 'ACTIVATING', failure: null }]);
     expect(inVapi()).toHaveLength(1);
+  });
+
+  test('settle such a purchase as committed although nobody has an agent yet, and no assistant shows the account', async () => {
+    const { sql } = lockstep.supabase;
+    const [known] = await sql<{ id: string | null }[]>`select vapi_org_id as id from lockstep.deployment`;
+    await sql`update lockstep.deployment set vapi_org_id = null`;
+    try {
+      expect(lockstep.vapi.store.all()).toEqual([]);
+      lockstep.vapi.faults.add({
+        ...{ kind: 'late', ms: 3_600_000, answer: 'reset' },
+        match: { method: 'POST', path: '/phone-number' },
+      });
+      const { operation } = await buy();
+      await recovered(operation?.id);
+      expect(await numbersOf(caller)).toMatchObject([{ state: 'UNKNOWN' }]);
+      lockstep.vapi.applyLate();
+      await sql`update public.sagas set quarantine_until = now() where id = ${operation?.id ?? ''}`;
+      expect(await sweep()).toMatchObject({ settled: 1 });
+      expect(await numbersOf(caller)).toMatchObject([{ state: 'ACTIVATING', failure: null }]);
+      // Its stamp has shown which account it is. From now on the key of another one is refused.
+      const [seen] = await sql<{ id: string }[]>`select vapi_org_id as id from lockstep.deployment`;
+      expect(seen?.id).toBe(DEFAULT_VAPI_ORG_ID);
+    } finally {
+      await sql`update lockstep.deployment set vapi_org_id = ${known?.id ?? DEFAULT_VAPI_ORG_ID}`;
+    }
   });
 
   test('delete what a failed import left in Vapi, and never what a failed purchase left', async () => {

@@ -10,6 +10,22 @@ const CRASHES = ['test/database/phone-number-crashes.test.ts'];
 const E2E = ['test/e2e/phone-numbers.test.ts'];
 
 export const PHONE_NUMBERS: readonly Mutant[] = [
+  ...plant('src/services/saga/settle.ts', E2E, [
+    [
+      'number-settles-with-agents-only',
+      'A purchase that nobody could find out about is never settled while no agent exists.',
+      'if (seen === undefined && voice.phoneNumbers !== undefined) {',
+      'if (seen === null && voice.phoneNumbers !== undefined) {',
+    ],
+  ]),
+  ...plant('src/app.ts', E2E, [
+    [
+      'number-shows-no-account',
+      'A purchase is never settled before an assistant has shown the account.',
+      'account: () => seen(vapiOrgId),',
+      "account: () => seen(vapiOrgId && ''),",
+    ],
+  ]),
   ...plant(SQL, DATABASE, [
     [
       'number-two-purchases',

@@ -53,6 +53,7 @@ function job(waitMs: number) {
         return { kind: 'no_organization' };
       },
       ...{ clock: { monotonic: () => 0 }, log, meter: { count() {} }, owner: 'this process' },
+      eventServer: () => null,
     },
     1_000,
   );

@@ -36,8 +36,11 @@ export interface PhoneNumberJobPorts {
   /** The rate limiter. Absent: the rate is not limited. */
   admission: Admission | undefined;
   change: ChangePhoneNumber;
-  /** Settles a saga as committed, if Vapi shows exactly what it wants. */
-  settle(orgId: string, sagaId: string): Promise<Settlement>;
+  /**
+   * Settles a saga as committed, if Vapi shows exactly what it wants. `vapiOrgId`: the account that shows the stamp of this saga, which
+   * nobody else knows. So it is the account of this database, even if no assistant has shown that yet.
+   */
+  settle(orgId: string, sagaId: string, vapiOrgId: string): Promise<Settlement>;
   clock: Pick<Clock, 'monotonic'>;
   log: Log;
   meter: Meter;
@@ -257,7 +260,7 @@ export class PhoneNumberJobs {
     const { settle, log, meter } = this.#ports;
     const fields = { orgId, phoneNumberId: id, saveId: sagaId, remoteId: number.id };
     if (verdict === 'SETTLE') {
-      const settlement = await settle(orgId, sagaId);
+      const settlement = await settle(orgId, sagaId, String(number['orgId'] ?? ''));
       if (settlement.outcome !== 'COMMITTED') return;
       report.settled += 1;
       meter.count('number.settled');

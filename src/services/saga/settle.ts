@@ -1,6 +1,6 @@
 import type { PartImage, PartResult, SagaFailure, SagaRecord } from '../../domain/saga.ts';
 import type { CommittedPart, SagaJournal } from '../../ports/saga-journal.ts';
-import type { Assistants } from '../../ports/voice-provider.ts';
+import type { Assistants, VoiceProvider } from '../../ports/voice-provider.ts';
 import type { Inspected, SagaDefinition } from './participant.ts';
 import { isClosed } from './protocol.ts';
 import { lateTimeMs, type SagaSettings } from './settings.ts';
@@ -12,6 +12,9 @@ export interface NotSettled {
   reasons: string[];
   retryAfterMs?: number;
 }
+
+/** What shows which account a key reads. */
+type AccountLook = Pick<Assistants, 'listAssistants'> & Partial<Pick<VoiceProvider, 'phoneNumbers'>>;
 
 /** What settling came to. */
 export type Settlement = { outcome: 'COMMITTED' | 'ROLLED_BACK'; saga: SagaRecord } | NotSettled;
@@ -35,7 +38,7 @@ const OWNER = 'settle';
  * earlier owner can record anything more. This is refused while an owner is at work, and while a request may still be applied.
  * Throws `DatabaseError`.
  */
-export async function settleSaga<Voice extends Pick<Assistants, 'listAssistants'>>(
+export async function settleSaga<Voice extends AccountLook>(
   ports: {
     journal: SagaJournal;
     voice: Voice;
@@ -202,17 +205,20 @@ function told(differing: string[]): string | null {
 }
 
 /** Why what this key reads is not known to be the Vapi organization of this database; null: it is. */
-async function otherAccount(
-  voice: Pick<Assistants, 'listAssistants'>,
-  account: string | null,
-): Promise<string | null> {
+async function otherAccount(voice: AccountLook, account: string | null): Promise<string | null> {
   const listed = await voice.listAssistants({ limit: 1 });
   if (listed.kind !== 'ok') return `Vapi could not be asked (${listed.kind})`;
-  const seen = listed.value[0]?.['orgId'];
+  let seen = listed.value[0]?.['orgId'];
+  if (seen === undefined && voice.phoneNumbers !== undefined) {
+    // An organization may buy a number before anybody has an agent. Every resource says which account it is in.
+    const numbers = await voice.phoneNumbers.list({ limit: 1 });
+    if (numbers.kind !== 'ok') return `Vapi could not be asked (${numbers.kind})`;
+    seen = numbers.value[0]?.['orgId'];
+  }
   if (account === null)
     return 'the database does not know yet which Vapi account it belongs to: start the server';
   if (seen === undefined) {
-    return 'the key shows no assistant at all, so it may be of another Vapi account; make any assistant there to tell';
+    return 'the key shows no assistant at all and no phone number, so it may be of another Vapi account; make any assistant there to tell';
   }
   return seen === account ? null : 'the key reads another Vapi account than the one of this database';
 }
