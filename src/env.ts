@@ -8,6 +8,7 @@ import { Secret } from './domain/secret.ts';
 import { EDGE_DEFAULTS, type EdgeOptions } from './server/edge.ts';
 import type { WebhookSettings } from './server/webhook.ts';
 import type { PaceSettings } from './services/admission/pacer.ts';
+import type { CallWalkSettings } from './services/calls/walk.ts';
 import { type SagaSettings, settingsProblems } from './services/saga/settings.ts';
 
 /**
@@ -40,6 +41,7 @@ export interface Config {
   recoveryIntervalMs: number;
   /** 0: drift is not looked for. */
   reconcileIntervalMs: number;
+  calls: CallWalkSettings;
   saveRetentionDays: number;
 }
 
@@ -141,6 +143,8 @@ export const variables = {
   VAPI_LATE_MS: ms(0).default(22_000),
   RECOVERY_INTERVAL_MS: ms(50).default(5_000),
   RECONCILE_INTERVAL_MS: ms(0).default(300_000),
+  CALLS_POLL_INTERVAL_MS: ms(0).default(60_000),
+  CALLS_LIST_LAG_MS: ms(0).default(60_000),
   SAVE_RETENTION_DAYS: wholeNumber(3, 36_500).default(90),
   VAPI_REQUESTS_PER_SECOND: wholeNumber(1, 10_000).default(50),
   VAPI_BURST: wholeNumber(2, 10_000).default(100),
@@ -197,6 +201,8 @@ const TIMES = {
   VAPI_LATE_MS: true,
   VAPI_TIMEOUT_MS: true,
   RECONCILE_INTERVAL_MS: true,
+  CALLS_POLL_INTERVAL_MS: true,
+  CALLS_LIST_LAG_MS: true,
 } as const;
 
 const SETTING_VARIABLES: Readonly<Record<keyof SagaSettings, keyof typeof TIMES>> = {
@@ -409,6 +415,7 @@ export function loadEnv(
       keepAliveMs: env.HTTP_KEEP_ALIVE_MS,
       recoveryIntervalMs: env.RECOVERY_INTERVAL_MS,
       reconcileIntervalMs: env.RECONCILE_INTERVAL_MS,
+      calls: { callsPollIntervalMs: env.CALLS_POLL_INTERVAL_MS, callsListLagMs: env.CALLS_LIST_LAG_MS },
       saveRetentionDays: env.SAVE_RETENTION_DAYS,
     },
   };

@@ -86,6 +86,7 @@ async function main(config: Config): Promise<void> {
     },
     recoveryIntervalMs: config.recoveryIntervalMs,
     reconcileIntervalMs: config.reconcileIntervalMs,
+    calls: config.calls,
     saveRetentionDays: config.saveRetentionDays,
     corsOrigins: config.corsOrigins,
     log,

@@ -73,7 +73,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
     options.standIn === null
       ? null
       : await onUsualPort(VAPI_PORT, (port) =>
-          startVapiStandIn({ port, key, dataFile: join(options.dataDir, 'vapi.jsonl'), log }),
+          startVapiStandIn({
+            ...{ port, key, dataFile: join(options.dataDir, 'vapi.jsonl'), log },
+            credentials: [{ id: credential.id, secret: credential.secret.reveal(), scheme: 'hmac' }],
+          }),
         );
   return {
     supabase: {

@@ -47,7 +47,6 @@ function job(waitMs: number) {
         setEventServer: async () => false,
         eventContext: async () => ({}),
       },
-      eventServer: () => null,
       save: async (update) => {
         saves.push(update);
         return { kind: 'no_organization' };
