@@ -30,6 +30,7 @@ const CONTEXT = 'src/context.ts';
 
 /** Who takes a secret's value out, and what for. Whoever else does is refused; so is an entry that no longer does. */
 export const MAY_REVEAL: ReadonlyMap<string, string> = new Map([
+  ['src/server/webhook.ts', 'compares what signed an event'],
   ['src/adapters/supabase/auth.ts', 'checks HS256 signatures'],
   ['src/adapters/supabase/clients.ts', 'hands the service key to supabase-js'],
   ['src/adapters/system/logger.ts', 'knows what to cut out of a log line'],

@@ -6,8 +6,7 @@ import type { Meter } from '../ports/telemetry.ts';
 import { createBodyReader } from './body.ts';
 import type { Handler } from './http.ts';
 import { plain } from './responses.ts';
-import { isFromVapi, isSigned } from './verify-webhook.ts';
-import type { WebhookSettings } from './webhook.ts';
+import { isFromVapi, isSigned, type WebhookSettings } from './webhook.ts';
 
 export const EVENTS_PATH = '/vapi/events';
 

@@ -779,8 +779,8 @@ export const DATABASE: readonly Mutant[] = [
     [
       'calls-not-protected',
       'The calls have no row-level security.',
-      "select lockstep.protect_tables('public.call_logs');\n",
-      '',
+      "select lockstep.protect_tables('public.call_logs', 'public.call_contents', ",
+      "select lockstep.protect_tables('public.call_contents', ",
     ],
   ]),
   ...plant(APPOINTMENTS, ISOLATION, [

@@ -482,8 +482,8 @@ export const EDGE: readonly Mutant[] = [
     [
       'calls-direction-in-cursor',
       'Calls in the other order begin at the wrong end.',
-      "descending: order === 'NEWEST_FIRST',\n    isValue: isInstant,\n    positionOf: ({ startedAt, id })",
-      'descending: true,\n    isValue: isInstant,\n    positionOf: ({ startedAt, id })',
+      "descending: order === 'NEWEST_FIRST',\n    isValue: isInstant,\n    positionOf: ({ listedAt, id })",
+      'descending: true,\n    isValue: isInstant,\n    positionOf: ({ listedAt, id })',
     ],
     [
       'appointments-direction',

@@ -15,7 +15,6 @@ export const CALL_PROGRESS = [
 ] as const;
 export type CallProgress = (typeof CALL_PROGRESS)[number];
 export const CALL_STATUSES = [...CALL_PROGRESS, 'ENDED'] as const;
-export type CallStatus = (typeof CALL_STATUSES)[number];
 
 export const CALL_OUTCOMES = [
   'COMPLETED',

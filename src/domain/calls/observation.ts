@@ -6,7 +6,7 @@ import { type CallOutcome, type CallProgress, outcomeOf } from './call.ts';
 
 /**
  * What one event, or one entry of Vapi's list of calls, says of a call. Only what is named here is taken over: an event carries the
- * carrier's secrets and those of other tools (docs/vapi.md#event-secrets), and whatever is not read cannot be stored.
+ * carrier's secrets and those of other tools (docs/vapi.md#webhook-content), and whatever is not read cannot be stored.
  */
 
 /**
@@ -31,7 +31,7 @@ export interface Source {
 }
 
 /** The longest content that is kept. What is beyond is cut off. */
-export const CALL_LIMITS = {
+const CALL_LIMITS = {
   summary: 20_000,
   messages: 2_000,
   message: 10_000,

@@ -11,7 +11,7 @@ export type AnswerToolCall = (call: CallerOfTool, toolCall: ToolCall) => Promise
 /** The body of the answer to the message of an event of kind tool-calls. Throws `DatabaseError` only if nothing was done. */
 export type AnswerToolCalls = (message: JsonObject) => Promise<{ results: ToolResult[] }>;
 
-/** As Vapi reads it (docs/vapi.md#tool-results). */
+/** As Vapi reads it (docs/vapi.md#tool-call-answers). */
 export interface ToolResult {
   toolCallId: string;
   name: string;
@@ -72,8 +72,8 @@ export function createAnswerToolCalls({ store, answer, clock, log, meter }: Tool
   };
 }
 
-/** The tool calls of a message, in any of the forms in which Vapi sends them (docs/vapi.md#tool-calls). */
-export function toolCallsOf(message: JsonObject): ToolCall[] {
+/** The tool calls of a message, in any of the forms in which Vapi sends them (docs/vapi.md#tool-call-shapes). */
+function toolCallsOf(message: JsonObject): ToolCall[] {
   const { toolCallList, toolWithToolCallList, toolCalls } = message;
   const wrapped = Array.isArray(toolWithToolCallList)
     ? toolWithToolCallList.map((tool) => (isJsonObject(tool) ? (tool['toolCall'] ?? null) : null))
