@@ -96,10 +96,10 @@ const CHECKS: Check[] = [
   },
   {
     // One, which runs with the rights of its caller and can only read.
-    name: 'no function that a client may execute, except the pages of lists',
+    name: 'no function that a client may execute, except the pages of lists and the usage of calls',
     find: `
       select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-      where n.nspname in ${OURS} and (p.prosecdef or p.provolatile = 'v' or p.proname <> 'list_page')
+      where n.nspname in ${OURS} and (p.prosecdef or p.provolatile = 'v' or p.proname not in ('list_page', 'call_usage'))
         and (has_function_privilege('anon', p.oid, 'EXECUTE') or has_function_privilege('authenticated', p.oid, 'EXECUTE'))`,
     plant: `create function public.planted() returns int language sql set search_path = '' as 'select 1'`,
     finding: 'planted()',
@@ -231,7 +231,8 @@ const CHECKS: Check[] = [
     name: 'no rule, and no trigger of ours, that would act with other rights',
     find: `
       select c.oid::regclass || ' ' || t.tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid
-      join pg_namespace n on n.oid = c.relnamespace where n.nspname in ${OURS} and not t.tgisinternal
+      join pg_namespace n on n.oid = c.relnamespace join pg_proc p on p.oid = t.tgfoid
+      where n.nspname in ${OURS} and not t.tgisinternal and p.prosecdef
       union all select schemaname || '.' || tablename || ' ' || rulename from pg_rules where schemaname in ${OURS}`,
     plant: 'create rule planted as on delete to public.agents do instead nothing',
     finding: 'public.agents planted',

@@ -105,6 +105,13 @@ export async function createOwner(app: TestApp, name: string): Promise<Owner> {
       summary: `Summary ${i} of ${name}`,
     })),
   )}`;
+  await sql`insert into public.call_contents ${sql(
+    calls.slice(1).map((id) => ({
+      call_id: id,
+      org_id: orgId,
+      transcript: sql.json([{ role: 'customer', text: `Words of ${name}` }]),
+    })),
+  )}`;
   await sql`insert into public.appointments ${sql(
     appointments.map((id, i) => ({
       id,

@@ -253,6 +253,7 @@ test('no function of the service role reveals or changes anything of A if it rec
         p_bytes: 5,
         p_policy: 'ADOPT',
         p_status: 'COMMITTED',
+        ...{ p_from: '2026-01-01T00:00:00Z', p_to: '2027-01-01T00:00:00Z' },
       };
       const unknown = parameters.filter((parameter) => !(parameter.name in values));
       expect(unknown, `${name}: give its arguments values of A`).toEqual([]);
@@ -461,6 +462,7 @@ test('the foreign keys that include the organization refuse a row of A that refe
   expect(references.map(({ table, column }) => `${table}.${column}`)).toEqual(
     expect.arrayContaining([
       'appointments.call_id',
+      'call_contents.call_id',
       'call_logs.agent_id',
       'call_logs.phone_number_id',
       'phone_numbers.agent_id',
@@ -470,7 +472,10 @@ test('the foreign keys that include the organization refuse a row of A that refe
     // As the superuser, whom no policy and no missing right stops.
     const refused = await sql
       .unsafe(
-        `update ${table} set ${column} = (select id from ${target} where org_id = '${b.orgId}' limit 1) where org_id = '${a.orgId}'`,
+        // One row, and one that nothing refers to where there is one: this must not be refused as a duplicate.
+        `update ${table} set ${column} = (select t.id from ${target} t where t.org_id = '${b.orgId}'
+            order by exists (select from ${table} x where x.${column} = t.id) limit 1)
+          where ctid = (select ctid from ${table} where org_id = '${a.orgId}' limit 1)`,
       )
       .catch((error: unknown) => error);
     expect(refused, `${table}.${column}`).toMatchObject({ code: '23503', constraint_name: name });

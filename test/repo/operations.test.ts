@@ -102,7 +102,7 @@ describe('events', () => {
       if (path.endsWith('.test.ts') || path.startsWith('src/local/')) continue;
       const text = await readFile(new URL(path, ROOT), 'utf8');
       for (const [, event = ''] of text.matchAll(
-        /'((?:save|vapi|sweep|number|database|admission)\.[a-z_]+)'/g,
+        /'((?:save|vapi|sweep|number|call(?!\.deleted')|database|admission)\.[a-z_]+)'/g,
       )) {
         used.add(event);
       }
