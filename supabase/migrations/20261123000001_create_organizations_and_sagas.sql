@@ -11,7 +11,7 @@ declare
 begin
   select string_agg(format('public.%s', n), ', ' order by n) into v_taken
     from unnest(array['organizations', 'sagas', 'agents', 'agent_saves', 'agent_revisions', 'phone_numbers',
-      'knowledge_base_documents', 'call_logs', 'appointments']) as n
+      'knowledge_base_documents', 'call_logs', 'call_contents', 'appointments']) as n
    where to_regclass(format('public.%I', n)) is not null;
   -- An administrator may have made an empty one for a role that cannot create a schema.
   if exists (select from pg_catalog.pg_namespace n where n.nspname = 'lockstep'

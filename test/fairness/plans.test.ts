@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestSupabase, type TestSupabase } from '../support/supabase.ts';
 
 /** Tables of a row or a few, which are read whole. */
-const SMALL = ['deployment', 'leases', 'replicas', 'sweeps'];
+const SMALL = ['deployment', 'event_server', 'leases', 'replicas', 'sweeps'];
 const ORGANIZATIONS = 3_000;
 const CALLS = 20_000;
 const LIMIT = 51;

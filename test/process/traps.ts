@@ -55,19 +55,6 @@ export const deleting = (when: When): Trap => ({
         .some(({ id, metadata }) => path.endsWith(id) && JSON.stringify(metadata).includes(orgId)),
 });
 
-/** A look at one of the organization's assistants. */
-export const looking = (when: When): Trap => ({
-  at: 'vapi',
-  when,
-  match:
-    ({ vapi }, { orgId }) =>
-    ({ method, path }) =>
-      method === 'GET' &&
-      vapi.store
-        .all()
-        .some(({ id, metadata }) => path.endsWith(id) && JSON.stringify(metadata).includes(orgId)),
-});
-
 /** A look at all assistants, for whichever organization. */
 export const listing = (when: When): Trap => ({
   at: 'vapi',

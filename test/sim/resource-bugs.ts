@@ -54,7 +54,7 @@ export const RESOURCE_BUGS: Record<string, ResourceBug> = {
   'buys-again': {
     tells: 'a later owner of a purchase sends it again after it has looked',
     planted: { kinds: (kinds) => kinds.map(buysAgain) },
-    seed: 3,
+    seed: 1,
     breaks: 'at most one number a purchase or import',
   },
   'retries-the-purchase': {
@@ -68,7 +68,7 @@ export const RESOURCE_BUGS: Record<string, ResourceBug> = {
           },
         }),
     },
-    seed: 2,
+    seed: 1,
     breaks: 'at most one number a purchase or import',
   },
   'points-at-a-neighbour': {
@@ -109,7 +109,7 @@ export const RESOURCE_BUGS: Record<string, ResourceBug> = {
   'nobody-works-on-numbers': {
     tells: 'nobody activates numbers, and nobody attaches them',
     planted: { without: ['numbers'] },
-    seed: 1,
+    seed: 2,
     breaks: 'the rows and Vapi agree at rest',
   },
   'nobody-publishes': {
@@ -127,13 +127,13 @@ export const RESOURCE_BUGS: Record<string, ResourceBug> = {
   'nobody-sweeps-numbers': {
     tells: 'nobody looks for numbers that were changed in Vapi or arrived late',
     planted: { without: ['sweepNumbers'] },
-    seed: 1,
+    seed: 18,
     breaks: 'the rows and Vapi agree at rest',
   },
   'nobody-sweeps-documents': {
     tells: 'nobody looks for files and tools that were changed in Vapi or arrived late',
     planted: { without: ['sweepDocuments'] },
-    seed: 2,
+    seed: 10,
     breaks: 'the rows and Vapi agree at rest',
   },
 };

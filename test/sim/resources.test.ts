@@ -8,7 +8,7 @@ import { type Adapters, openAdapters } from './resource-world.ts';
 
 /** Seeds of every test run. RESOURCE_SEED and RESOURCE_RUNS choose others; RESOURCE_LOG prints every line of a failing one. */
 const SEEDS = Number(process.env['RESOURCE_RUNS'] ?? 30);
-const FIRST = Number(process.env['RESOURCE_SEED'] ?? 1);
+const FIRST = Number(process.env['RESOURCE_SEED'] ?? 61);
 const isUsual = process.env['RESOURCE_RUNS'] === undefined && process.env['RESOURCE_SEED'] === undefined;
 
 let supabase: TestSupabase;
