@@ -310,7 +310,7 @@ describe('the secret key is refused while the server runs', () => {
 
   test('a read whose publishable key is refused is UNAVAILABLE, and the log names the variable', async () => {
     const from = lockstep.log.length;
-    lockstep.supabase.faults.next('/agents', { status: 401, body: { message: 'Invalid API key' } });
+    lockstep.supabase.faults.next(/v1\/agents$/, { status: 401, body: { message: 'Invalid API key' } });
     expect(await errorOf(readAgents(caller.client))).toMatchObject({
       status: 503,
       extensions: { code: 'UNAVAILABLE' },
@@ -336,7 +336,7 @@ describe('reading', () => {
   test('[2.17] a read is one request, which no layer repeats', async () => {
     await savedBefore();
     const down = { status: 503, body: { code: 'PGRST001', message: 'down' } };
-    lockstep.supabase.faults.next('/agents', down);
+    lockstep.supabase.faults.next(/v1\/agents$/, down);
     expect(await errorOf(readAgents(caller.client))).toMatchObject({ extensions: { code: 'UNAVAILABLE' } });
     expect(databaseCalls(lockstep).filter((call) => call === 'GET agents')).toHaveLength(1);
   });
@@ -354,7 +354,7 @@ describe('reading', () => {
 
 test('masks an unexpected error: the caller receives an id, the log the rest', async () => {
   await savedBefore();
-  lockstep.supabase.faults.next('/agents', {
+  lockstep.supabase.faults.next(/v1\/agents$/, {
     status: 400,
     body: { code: '42703', message: 'column agents.secret_sauce does not exist', details: null, hint: null },
   });
