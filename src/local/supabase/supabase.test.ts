@@ -326,7 +326,7 @@ describe('migrations', () => {
       set client_min_messages = error;
       drop schema lockstep cascade;
       drop table public.organizations, public.agents, public.sagas, public.agent_revisions, public.phone_numbers,
-        public.knowledge_base_documents, public.call_logs, public.appointments cascade;
+        public.knowledge_base_documents, public.call_contents, public.call_logs, public.appointments cascade;
       delete from supabase_migrations.schema_migrations;
       create table public.agents (commission numeric);
     `);
