@@ -131,7 +131,7 @@ export class CallInbox {
       meter.count('call.event_quarantined', QUARANTINED);
       log.error(
         { event: 'call.event_quarantined', QUARANTINED },
-        'events cannot be applied; see "npm run lockstep -- events list"',
+        'events cannot be applied; docs/operations.md says how to look at them and to try them again',
       );
     }
   }
