@@ -315,6 +315,7 @@ export function createApp(config: AppConfig): App {
         ...knowledgeBaseJobs.jobs,
         ...numberJobs.jobs,
         ...inbox.jobs,
+        ...callWalk.jobs,
       ])
         runner.start(job);
     },

@@ -99,6 +99,19 @@ test('every call is found, also where the list has several pages', async () => {
   expect(found?.n).toBe(130);
 });
 
+test('a server that is started walks over the list by itself', async () => {
+  const other = await createTestApp({
+    ...{ supabase: lockstep.supabase, vapi: lockstep.vapi, recoveryIntervalMs: 3_600_000 },
+    config: { calls: { callsPollIntervalMs: 50, callsListLagMs: 60_000 } },
+  });
+  try {
+    const id = await play(LOST);
+    await expect.poll(() => rowOf(id), { timeout: 60_000 }).toBeDefined();
+  } finally {
+    await other.stop();
+  }
+});
+
 const LEDGER = '{ callLedger { completeThrough expected stored } }';
 interface Ledger {
   callLedger: { completeThrough: string | null; expected: number; stored: number };

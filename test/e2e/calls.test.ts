@@ -236,3 +236,31 @@ test('the tool calls of a call that nobody knows are answered in their order, ea
     ],
   });
 });
+
+test('a tool call in a call of the organization books an appointment of that call, once however often it comes', async () => {
+  const call = own();
+  const day = new Date(Date.now() + 14 * 86_400_000);
+  // Monday, when the default rules are open.
+  day.setUTCDate(day.getUTCDate() + ((8 - day.getUTCDay()) % 7));
+  const date = day.toISOString().slice(0, 10);
+  const given = JSON.stringify({ date, time: '10:00', name: 'Ana Ruiz' });
+  const asked = toolCalls(call, [
+    { id: 'call_1', type: 'function', function: { name: 'book_appointment', arguments: given } },
+  ]);
+  const answers = [await signed(asked), await signed(asked)].map((response) => response.json());
+  const [first, second] = await Promise.all(answers);
+  expect(first).toEqual({
+    results: [
+      {
+        toolCallId: 'call_1',
+        name: 'book_appointment',
+        result: expect.stringMatching(/^Booked: Ana Ruiz, Monday .+$/),
+      },
+    ],
+  });
+  expect(second).toEqual(first);
+  const booked = await lockstep.supabase.sql`
+    select l.vapi_call_id, a.starts_at from public.appointments a join public.call_logs l on l.id = a.call_id
+    where a.org_id = ${caller.orgId}`;
+  expect(booked).toEqual([{ vapi_call_id: call.id, starts_at: new Date(`${date}T10:00:00Z`) }]);
+});
