@@ -8,8 +8,6 @@ import type { Handler } from './http.ts';
 import { plain } from './responses.ts';
 import { isFromVapi, isSigned, type WebhookSettings } from './webhook.ts';
 
-export const EVENTS_PATH = '/vapi/events';
-
 /** Bytes. A report repeats the whole conversation, and the assistant with it. */
 const MAX_EVENT_BYTES = 10 * 2 ** 20;
 /** How many events of that size may be held at once. */

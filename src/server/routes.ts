@@ -1,8 +1,8 @@
-import { EVENTS_PATH } from './events-route.ts';
 import { DEMO_HEADERS_PATH } from './graphiql.ts';
 import { createGraphqlRoute, type GraphqlRouteOptions } from './graphql-route.ts';
 import type { Handler, Routes } from './http.ts';
 import { plain } from './responses.ts';
+import { EVENTS_PATH } from './webhook.ts';
 
 export interface RouteOptions extends GraphqlRouteOptions {
   /** The headers of a signed-in demo user, for the GraphiQL page; in local mode only. Without an email: of the first one. */

@@ -5,7 +5,7 @@ import type { Secret } from '../domain/secret.ts';
 import type { EventServer } from '../ports/agents/render-store.ts';
 
 /** The path at which Vapi's events are received. */
-const EVENTS_PATH = '/vapi/events';
+export const EVENTS_PATH = '/vapi/events';
 
 /** Where Vapi sends events, and how a request proves that it comes from Vapi. */
 export interface WebhookSettings {

@@ -87,3 +87,25 @@ test('another organization reads and saves while all reads of one organization w
   expect(refused.length).toBeGreaterThan(0);
   for (const one of refused) expect(one).toMatchObject({ code: 'RATE_LIMITED', retryAfterMs: 1_000 });
 });
+
+test('the ledger of calls takes its turn among the reads of its organization', async () => {
+  const held = gate();
+  let arrived = 0;
+  proxy.add({
+    match: ({ path }) => path === '/rest/v1/rpc/call_ledger',
+    times: Number.POSITIVE_INFINITY,
+    before: () => {
+      arrived += 1;
+      return held.until();
+    },
+  });
+  const ledger = (n: number) => `l${n}: callLedger(from: "2026-01-${10 + n}T00:00:00Z") { stored }`;
+  const most = READ_LIMITS.perOrganization;
+  const asked = greedy.client.request<object>(`{ ${times(most + 5, ledger)} }`);
+  await expect.poll(() => arrived).toBe(most);
+  // Answered after the others would have arrived: it takes the same way.
+  await other.client.request('{ organization { id } }');
+  expect(arrived).toBe(most);
+  held.open();
+  expect(Object.keys(await asked)).toHaveLength(most + 5);
+});

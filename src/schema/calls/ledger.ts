@@ -27,8 +27,10 @@ builder.queryField('callLedger', (t) =>
     description:
       'By the creation of calls. Without times: the 24 hours before completeThrough. From is inclusive, to is not.',
     args: { from: t.arg({ type: 'DateTime' }), to: t.arg({ type: 'DateTime' }) },
-    resolve: (_root, { from, to }, context) =>
-      context.callLedger(tenantOf(context).orgId, from?.toISOString() ?? null, to?.toISOString() ?? null),
+    resolve: (_root, { from, to }, context) => {
+      const { orgId, inTurn } = tenantOf(context);
+      return inTurn(() => context.callLedger(orgId, from?.toISOString() ?? null, to?.toISOString() ?? null));
+    },
   }),
 );
 
@@ -61,8 +63,8 @@ builder.queryField('callUsage', (t) =>
           if (to.getTime() - from.getTime() > MOST_DAYS * DAY_MS) {
             throw new BadPageError(`from and to may be at most ${MOST_DAYS} days apart`);
           }
-          const { orgId, reads } = tenantOf(context);
-          const { timeZone } = await context.appointments.rules(orgId);
+          const { orgId, reads, inTurn } = tenantOf(context);
+          const { timeZone } = await inTurn(() => context.appointments.rules(orgId));
           return reads.callUsage(from.toISOString(), to.toISOString(), by, timeZone);
         })(),
       ),
