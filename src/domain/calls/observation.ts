@@ -38,20 +38,21 @@ const CALL_LIMITS = {
   analysisText: 20_000,
 } as const;
 
-const PROGRESS: Record<string, readonly [rank: number, CallProgress]> = {
-  scheduled: [1, 'QUEUED'],
-  queued: [1, 'QUEUED'],
-  ringing: [2, 'RINGING'],
-  'in-progress': [3, 'IN_PROGRESS'],
-  forwarding: [4, 'FORWARDING'],
-};
+/** Maps, and not objects: a word from outside, such as "constructor", must not find what every object inherits. */
+const PROGRESS: ReadonlyMap<string, readonly [rank: number, CallProgress]> = new Map([
+  ['scheduled', [1, 'QUEUED']],
+  ['queued', [1, 'QUEUED']],
+  ['ringing', [2, 'RINGING']],
+  ['in-progress', [3, 'IN_PROGRESS']],
+  ['forwarding', [4, 'FORWARDING']],
+]);
 
-const SPEAKERS: Record<string, string> = {
-  bot: 'assistant',
-  assistant: 'assistant',
-  user: 'customer',
-  customer: 'customer',
-};
+const SPEAKERS: ReadonlyMap<string, string> = new Map([
+  ['bot', 'assistant'],
+  ['assistant', 'assistant'],
+  ['user', 'customer'],
+  ['customer', 'customer'],
+]);
 
 /**
  * What the message of an event says of its call, or null if it names none. Never throws, whatever the message is. Some fields stand in the
@@ -107,7 +108,7 @@ export function observeCall(call: JsonObject, { from, atMs }: Source): Observati
     note(name, createHash('sha256').update(JSON.stringify(value)).digest('hex'));
   };
 
-  const progress = PROGRESS[status];
+  const progress = PROGRESS.get(status);
   if (progress !== undefined) facts['progress'] = [...progress];
   if (ended) facts['ended'] = [1];
   for (const [resource, field] of [
@@ -171,7 +172,7 @@ function transcriptOf(messages: Json | undefined): Json | null {
   if (!Array.isArray(messages)) return null;
   const said = messages.slice(0, 2 * CALL_LIMITS.messages).flatMap((message) => {
     if (!isJsonObject(message)) return [];
-    const role = SPEAKERS[String(message['role'])];
+    const role = SPEAKERS.get(String(message['role']));
     const text =
       textAt(message, 'message', CALL_LIMITS.message) ?? textAt(message, 'content', CALL_LIMITS.message);
     if (role === undefined || text === null) return [];
