@@ -79,7 +79,7 @@ export interface RemoteFiles extends Pick<RemoteResources, 'timeoutMs' | 'get' |
 }
 
 /** Calls. `list` may also be bounded by their last change, and says when the provider answered. */
-export interface RemoteCalls extends Pick<RemoteResources, 'timeoutMs' | 'create' | 'get'> {
+export interface RemoteCalls extends Pick<RemoteResources, 'timeoutMs'> {
   list(query: ListQuery & { updatedAtGe?: string }): Promise<ProviderReply<RemoteResource[]>>;
 }
 

@@ -205,7 +205,8 @@ function exceeding(code: string, what: string, value: number, limit: number): Gr
 
 /** GraphQL quotes the whole input, which may hold the token of a carrier's account. The path says which value is meant. */
 function withoutValue(message: string): string {
-  const [quotes, value] = [' got invalid value ', message.indexOf(' got invalid value ')];
+  const quotes = ' got invalid value ';
+  const value = message.indexOf(quotes);
   const end = message.lastIndexOf('; ');
   if (value < 0 || end < value) return message;
   const path = / at "[^"]*"$/.exec(message.slice(Math.max(value, end - MAX_MESSAGE_CHARS), end))?.[0] ?? '';

@@ -11,7 +11,7 @@ import { DRIFT_POLICIES } from '../../ports/agents/sweep-store.ts';
  * validated when it was written, and a field that a newer build has added must not stop recovery.
  */
 
-const object = <T extends object>() =>
+export const object = <T extends object>() =>
   z.custom<T>((value) => typeof value === 'object' && value !== null && !Array.isArray(value));
 const role = z.enum(AGENT_ROLES);
 const status = z.enum(['APPLYING', 'COMMITTED', 'ROLLING_BACK', 'ROLLED_BACK', 'NEEDS_ATTENTION']);
@@ -172,8 +172,6 @@ export const staleAgentsAnswer = z.array(
     saveId: z.string(),
   }),
 );
-
-export const eventContextAnswer = object<JsonObject>();
 
 export const sweepListedAnswer = z.array(
   z.object({

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { APPOINTMENT_STATUSES } from '../../domain/appointments/appointment.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { AppointmentStore } from '../../ports/appointments/appointment-store.ts';
-import { beginSagaAnswers } from './answers.ts';
+import { beginSagaAnswers, object } from './answers.ts';
 import type { ServiceClient } from './clients.ts';
 import type { Json } from './database.types.ts';
 import { beginArguments, parsed } from './rpc-journal.ts';
@@ -28,9 +28,7 @@ const rules = z.object({
   revision: z.number(),
 });
 const rulesNow = z.object({ now: z.string(), rules });
-const object = z.custom<JsonObject>(
-  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
-);
+const storedAnswer = object<JsonObject>();
 const times = z.array(z.string());
 
 const beginAnswer = z.discriminatedUnion('outcome', [
@@ -42,7 +40,7 @@ const beginAnswer = z.discriminatedUnion('outcome', [
 ]);
 
 const context = rulesNow.extend({
-  answer: object.nullable(),
+  answer: storedAnswer.nullable(),
   appointments: z.array(appointmentRow),
   made: z.array(
     z
@@ -81,7 +79,7 @@ export function createRpcAppointments(supabase: ServiceClient): AppointmentStore
       ),
     answer: ({ orgId, callId, ...ref }, request) =>
       parsed(
-        object,
+        storedAnswer,
         supabase.rpc('answer_tool_call', {
           ...{ p_org_id: orgId, p_call_id: callId, p_request: { ...ref, ...request } as Json },
         }),

@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import type { JsonObject } from '../../domain/json.ts';
 import type { RenderStore } from '../../ports/agents/render-store.ts';
 import type { SweepStore } from '../../ports/agents/sweep-store.ts';
 import {
-  eventContextAnswer,
   ids,
+  object,
   staleAgentsAnswer,
   sweepListedAnswer,
   sweepLookupAnswer,
@@ -68,7 +69,7 @@ export function createRpcRenderStore(supabase: ServiceClient): RenderStore {
           p_credential_id: (server?.credentialId ?? null) as string,
         }),
       ),
-    eventContext: () => parsed(eventContextAnswer, supabase.rpc('event_context')),
+    eventContext: () => parsed(object<JsonObject>(), supabase.rpc('event_context')),
     stale: (mappingVersion, after, limit) =>
       parsed(
         staleAgentsAnswer,

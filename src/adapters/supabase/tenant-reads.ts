@@ -269,7 +269,6 @@ function callOf(row: Rows['call_logs']['Row']): CallRecord {
     costParts: (row.cost_parts ?? {}) as Record<string, number>,
     agentSaveId: row.agent_save_id,
     stampedRevision: row.stamped_revision,
-    hasRecording: row.has_recording,
     contentRemovedAt: row.content_removed_at,
   };
 }

@@ -161,7 +161,6 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
 
   const assistants = resources('assistant');
   const files = resources('file');
-  const calls = resources('call');
   const uploadTimeoutMs = options.uploadTimeoutMs ?? UPLOAD_TIMEOUT_MS;
   return {
     timeoutMs: options.timeoutMs,
@@ -192,7 +191,7 @@ export function createVoiceProvider(key: Secret, options: VapiOptions): VoicePro
     tools: resources('tool'),
     calls: withoutFields(
       {
-        ...{ timeoutMs: options.timeoutMs, create: calls.create, get: calls.get },
+        timeoutMs: options.timeoutMs,
         list: (query) =>
           call('GET', 'call', '/call', resourceList, {
             searchParams: { ...query } as Record<string, string | number>,

@@ -51,7 +51,6 @@ export interface CallRecord {
   /** What the stamp of the assistant said. The save may not have been committed. */
   agentSaveId: string | null;
   stampedRevision: number | null;
-  hasRecording: boolean;
   contentRemovedAt: string | null;
 }
 

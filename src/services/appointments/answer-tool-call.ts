@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { AppointmentRecord } from '../../domain/appointments/appointment.ts';
 import type { BookingRules } from '../../domain/appointments/booking-rules.ts';
+import { APPOINTMENT_LIMITS } from '../../domain/appointments/input.ts';
 import {
   bookableNear,
   bookableOf,
@@ -56,7 +57,6 @@ export interface ToolCall {
   arguments: unknown;
 }
 
-const MAX_NAME = 200;
 const MAX_NOTES = 1_000;
 const ATTEMPTS = 3;
 /** Vapi waits 20 seconds. A request to the database takes 5 at most, and a tool call needs two. */
@@ -88,7 +88,7 @@ export async function answerToolCall(
   const about = { orgId: call.orgId, callId: call.callId, tool };
   let ended: Ended;
   try {
-    ended = await answered(new ToolCallAnswer(ports, call, toolCall, from));
+    ended = await answered(ports, call, toolCall, from);
   } catch (error) {
     // The same tool call, and also the same wish under another id, finds what was booked.
     const text =
@@ -107,19 +107,17 @@ export async function answerToolCall(
   return oneLine(ended.text);
 }
 
-function answered(answer: ToolCallAnswer): Promise<Ended> | Ended {
-  switch (answer.name) {
-    case 'check_availability':
-      return answer.check();
-    case 'book_appointment':
-      return answer.book();
-    case 'reschedule_appointment':
-      return answer.reschedule();
-    case 'cancel_appointment':
-      return answer.cancel();
-    default:
-      return malformed('There is no such tool.');
-  }
+function answered(
+  ports: ToolCallPorts,
+  call: CallerOfTool,
+  { id, name, arguments: raw }: ToolCall,
+  from: number,
+): Promise<Ended> | Ended {
+  const ask = ANSWERS.get(name);
+  if (ask === undefined) return malformed('There is no such tool.');
+  const given = readArguments(raw);
+  if (given === null) return malformed('The arguments must be an object.');
+  return ask(new ToolCallAnswer(ports, call, { id, name, given }, from));
 }
 
 function malformed(text: string): Ended {
@@ -139,30 +137,30 @@ class ToolCallAnswer {
   readonly name: string;
   readonly #ports: ToolCallPorts;
   readonly #ref: ToolCallRef;
-  readonly #given: JsonObject | null;
+  readonly #given: JsonObject;
   readonly #from: number;
 
   constructor(
     ports: ToolCallPorts,
     { orgId, callId, callerNumber }: CallerOfTool,
-    toolCall: ToolCall,
+    { id, name, given }: { id: string; name: string; given: JsonObject },
     from: number,
   ) {
-    this.name = toolCall.name;
+    this.name = name;
     this.#ports = ports;
     this.#from = from;
-    this.#given = readArguments(toolCall.arguments);
-    const parts = [toolCall.id, toolCall.name, this.#given];
+    this.#given = given;
     this.#ref = {
-      ...{ orgId, callId, function: toolCall.name, callerNumber: identifyingNumber(callerNumber) },
-      key: createHash('sha256').update(canonicalJson(parts)).digest('hex'),
+      ...{ orgId, callId, function: name, callerNumber: identifyingNumber(callerNumber) },
+      key: createHash('sha256')
+        .update(canonicalJson([id, name, given]))
+        .digest('hex'),
     };
   }
 
   async check(): Promise<Ended> {
-    const day = readDay(this.#given?.['date']);
-    const time = readTime(this.#given?.['time']);
-    if (this.#given === null) return malformed('The arguments must be an object.');
+    const day = readDay(this.#given['date']);
+    const time = readTime(this.#given['time']);
     if (day === null) return malformed(DATE);
     if (time === null) return malformed(TIME);
     const stored = await this.#again(() => this.#ports.store.rules(this.#ref.orgId));
@@ -200,10 +198,9 @@ class ToolCallAnswer {
 
   book(): Promise<Ended> | Ended {
     const given = this.#given;
-    if (given === null) return malformed('The arguments must be an object.');
     const wish = wishOf(given, 'date', 'time');
     if ('problem' in wish) return malformed(wish.problem);
-    const customerName = readText(given['name'], MAX_NAME);
+    const customerName = readText(given['name'], APPOINTMENT_LIMITS.name);
     if (!customerName) return malformed("Ask for the customer's name, and pass it as name.");
     const notes = readText(given['notes'], MAX_NOTES) ?? null;
     const appointmentId = this.#ports.ids.uuid();
@@ -217,7 +214,6 @@ class ToolCallAnswer {
 
   reschedule(): Promise<Ended> | Ended {
     const given = this.#given;
-    if (given === null) return malformed('The arguments must be an object.');
     const wish = wishOf(given, 'new_date', 'new_time');
     if ('problem' in wish) return malformed(wish.problem);
     const which = whichOf(given);
@@ -245,7 +241,6 @@ class ToolCallAnswer {
   }
 
   cancel(): Promise<Ended> | Ended {
-    if (this.#given === null) return malformed('The arguments must be an object.');
     const which = whichOf(this.#given);
     if ('problem' in which) return malformed(which.problem);
     return this.#make(null, (context) => {
@@ -383,6 +378,13 @@ class ToolCallAnswer {
   }
 }
 
+const ANSWERS: ReadonlyMap<string, (answer: ToolCallAnswer) => Promise<Ended> | Ended> = new Map([
+  ['check_availability', (answer: ToolCallAnswer) => answer.check()],
+  ['book_appointment', (answer) => answer.book()],
+  ['reschedule_appointment', (answer) => answer.reschedule()],
+  ['cancel_appointment', (answer) => answer.cancel()],
+]);
+
 const DATE = 'Give the date as YYYY-MM-DD.';
 const TIME = 'Give the time as HH:MM on the 24-hour clock.';
 
@@ -398,7 +400,7 @@ function wishOf(given: JsonObject, dateName: string, timeName: string): Wish | {
 function whichOf(given: JsonObject): Which | { problem: string } {
   const day = readDay(given['date']);
   const time = readTime(given['time']);
-  const name = readText(given['name'], MAX_NAME);
+  const name = readText(given['name'], APPOINTMENT_LIMITS.name);
   if (day === null) return { problem: `${DATE} It says which appointment is meant.` };
   if (time === null) return { problem: `${TIME} It says which appointment is meant.` };
   if (name === null) return { problem: 'Give the name as text. It says which appointment is meant.' };

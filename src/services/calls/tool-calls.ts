@@ -1,12 +1,11 @@
 import { observeEvent } from '../../domain/calls/observation.ts';
 import { isJsonObject, type Json, type JsonObject } from '../../domain/json.ts';
 import type { CallStore } from '../../ports/calls/call-store.ts';
-import { DatabaseError } from '../../ports/database.ts';
 import type { Clock, Log } from '../../ports/system.ts';
 import type { Meter } from '../../ports/telemetry.ts';
 import type { CallerOfTool, ToolCall } from '../appointments/answer-tool-call.ts';
 
-/** Returns one line of text. Throws `DatabaseError` only. */
+/** Returns one line of text. Never throws. */
 export type AnswerToolCall = (call: CallerOfTool, toolCall: ToolCall) => Promise<string>;
 /** The body of the answer to the message of an event of kind tool-calls. Throws `DatabaseError` only if nothing was done. */
 export type AnswerToolCalls = (message: JsonObject) => Promise<{ results: ToolResult[] }>;
@@ -29,7 +28,6 @@ export interface ToolCallPorts {
 /** In one message. A model asks for one or two. */
 const MOST = 16;
 const NOT_OURS = 'I cannot reach the calendar for this call.';
-const AWAY = 'I cannot reach the calendar at the moment. Please try again.';
 
 /**
  * Answers the tool calls of one message, in their order. The organization, the call and the caller's number are those that the database
@@ -47,12 +45,7 @@ export function createAnswerToolCalls({ store, answer, clock, log, meter }: Tool
       let result = NOT_OURS;
       if (seen?.state === 'SHOWN') {
         const call = { orgId: seen.orgId, callId: seen.callId, callerNumber: seen.customerNumber };
-        try {
-          result = await answer(call, toolCall);
-        } catch (error) {
-          if (!(error instanceof DatabaseError)) throw error;
-          result = AWAY;
-        }
+        result = await answer(call, toolCall);
       }
       results.push({ toolCallId: toolCall.id, name: toolCall.name, result });
     }

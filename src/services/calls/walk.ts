@@ -8,7 +8,7 @@ import type { RemoteCalls, RemoteResource } from '../../ports/voice-provider.ts'
 import { takingTurns } from '../admission/taking-turns.ts';
 import { leaseKeeper, readable, type SweepStop, SweepStopped } from '../sweeping.ts';
 
-/** A page has whole conversations, so that it is small. */
+/** A call in the list has its whole conversation, so a page is kept small. */
 const PAGE = 100;
 const LEASE_MS = 60_000;
 const RETRY_MS = 10_000;
@@ -88,12 +88,12 @@ export class CallWalk {
   /** Walks by change, and once a day by creation. Null: there is no key. Throws `DatabaseError`. */
   async due(stopping?: AbortSignal): Promise<CallWalkReport[] | null> {
     const { store, clock } = this.#ports;
-    if (this.#ports.voice() === null) return null;
-    const { CREATED } = await store.walks();
-    const reports = [await this.walk('CHANGED', stopping)];
-    const isDue = CREATED.walkedAt === null || clock.now() - Date.parse(CREATED.walkedAt) >= DAY;
-    if (isDue && reports[0]?.stopped === null) reports.push(await this.walk('CREATED', stopping));
-    return reports.flatMap((report) => report ?? []);
+    const changed = await this.walk('CHANGED', stopping);
+    if (changed === null) return null;
+    const { walkedAt } = (await store.walks()).CREATED;
+    const isDue = walkedAt === null || clock.now() - Date.parse(walkedAt) >= DAY;
+    const created = isDue && changed.stopped === null ? await this.walk('CREATED', stopping) : null;
+    return created === null ? [changed] : [changed, created];
   }
 
   /** One walk, now. Null: there is no key. Throws `DatabaseError`; everything that Vapi does is in the report. */
@@ -108,13 +108,18 @@ export class CallWalk {
     try {
       const proceed = leaseKeeper({ ...this.#ports, leaseMs: LEASE_MS, stopping });
       await proceed();
-      const state = (await store.walks())[name];
-      const walkedAt = await this.#pages(calls, name, state.walkedAt, proceed, report);
+      const walks = await store.walks();
+      const previous = walks[name].walkedAt;
+      const { completeThrough } = walks.CHANGED;
+      const through = completeThrough === null ? Number.NEGATIVE_INFINITY : Date.parse(completeThrough);
+      const takeIn = (page: readonly RemoteResource[], atMs: number) =>
+        this.#takeIn(page, atMs, through, report);
+      const walkedAt = await this.#pages(calls, name, previous, proceed, takeIn);
       // Something in the list is not in the database, so that nothing is complete. The next walk reads it again.
       if (report.refused === 0) {
         report.completeThrough = await store.walkDone(
           name,
-          state.walkedAt,
+          previous,
           walkedAt,
           this.#settings.callsListLagMs,
         );
@@ -143,18 +148,17 @@ export class CallWalk {
     return admission === undefined ? voice.calls : takingTurns(voice.calls, admission, 'calls', WAIT_MS);
   }
 
-  /** Reads all pages, newest first. Returns when the walk began, on Vapi's clock. */
+  /** Reads all pages, newest first, and takes in each. Returns when the walk began, on Vapi's clock. */
   async #pages(
     calls: Pick<RemoteCalls, 'list'>,
     name: CallWalkName,
     walkedAt: string | null,
     proceed: () => Promise<void>,
-    report: CallWalkReport,
+    takeIn: (page: readonly RemoteResource[], atMs: number) => Promise<void>,
   ): Promise<string> {
     const { clock } = this.#ports;
-    const back = (nowMs: number) => nowMs - BACK_MS;
     const from =
-      name === 'CREATED' || walkedAt === null ? back(clock.now()) : Date.parse(walkedAt) - OVERLAP_MS;
+      name === 'CREATED' || walkedAt === null ? clock.now() - BACK_MS : Date.parse(walkedAt) - OVERLAP_MS;
     const since = new Date(from).toISOString();
     const bound = name === 'CHANGED' ? { updatedAtGe: since } : { createdAtGe: since };
     const seen = new Set<string>();
@@ -173,11 +177,9 @@ export class CallWalk {
       const times = page.map(({ createdAt }) => Date.parse(String(createdAt)));
       if (times.some((time, i) => Number.isNaN(time) || time > (times[i - 1] ?? time)))
         throw new UnsortedError();
-      await this.#takeIn(
+      await takeIn(
         page.filter(({ id }) => !seen.has(id)),
-        name,
         at,
-        report,
       );
       for (const { id } of page) seen.add(id);
       if (page.length < PAGE) return new Date(began).toISOString();
@@ -186,10 +188,11 @@ export class CallWalk {
     }
   }
 
+  /** `through`: the completeThrough that this walk began with. */
   async #takeIn(
     page: readonly RemoteResource[],
-    name: CallWalkName,
     atMs: number,
+    through: number,
     report: CallWalkReport,
   ): Promise<void> {
     const { store, meter, log } = this.#ports;
@@ -197,8 +200,6 @@ export class CallWalk {
     const observations = [...records.values()]
       .map((record) => observeCall(record, { from: 'LIST', atMs }))
       .filter((observation) => observation !== null);
-    const { completeThrough } = (await store.walks()).CHANGED;
-    const through = completeThrough === null ? Number.NEGATIVE_INFINITY : Date.parse(completeThrough);
     const answers = await store.observe(observations);
     report.listed += page.length;
     report.refused += page.length - observations.length;
@@ -217,7 +218,7 @@ export class CallWalk {
         await store.walkBack(new Date(changedAt).toISOString());
         meter.count('call.walk_late');
         log.error(
-          { event: 'call.walk_late', walk: name, vapiCallId },
+          { event: 'call.walk_late', walk: report.walk, vapiCallId },
           'Vapi listed a call later than CALLS_LIST_LAG_MS allows; completeThrough was too late',
         );
       }
