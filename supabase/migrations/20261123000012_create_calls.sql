@@ -9,8 +9,6 @@ select lockstep.make_role('lockstep_calls');
 
 -- What of a call's content is kept: all, all but the words (summary and analysis), or nothing.
 alter table public.organizations add column call_content text not null default 'FULL' check (call_content in ('FULL', 'SUMMARY', 'NONE'));
--- Null: for ever.
-alter table public.organizations add column call_retention_days integer check (call_retention_days between 1 and 3650);
 
 create table public.call_logs (
   id uuid primary key default gen_random_uuid(),
@@ -61,8 +59,6 @@ create index call_logs_by_phone_number on public.call_logs
   (org_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), listed_at desc, id desc);
 create index call_logs_by_agent_and_phone_number on public.call_logs
   (org_id, agent_id, phone_number_id, direction, (case when outcome is null then 'OPEN' else outcome end), listed_at desc, id desc);
--- What is past its retention.
-create index call_logs_with_content on public.call_logs (org_id, created_at) where content_removed_at is null;
 
 -- What was said, apart from the log, so that no list moves it.
 create table public.call_contents (

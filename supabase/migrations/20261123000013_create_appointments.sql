@@ -88,10 +88,12 @@ language sql stable set search_path = '' as $$
     'startsAt', a.starts_at, 'endsAt', a.ends_at, 'status', a.status, 'notes', a.notes, 'createdAt', a.created_at);
 $$;
 
-create function lockstep.booking_rules_json(r lockstep.booking_rules) returns jsonb
-language sql stable set search_path = '' as $$
-  select jsonb_build_object('timeZone', r.time_zone, 'slotMinutes', r.slot_minutes, 'capacity', r.capacity,
-    'leadMinutes', r.lead_minutes, 'bufferMinutes', r.buffer_minutes, 'hours', r.hours, 'revision', r.revision);
+-- The rules, and the time at which they are read: { now, rules }. Null: there are none, because there is no such organization.
+create function lockstep.rules_now(r lockstep.booking_rules) returns jsonb
+language sql volatile set search_path = '' as $$
+  select case when r.org_id is not null then jsonb_build_object('now', clock_timestamp(), 'rules', jsonb_build_object(
+    'timeZone', r.time_zone, 'slotMinutes', r.slot_minutes, 'capacity', r.capacity, 'leadMinutes', r.lead_minutes,
+    'bufferMinutes', r.buffer_minutes, 'hours', r.hours, 'revision', r.revision)) end;
 $$;
 
 -- Enters an organization and returns its rules. Null: there is no such organization. p_lock: takes the lock of its appointments until
@@ -162,8 +164,7 @@ declare
 begin
   v_rules := lockstep.enter_appointments(p_org_id, false);
   perform lockstep.leave();
-  return case when v_rules.org_id is not null
-    then jsonb_build_object('now', clock_timestamp(), 'rules', lockstep.booking_rules_json(v_rules)) end;
+  return lockstep.rules_now(v_rules);
 end
 $$;
 
@@ -186,8 +187,7 @@ begin
       where org_id = p_org_id returning * into v_rules;
   end if;
   perform lockstep.leave();
-  return case when v_rules.org_id is not null
-    then jsonb_build_object('now', clock_timestamp(), 'rules', lockstep.booking_rules_json(v_rules)) end;
+  return lockstep.rules_now(v_rules);
 end
 $$;
 
@@ -324,8 +324,7 @@ declare
 begin
   v_rules := lockstep.enter_appointments(p_org_id, false);
   if v_rules.org_id is not null then
-    v_answer := jsonb_build_object('now', clock_timestamp(), 'rules', lockstep.booking_rules_json(v_rules),
-      'answer', (select t.answer from lockstep.tool_calls t
+    v_answer := lockstep.rules_now(v_rules) || jsonb_build_object('answer', (select t.answer from lockstep.tool_calls t
         where t.org_id = p_org_id and t.call_id = p_call_id and t.key = p_request ->> 'key'),
       'appointments', (select coalesce(jsonb_agg(lockstep.appointment_json(a) order by a.starts_at, a.id), '[]') from (
         select * from public.appointments a
@@ -394,5 +393,5 @@ $$;
 
 select lockstep.own_functions('lockstep_saves',
   exposed => '{booking_rules,set_booking_rules,free_slots,begin_appointments,tool_call_context,answer_tool_call}',
-  internal => '{appointment_json,booking_rules_json,enter_appointments,taken_lanes,free_lane,first_free,change_appointment,
+  internal => '{appointment_json,rules_now,enter_appointments,taken_lanes,free_lane,first_free,change_appointment,
     rows_appointments}');

@@ -382,7 +382,6 @@ export type Database = {
       organizations: {
         Row: {
           call_content: string
-          call_retention_days: number | null
           created_at: string
           drift_policy: string
           id: string
@@ -390,7 +389,6 @@ export type Database = {
         }
         Insert: {
           call_content?: string
-          call_retention_days?: number | null
           created_at?: string
           drift_policy?: string
           id?: string
@@ -398,7 +396,6 @@ export type Database = {
         }
         Update: {
           call_content?: string
-          call_retention_days?: number | null
           created_at?: string
           drift_policy?: string
           id?: string
