@@ -23,6 +23,7 @@ import {
   type Step,
   takeoverStep,
 } from '../sim/journal-machine.ts';
+import { DEAD, FORWARDS, IDLE, NONE, OLD, RECENT, RUNNING, UNDOS } from './codes.ts';
 import type { Emit, Explorable } from './explore.ts';
 import type { Field } from './states.ts';
 
@@ -62,21 +63,7 @@ export type KeysSafeguard = (typeof KEYS_SAFEGUARDS)[number];
 const STATUSES: readonly (SagaStatus | null)[] = [
   ...([null, 'APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION', 'COMMITTED', 'ROLLED_BACK'] as const),
 ];
-const FORWARDS: readonly Forward[] = [
-  ...(['pending', 'applied', 'differed', 'rejected', 'missing', 'unauthorized'] as const),
-  ...(['rate_limited', 'unreachable', 'unknown', 'lost'] as const),
-];
-const UNDOS: readonly Undo[] = ['pending', 'done', 'missing', 'refused', 'blocked', 'unknown'];
 const PLAN = { key: 'part', stage: 0, pivot: false, lookOnly: false } as const;
-
-/** A process: looking for work, at work, or dead. */
-const IDLE = 0;
-const RUNNING = 1;
-const DEAD = 2;
-/** A request in flight: none, since before the quarantine or fence, or since then. */
-const NONE = 0;
-const OLD = 1;
-const RECENT = 2;
 
 interface SagaFields {
   status: number;

@@ -26,6 +26,7 @@ import {
   type Step,
   takeoverStep,
 } from '../sim/journal-machine.ts';
+import { DEAD, FORWARDS, IDLE, NONE, OLD, RECENT, RUNNING, UNDOS } from './codes.ts';
 import type { Emit, Explorable } from './explore.ts';
 import type { Field } from './states.ts';
 
@@ -65,20 +66,7 @@ export type SagaSafeguard = (typeof SAGA_SAFEGUARDS)[number];
 const STATUSES: readonly SagaStatus[] = [
   ...(['APPLYING', 'ROLLING_BACK', 'NEEDS_ATTENTION', 'COMMITTED', 'ROLLED_BACK'] as const),
 ];
-const FORWARDS: readonly Forward[] = [
-  ...(['pending', 'applied', 'differed', 'rejected', 'missing', 'unauthorized'] as const),
-  ...(['rate_limited', 'unreachable', 'unknown', 'lost'] as const),
-];
-const UNDOS: readonly Undo[] = ['pending', 'done', 'missing', 'refused', 'blocked', 'unknown'];
 
-/** A process: looking for work, at work, or dead. */
-const IDLE = 0;
-const RUNNING = 1;
-const DEAD = 2;
-/** A request in flight: none, since before the quarantine, or since then. */
-const NONE = 0;
-const OLD = 1;
-const RECENT = 2;
 /** The most resources that a world counts for one part. */
 const MOST = 3;
 

@@ -25,6 +25,7 @@ import {
   settleStep,
   takeoverStep,
 } from '../sim/journal-machine.ts';
+import { FORWARDS, UNDOS } from './codes.ts';
 import type { Emit, Explorable } from './explore.ts';
 import type { Field } from './states.ts';
 
@@ -100,18 +101,6 @@ const STATUSES: readonly (SaveStatus | null)[] = [
   'COMMITTED',
   'ROLLED_BACK',
 ];
-const FORWARDS: readonly Forward[] = [
-  'pending',
-  'applied',
-  'differed',
-  'rejected',
-  'missing',
-  'unauthorized',
-  'rate_limited',
-  'unreachable',
-  'unknown',
-];
-const UNDOS: readonly Undo[] = ['pending', 'done', 'missing', 'refused', 'blocked', 'unknown'];
 
 /** An assistant: not made yet, deleted, or there with a content (2 + content). */
 const UNUSED = 0;
