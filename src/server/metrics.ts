@@ -101,7 +101,7 @@ export function addCallGauges({ gauge }: Metrics, waiting: () => CallsWaiting): 
   );
   gauge(
     'lockstep_calls_held',
-    'Calls of which is not known whose they are; counts to 1,000.',
+    'Calls whose organization is not known yet; counts to 1,000.',
     () => waiting().held,
   );
   gauge(

@@ -45,8 +45,8 @@ export function isSigned(headers: IncomingHttpHeaders, { signatureHeader }: Sett
 }
 
 /**
- * Whether Vapi sent this request: it knows one of the secrets. In one of the three ways in which a Vapi credential can say so: a bearer
- * token, the header X-Vapi-Secret, or a signature of the time and the raw body (docs/vapi.md#webhook-authentication).
+ * Whether Vapi sent this request, which then proves that it knows one of the secrets: by a bearer token, by the header X-Vapi-Secret, or
+ * by a signature of the time and the raw body (docs/vapi.md#webhook-authentication).
  */
 export function isFromVapi(
   headers: IncomingHttpHeaders,

@@ -1,13 +1,13 @@
--- Calls: what Vapi tells of them, what is known of each, and the log of each organization.
+-- Calls: what Vapi reports about them, what is known about each, and the log of each organization.
 --
 -- Vapi reports a call in events, which come repeated, out of order or not at all, and in its list of calls. Each report is an
 -- observation. What is known of a call is the merge of its observations (merge_facts), whatever their order; the organization's log is a
 -- projection of that (project_call). The recipe of the phone numbers' for references and lists.
 
--- Reads and merges what Vapi tells, for all organizations; writes the log of one at a time.
+-- Owner of the functions of calls: reads and merges what Vapi reports, for all organizations; writes the log of one at a time.
 select lockstep.make_role('lockstep_calls');
 
--- What of a call's content is kept: all, all but the words (summary and analysis), or nothing.
+-- Which content of calls is kept: everything; the summary and the analysis, but no transcript; or nothing.
 alter table public.organizations add column call_content text not null default 'FULL' check (call_content in ('FULL', 'SUMMARY', 'NONE'));
 
 create table public.call_logs (
@@ -29,7 +29,7 @@ create table public.call_logs (
   -- Its place in lists.
   listed_at timestamptz not null generated always as (coalesce(started_at, created_at)) stored,
   ended_at timestamptz,
-  -- How far it had come before its end. The end itself is an outcome.
+  -- Its last state before the end. The end itself is an outcome.
   progress text not null default 'IN_PROGRESS' check (progress in ('REQUESTED', 'UNKNOWN', 'QUEUED', 'RINGING', 'IN_PROGRESS', 'FORWARDING')),
   -- Null: the call is not over.
   outcome text check (outcome in ('COMPLETED', 'TRANSFERRED', 'VOICEMAIL', 'NO_ANSWER', 'BUSY', 'FAILED')),
@@ -71,8 +71,8 @@ create table public.call_contents (
 );
 create index call_contents_by_org on public.call_contents (org_id, call_id);
 
--- Whose a remote resource is or was, of every id that the journal of sagas has ever recorded. Never deleted: a call of a deleted
--- assistant may be reported at any time.
+-- The organization of every remote id that the journal of sagas has ever recorded. Never deleted: a call of a deleted assistant may be
+-- reported at any time.
 create table lockstep.remote_ids (
   resource text not null check (resource in ('assistant', 'number')),
   remote_id text not null check (remote_id <> ''),
@@ -87,15 +87,15 @@ create table lockstep.remote_ids (
 create index remote_ids_unclaimed on lockstep.remote_ids (recorded_at) where not claimed;
 create index remote_ids_by_org on lockstep.remote_ids (org_id);
 
--- What is known of each call that Vapi has told of, whoever's it is.
+-- What is known about each call that Vapi has reported, of every organization and of none.
 create table lockstep.call_facts (
   vapi_call_id text primary key check (length(vapi_call_id) between 1 and 100),
   -- { <name>: [rank..., value] }: see merge_facts. assistant:<id> and number:<id>: the call was seen with this resource.
   facts jsonb not null default '{}' check (jsonb_typeof(facts) = 'object'),
   -- { summary?, transcript?, analysis? } of a call that is not in a log yet: what the facts name by its hash.
   content jsonb,
-  -- SHOWN: in the log of org_id. HELD: not every id that it needs is known. FOREIGN: held for a day and not ours, as far as it says;
-  -- still claimable. WITHDRAWN: its ids belong to several organizations.
+  -- SHOWN: it is in the log of org_id. HELD: an id that it needs is not recorded yet. FOREIGN: it was held for a day and carries no stamp
+  -- of ours; it is still shown if its id is recorded later. WITHDRAWN: its ids belong to several organizations.
   state text not null default 'HELD' check (state in ('SHOWN', 'HELD', 'FOREIGN', 'WITHDRAWN')),
   org_id uuid,
   -- Its id in the log; kept, so that a call that comes back is the same one.
@@ -215,7 +215,7 @@ language sql immutable set search_path = '' as $$
   select p_facts -> p_name -> -1;
 $$;
 
--- Whose a call is, of all that is known of it.
+-- The organization of a call, from all that is known about it.
 -- state: SHOWN { orgId } | HELD | WITHDRAWN. A phone call needs its number, a browser call its assistant; every other id that is known must
 -- agree. What the call says of itself decides nothing: in a browser, its client chose it.
 create function lockstep.call_owner(p_facts jsonb) returns jsonb
@@ -241,7 +241,7 @@ language sql immutable set search_path = '' as $$
   select case p_setting when 'FULL' then p_content when 'SUMMARY' then p_content - 'transcript' else '{}' end;
 $$;
 
--- Writes the log of a call, of all that is known of it. p_content: content of which the facts name the hash; what is absent stays.
+-- Writes the log entry of a call, from all that is known about it. p_content: content of which the facts name the hash; what is absent stays.
 -- Returns { state, orgId?, callId?, customerNumber? }.
 create function lockstep.project_call(p_vapi_call_id text, p_content jsonb) returns jsonb
 language plpgsql volatile set search_path = '' as $$
@@ -314,7 +314,7 @@ end
 $$;
 
 -- Takes in one observation of a call. p_content: { summary?, transcript?, analysis? }, whose hashes p_facts names.
--- Returns { state, isNew, orgId?, callId?, customerNumber? }; isNew: nothing was known of this call.
+-- Returns { state, isNew, orgId?, callId?, customerNumber? }; isNew: nothing was known about this call.
 create function lockstep.take_in_call(p_vapi_call_id text, p_facts jsonb, p_content jsonb) returns jsonb
 language plpgsql volatile set search_path = '' as $$
 declare
@@ -440,8 +440,8 @@ begin
 end
 $$;
 
--- What nobody waits for any more: held calls without our stamp are foreign after a day, and lose their content; events in quarantine lose
--- theirs after seven days. Returns how many.
+-- Marks held calls without our stamp as foreign after a day, and deletes their content. Deletes the content of events that have been in
+-- quarantine for seven days. Returns how many.
 create function lockstep.calls_give_up(p_limit integer) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -529,7 +529,7 @@ language sql volatile security definer set search_path = '' as $$
 $$;
 
 -- What an organization may rely on of the calls that were created in a period: { completeThrough, expected, stored }. expected: those that
--- Vapi has told of and that name one of its assistants or numbers; stored: those in its log. Null times: the 24 hours before
+-- Vapi has reported and that name one of its assistants or numbers; stored: those in its log. Null times: the 24 hours before
 -- completeThrough.
 create function lockstep.call_ledger(p_org_id uuid, p_from timestamptz, p_to timestamptz) returns jsonb
 language plpgsql stable security definer set search_path = '' as $$

@@ -49,7 +49,7 @@ create index appointments_by_customer on public.appointments (org_id, customer_n
 -- The column defaults are the rules of an organization that has not set any.
 create table lockstep.booking_rules (
   org_id uuid primary key references public.organizations (id) on delete cascade,
-  -- An IANA name. Only the server reckons with it.
+  -- An IANA name. Only the server computes with it.
   time_zone text not null default 'UTC' check (length(time_zone) between 1 and 64),
   slot_minutes integer not null default 30 check (slot_minutes between 5 and 1440),
   capacity integer not null default 1 check (capacity between 1 and 100),
@@ -59,7 +59,7 @@ create table lockstep.booking_rules (
   hours jsonb not null default '[{"weekday": 1, "opens": "09:00", "closes": "17:00"}, {"weekday": 2, "opens": "09:00", "closes": "17:00"},
     {"weekday": 3, "opens": "09:00", "closes": "17:00"}, {"weekday": 4, "opens": "09:00", "closes": "17:00"},
     {"weekday": 5, "opens": "09:00", "closes": "17:00"}]' check (jsonb_typeof(hours) = 'array'),
-  -- A booking that was reckoned with other rules is refused, and reckoned again.
+  -- A booking that was computed from another revision is refused, and computed again.
   revision integer not null default 1
 );
 
@@ -211,7 +211,7 @@ $$;
 --   BOOK: appointmentId (new), startsAt, customerName, customerNumber?, notes?
 --   RESCHEDULE: appointmentId, startsAt, expectedStartsAt?
 --   CANCEL: appointmentId
---   of BOOK and RESCHEDULE also: rulesRevision, by which startsAt was reckoned; problem?: why nothing can be booked then, such as CLOSED;
+--   of BOOK and RESCHEDULE also: rulesRevision, from which startsAt was computed; problem?: why nothing can be booked then, such as CLOSED;
 --     alternatives [timestamp]: what to offer instead, the best first; of these the first three that are free are returned
 -- p_call_id: the change is asked for in this call, so that it concerns only what was booked in it, or for p_request.callerNumber, and is
 -- not over.
@@ -379,7 +379,7 @@ begin
     if v_answer is null then
       v_answer := lockstep.change_appointment(v_rules, p_call_id, p_request);
     end if;
-    -- These are no answers: the server reckons again.
+    -- These are no answers: the server computes the request again.
     exit body when v_answer ->> 'outcome' in ('RULES_CHANGED', 'MOVED');
     insert into lockstep.tool_calls (org_id, call_id, key, function, answer, answered_at)
       values (p_org_id, p_call_id, p_request ->> 'key', p_request ->> 'function', v_answer, clock_timestamp());

@@ -526,7 +526,7 @@ test('what was answered is forgotten after a week, and with its call', async () 
   expect(await calendar.active(orgId)).toMatchObject([{ name: 'Anna', callId: null }]);
 });
 
-test('rules that change between the reckoning and the booking are reckoned with again', async () => {
+test('a booking is computed again if the rules change before it is made', async () => {
   const orgId = await calendar.organization();
   const caller = await calendar.call(orgId);
   const { context } = calendar.store;

@@ -1,4 +1,4 @@
-/** What Vapi tells of calls, over real HTTP: who is believed, what is answered, and what the organization sees. */
+/** The events of calls over real HTTP: which requests are accepted, what they are answered, and what the organization sees. */
 import { createHmac, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../src/domain/json.ts';
@@ -57,7 +57,7 @@ const stored = async (id: string) =>
     union all select vapi_call_id from lockstep.call_facts where vapi_call_id = ${id}`
   ).length;
 
-describe('an event is believed', () => {
+describe('an event', () => {
   test.each([
     ['a bearer token', (m: JsonObject) => send(m)],
     ['the header X-Vapi-Secret', (m: JsonObject) => send(m, { 'x-vapi-secret': SECRET })],
@@ -68,7 +68,7 @@ describe('an event is believed', () => {
       'a signature by the secret from before the rotation',
       (m: JsonObject) => signed(m, { secret: PREVIOUS }),
     ],
-  ])('with %s', async (_way, by) => {
+  ])('is accepted with %s', async (_way, by) => {
     const call = own();
     const response = await by(statusUpdate(call, 'in-progress', 9));
     expect([response.status, await response.json()]).toEqual([200, {}]);
@@ -92,7 +92,7 @@ describe('an event is believed', () => {
         return send(m, { 'x-signature': signature, 'x-timestamp': timestamp });
       },
     ],
-  ])('not with %s', async (_way, by) => {
+  ])('is refused with %s', async (_way, by) => {
     const call = own();
     expect((await by(endOfCallReport(call))).status).toBe(401);
     expect(await stored(call.id)).toBe(0);

@@ -88,7 +88,7 @@ export const APPOINTMENTS: readonly Mutant[] = [
     ],
     [
       'appointment-old-rules',
-      'A booking that was reckoned with rules of before is made.',
+      'A booking that was computed from older rules is made.',
       "(p_request ->> 'rulesRevision')::integer is distinct from r.revision",
       'false',
     ],
@@ -105,14 +105,14 @@ export const APPOINTMENTS: readonly Mutant[] = [
     [
       'tool-call-swallowed',
       'A tool call with the id of another one is not carried out.',
-      'const parts = [toolCall.id, toolCall.name, this.#given];',
-      'const parts = [toolCall.id, toolCall.name];',
+      'canonicalJson([id, name, given])',
+      'canonicalJson([id, name])',
     ],
     [
       'tool-call-id-ignored',
       'The same wish under a new tool call id gets the old answer, whatever has happened since.',
-      'const parts = [toolCall.id, toolCall.name, this.#given];',
-      'const parts = [toolCall.name, this.#given];',
+      'canonicalJson([id, name, given])',
+      'canonicalJson([name, given])',
     ],
     [
       'tool-call-cancels-next',

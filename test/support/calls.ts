@@ -1,4 +1,4 @@
-/** Calls as Vapi tells of them: the messages of its events, and the entries of its list. */
+/** Calls as Vapi reports them: the messages of its events, and the entries of its list. */
 import { randomUUID } from 'node:crypto';
 import type { JsonObject } from '../../src/domain/json.ts';
 

@@ -46,7 +46,7 @@ const time = z.string().nullable();
 const walks = z.record(z.enum(CALL_WALKS), z.object({ walkedAt: time, completeThrough: time }));
 const ledger = z.object({ completeThrough: time, expected: count, stored: count });
 
-/** What Vapi tells of calls: the functions of supabase/migrations, one `rpc` each. */
+/** What Vapi reports about calls: the functions of supabase/migrations, one `rpc` each. */
 export function createCallStore(supabase: ServiceClient): CallStore {
   return {
     storeEvent: async (kind, { vapiCallId, facts, content }) => {

@@ -24,7 +24,7 @@ export interface BookingRules {
   hours: OpeningHours[];
 }
 
-/** The rules as stored. A booking names the revision by which it was reckoned. */
+/** The rules as stored. A booking names the revision from which it was computed. */
 export interface StoredRules extends BookingRules {
   revision: number;
 }

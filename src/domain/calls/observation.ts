@@ -24,7 +24,7 @@ export interface Observation {
 
 /** Where an observation comes from. */
 export interface Source {
-  /** A list is asked for after the fact, and says everything; an event may be late. */
+  /** At the same `updatedAt`, a list wins over an event, which may have been sent earlier. */
   from: 'EVENT' | 'LIST';
   /** When the list was asked for, milliseconds, on Vapi's clock; 0 for an event. */
   atMs: number;
@@ -56,7 +56,7 @@ const SPEAKERS: ReadonlyMap<string, string> = new Map([
 
 /**
  * What the message of an event says of its call, or null if it names none. Never throws, whatever the message is. Some fields stand in the
- * message, some in its call, some in both (docs/vapi.md#event-fields); the message is about the end, so it goes first.
+ * message, some in its call, some in both (docs/vapi.md#event-fields); if both have a field, the message wins.
  */
 export function observeEvent(message: JsonObject): Observation | null {
   const call = objectAt(message, 'call');

@@ -27,7 +27,7 @@ export type AppointmentChange =
 export interface WantedStart {
   /** Null: clocks never show the time that is asked for, which is a `problem`. */
   startsAt: string | null;
-  /** By which the rest was reckoned. */
+  /** The revision of the rules from which the rest was computed. */
   rulesRevision: number;
   /** Why nothing can be booked then, whatever is free. Null: nothing speaks against it. */
   problem: string | null;
@@ -38,7 +38,7 @@ export interface WantedStart {
 /** Why a change was not made. */
 export type ChangeRefusal =
   | { outcome: 'UNAVAILABLE'; problem: string; alternatives: string[] }
-  /** The rules are no longer those by which the request was reckoned. */
+  /** The request was computed from older rules. */
   | { outcome: 'RULES_CHANGED' }
   | { outcome: 'NO_APPOINTMENT' }
   | { outcome: 'NOT_ACTIVE'; status: AppointmentStatus }

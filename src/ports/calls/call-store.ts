@@ -2,8 +2,9 @@ import type { Observation } from '../../domain/calls/observation.ts';
 import type { Lease } from '../lease.ts';
 
 /**
- * SHOWN: the call is in the log of an organization. HELD: whose it is is not known. FOREIGN: it is most likely of something else on the
- * same Vapi account. WITHDRAWN: what it says belongs to several organizations. REFUSED: the database does not take the observation.
+ * SHOWN: the call is in the log of an organization. HELD: its organization is not known yet. FOREIGN: it most likely belongs to
+ * something else on the same Vapi account. WITHDRAWN: its ids belong to several organizations. REFUSED: the database refused the
+ * observation.
  */
 export const CALL_STATES = ['SHOWN', 'HELD', 'FOREIGN', 'WITHDRAWN', 'REFUSED'] as const;
 export type CallState = (typeof CALL_STATES)[number];
@@ -16,7 +17,7 @@ export type Observed =
 
 export interface TakenEvents {
   due: string[];
-  /** They have failed before, perhaps together with another event: to be applied one at a time. */
+  /** Events that failed before, perhaps because of another event in the same batch: to be applied one at a time. */
   alone: string[];
   /** How many were put into quarantine instead, because whoever applied them five times did not come back. */
   quarantined: number;
@@ -43,7 +44,7 @@ export interface CallsWaiting {
   heldOldestMs: number;
 }
 
-/** What Vapi tells of calls. All methods may throw `DatabaseError`. */
+/** What Vapi reports about calls. All methods may throw `DatabaseError`. */
 export interface CallStore {
   /** When it returns, the event is not lost. Throws `ValueRefusedError` if the database cannot hold it. */
   storeEvent(kind: string, observation: Observation): Promise<void>;
@@ -54,7 +55,7 @@ export interface CallStore {
   observe(observations: readonly Observation[]): Promise<Observed[]>;
   /** Shows calls that were held for ids that have been recorded since. Returns how many. */
   claim(limit: number): Promise<number>;
-  /** Gives up what nobody waits for any more. Returns how many calls and events. */
+  /** Marks calls as foreign that were held for a day, and deletes content past its time. Returns how many calls and events. */
   giveUp(limit: number): Promise<number>;
   quarantined(limit: number): Promise<QuarantinedEvent[]>;
   /** Null: all of them. Returns how many. */

@@ -30,7 +30,7 @@ import type {
 import { DatabaseError } from '../../ports/database.ts';
 import type { Clock, Ids, Log } from '../../ports/system.ts';
 import type { Counted, Meter } from '../../ports/telemetry.ts';
-import { isoOf, type Reckoning, reckoningOf, wanted } from './wanted.ts';
+import { type BookingBasis, basisOf, isoOf, wanted } from './wanted.ts';
 import { listed, matches, type Named, named, pick, saidNamed, type Which } from './which.ts';
 import { oneLine, said, saidAll, saidDay, saidProblem, saidTime } from './words.ts';
 
@@ -165,7 +165,7 @@ class ToolCallAnswer {
     if (time === null) return malformed(TIME);
     const stored = await this.#again(() => this.#ports.store.rules(this.#ref.orgId));
     if (stored === null) throw new Error('the organization of a call does not exist');
-    const { rules, now } = reckoningOf(stored);
+    const { rules, now } = basisOf(stored);
     const { timeZone } = rules;
     const today = dayOf(now, timeZone);
     const free = async (starts: number[], limit: number) => {
@@ -273,8 +273,8 @@ class ToolCallAnswer {
 
   /** The request for the time of a wish. */
   #at(context: ToolCallContext, wish: Wish, request: (start: WantedStart) => Request): Request {
-    const reckoning: Reckoning = reckoningOf(context);
-    const { rules, now } = reckoning;
+    const basis: BookingBasis = basisOf(context);
+    const { rules, now } = basis;
     const instants = instantsOf(wish.day, wish.time, rules.timeZone);
     const [first, second] = instants;
     if (first === undefined) {
@@ -288,7 +288,7 @@ class ToolCallAnswer {
     if (second !== undefined && wish.occurrence === undefined && canBe.length > 0) {
       return { action: 'NOTE', answer: { outcome: 'TWICE' } };
     }
-    return request(wanted(reckoning, second !== undefined && wish.occurrence === 'second' ? second : first));
+    return request(wanted(basis, second !== undefined && wish.occurrence === 'second' ? second : first));
   }
 
   async #make(wish: Wish | null, requestBy: (context: ToolCallContext) => Request): Promise<Ended> {
@@ -297,7 +297,7 @@ class ToolCallAnswer {
       const context = await this.#again(() => store.context(this.#ref));
       if (context === null) throw new Error('the organization of a call does not exist');
       const answer = context.answer ?? (await this.#again(() => store.answer(this.#ref, requestBy(context))));
-      // Something has changed since: reckon again.
+      // Something has changed since: compute it again.
       if (answer['outcome'] === 'RULES_CHANGED' || answer['outcome'] === 'MOVED') continue;
       return { ...this.#said(answer, wish, context), outcome: String(answer['outcome']).toLowerCase() };
     }

@@ -86,7 +86,7 @@ describe('a change of a user', () => {
     expect(await thrown(away.service.cancel(caller, { id }))).toBeInstanceOf(UnavailableError);
   });
 
-  test('is reckoned again when the rules change meanwhile, but not for ever', async () => {
+  test('is computed again when the rules change meanwhile, but not for ever', async () => {
     const { service, requests } = appointments({ outcome: 'RULES_CHANGED' });
     expect(await thrown(service.create(caller, input))).toBeInstanceOf(UnavailableError);
     expect(requests).toHaveLength(3);

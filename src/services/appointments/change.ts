@@ -29,7 +29,7 @@ import {
 import { BadPageError } from '../reads/connection.ts';
 import { deadlineOf, limitOf, requestHash, type SagaPorts } from '../saga/execute.ts';
 import { validInput } from '../valid-input.ts';
-import { isoOf, type Reckoning, reckoningOf, wanted } from './wanted.ts';
+import { type BookingBasis, basisOf, isoOf, wanted } from './wanted.ts';
 
 export interface AppointmentPorts
   extends Pick<SagaPorts, 'admission' | 'clock' | 'databaseTime' | 'ids' | 'log' | 'meter' | 'owner'> {
@@ -78,7 +78,7 @@ export class Appointments {
       );
     }
     const { store } = this.#ports;
-    const { rules, now } = reckoningOf(found(await store.rules(orgId)));
+    const { rules, now } = basisOf(found(await store.rules(orgId)));
     const starts = bookableBetween(rules, from.getTime(), to.getTime(), now).map(isoOf);
     return slotsAt(rules, await store.freeSlots(orgId, starts, starts.length));
   }
@@ -103,8 +103,8 @@ export class Appointments {
       notes: given.notes ?? null,
     };
     const appointmentId = this.#ports.ids.uuid();
-    return this.#make(caller, idempotencyKey, { action: 'BOOK', startsAt, ...details }, (reckoning) => ({
-      ...{ action: 'BOOK', appointmentId, ...details, ...wanted(reckoning, startsAt.getTime()) },
+    return this.#make(caller, idempotencyKey, { action: 'BOOK', startsAt, ...details }, (basis) => ({
+      ...{ action: 'BOOK', appointmentId, ...details, ...wanted(basis, startsAt.getTime()) },
     }));
   }
 
@@ -116,8 +116,8 @@ export class Appointments {
       caller,
       idempotencyKey,
       { ...change, startsAt, expectedStartsAt: expected },
-      (reckoning) => ({
-        ...{ ...change, expectedStartsAt: expected, ...wanted(reckoning, startsAt.getTime()) },
+      (basis) => ({
+        ...{ ...change, expectedStartsAt: expected, ...wanted(basis, startsAt.getTime()) },
       }),
     );
   }
@@ -133,7 +133,7 @@ export class Appointments {
     { orgId, userId }: Caller,
     key: string | null | undefined,
     identity: { action: AppointmentChange['action']; [name: string]: unknown },
-    changeBy: (reckoning: Reckoning) => AppointmentChange,
+    changeBy: (basis: BookingBasis) => AppointmentChange,
   ): Promise<AppointmentRecord> {
     const { admission, clock, databaseTime, ids, log, meter } = this.#ports;
     const from = clock.monotonic();
@@ -147,7 +147,7 @@ export class Appointments {
     let outcome = 'not_begun';
     try {
       for (let attempt = 1; ; attempt += 1) {
-        const reckoning = reckoningOf(found(await orUnavailable(this.#ports.store.rules(orgId))));
+        const basis = basisOf(found(await orUnavailable(this.#ports.store.rules(orgId))));
         const begun = await this.#begin(orgId, sagaId, {
           idempotencyKey: key ?? null,
           requestHash: requestHash({ kind: 'appointments', ...identity }),
@@ -155,11 +155,11 @@ export class Appointments {
           notAfter: deadlineOf(databaseTime?.() ?? null),
           // It is over as soon as it begins.
           ...{ leaseMs: 0, deadlineMs: 0, mappingVersion: 1 },
-          ...changeBy(reckoning),
+          ...changeBy(basis),
         });
         if (begun.outcome === 'RULES_CHANGED' && attempt < ATTEMPTS) continue;
         outcome = begun.outcome.toLowerCase();
-        const appointment = madeOf(begun, reckoning.rules);
+        const appointment = madeOf(begun, basis.rules);
         report('done', EVENTS[identity.action]);
         return appointment;
       }

@@ -46,7 +46,7 @@ export interface CallWalkReport {
   /** UNSORTED: the list is not in the order of creation, or a page has one time only, so that what follows cannot be asked for. */
   stopped: SweepStop | 'UNSORTED' | null;
   retryAfterMs: number | null;
-  /** Calls that were listed, and how many of them no event had told of. */
+  /** Calls that were listed, and how many of them no event had reported. */
   listed: number;
   found: number;
   /** Calls that an earlier walk should have found. */
