@@ -85,7 +85,7 @@ export interface CallWalkStore extends Lease, Pick<CallStore, 'observe'> {
     walkedAt: string,
     lagMs: number,
   ): Promise<string | null>;
-  /** A call, changed at this time, should have been found before. */
+  /** Notes that an earlier walk should have found a call that changed at this time: completeThrough goes back to it. */
   walkBack(changedAt: string): Promise<void>;
 }
 
