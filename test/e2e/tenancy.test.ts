@@ -78,8 +78,8 @@ describe('[2.19] a token is verified, not decoded', () => {
     '%s: is refused, and does not count as no token; nothing is sent',
     async (_what, make) => {
       const client = lockstep.clientFor(await make());
-      for (const attempt of [save(client, both('forged')), readAgents(client)]) {
-        await expect(attempt).rejects.toMatchObject({
+      for (const attempt of [() => save(client, both('forged')), () => readAgents(client)]) {
+        await expect(attempt()).rejects.toMatchObject({
           response: { status: 401, errors: [{ extensions: { code: 'UNAUTHENTICATED' } }] },
         });
       }
@@ -111,8 +111,8 @@ describe('[2.19] a token is verified, not decoded', () => {
   ])('%s: FORBIDDEN', async (_what, claims) => {
     if (claims['user_metadata'] !== undefined) claims['user_metadata'] = { org_id: victim.orgId };
     const client = lockstep.clientFor(await signed({ ...(await forged()), ...claims }));
-    for (const attempt of [save(client, both('homeless')), readAgents(client)]) {
-      await expect(attempt).rejects.toMatchObject({
+    for (const attempt of [() => save(client, both('homeless')), () => readAgents(client)]) {
+      await expect(attempt()).rejects.toMatchObject({
         response: { status: 403, errors: [{ extensions: { code: 'FORBIDDEN' } }] },
       });
     }
